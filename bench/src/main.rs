@@ -1,0 +1,2 @@
+//! roadtrip-bench.
+fn main() {}

@@ -1,0 +1,40 @@
+//! Every static limit of the server, with its reason. Relations between them are asserted at compile time.
+//!
+//! Units stand last in a name. What an operator may change at run time is in `config.rs`; these are its defaults
+//! and its bounds.
+
+/// HTTP/1.1 on the wire (RFC 9112).
+pub mod http {
+    /// Bytes of a request line and its headers together. nginx allows 8 KiB a line, most proxies 8 to 16 KiB in all.
+    pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+    /// Bytes of the request target: longer gives 414. RFC 9110 section 4.1 asks for at least 8000.
+    pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+    /// Header fields in a request: more gives 431. Browsers send about 20, proxies add about 10.
+    pub const HEADERS_MAX: usize = 64;
+    /// Bytes of a request body: a story request is under 4 KiB, the rest is margin. More gives 413.
+    pub const BODY_BYTES_MAX: usize = 64 * 1024;
+    /// Bytes of one chunk-size line with its extensions: extensions are ignored, so anything long is an attack.
+    pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+    /// Bytes of all trailer fields of one body.
+    pub const TRAILER_BYTES_MAX: usize = 4 * 1024;
+
+    const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
+    const _: () = assert!(HEADERS_MAX * 4 < HEAD_BYTES_MAX);
+}
+
+/// Story requests and answers.
+pub mod story {
+    /// Bytes of a place name as typed. The longest name in the gazetteer is under 100 bytes.
+    pub const LOCATION_BYTES_MAX: usize = 200;
+    /// Interests in one request (DESIGN: up to 8).
+    pub const INTERESTS_MAX: usize = 8;
+    /// Bytes of one interest.
+    pub const INTEREST_BYTES_MAX: usize = 60;
+    /// Stories on a page, at most, and by default.
+    pub const PAGE_MAX: usize = 100;
+    /// Stories on a page where the client does not say.
+    pub const PAGE_DEFAULT: usize = 20;
+
+    const _: () = assert!(INTERESTS_MAX * INTEREST_BYTES_MAX + LOCATION_BYTES_MAX < super::http::BODY_BYTES_MAX);
+    const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
+}

@@ -1,0 +1,2 @@
+//! roadtrip-api.
+fn main() {}
