@@ -38,3 +38,34 @@ pub mod story {
     const _: () = assert!(INTERESTS_MAX * INTEREST_BYTES_MAX + LOCATION_BYTES_MAX < super::http::BODY_BYTES_MAX);
     const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
 }
+
+/// The executor and its drivers.
+pub mod runtime {
+    /// Receive buffers of a worker. Only requests being read hold one, so this bounds reads in one turn, not
+    /// connections; a receive that finds none is armed again when some have come back. A power of two (kernel).
+    pub const RECV_BUFFERS: u16 = 512;
+    /// Bytes of one receive buffer: nearly every request fits in one; a body of the greatest size takes sixteen.
+    pub const RECV_BUFFER_BYTES: usize = 4096;
+    /// Buffers that one connection may have waiting before its receive is stopped: a fast sender with a slow handler
+    /// must not take the buffers of the others.
+    pub const RECV_QUEUE_BUFFERS_MAX: usize = 4;
+    /// Accepted connections that may wait to be taken before accepting stops.
+    pub const ACCEPT_QUEUE_MAX: usize = 256;
+    /// Submission queue entries: one turn's operations; when it is full the driver submits early.
+    pub const SUBMISSION_ENTRIES: u32 = 1024;
+    /// Completion queue entries: several turns' worth, so that bursts of multishot events do not overflow into the
+    /// kernel's slow list.
+    pub const COMPLETION_ENTRIES: u32 = 4096;
+    /// Operations for which address space is reserved at start (an idle connection has one, a busy one two).
+    pub const OPS_RESERVED: usize = 32 * 1024;
+    /// Task polls in one turn before the driver is asked again, so that a busy queue cannot starve the sockets.
+    pub const POLLS_PER_TURN_MAX: usize = 512;
+    /// Nanoseconds that a task may hold the core before the stall detector names it.
+    pub const STALL_NS: u64 = 100_000_000;
+    /// Nanoseconds that the end of a runtime waits for the kernel to give operations back.
+    pub const TEARDOWN_NS_MAX: u64 = 2_000_000_000;
+
+    const _: () = assert!(RECV_BUFFERS.is_power_of_two() && RECV_BUFFERS <= 32768);
+    const _: () = assert!(RECV_QUEUE_BUFFERS_MAX * 16 <= RECV_BUFFERS as usize);
+    const _: () = assert!(COMPLETION_ENTRIES >= 2 * SUBMISSION_ENTRIES);
+}

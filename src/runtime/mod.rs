@@ -1,1 +1,2 @@
-//! runtime (see below).
+//! runtime
+pub mod driver;

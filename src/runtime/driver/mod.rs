@@ -1,0 +1,263 @@
+//! The one place that talks to the kernel: submit an operation, reap its events.
+//!
+//! Called by `runtime::core` only. A [`Driver`] is thin on purpose: it arms operations and reports events. What an
+//! operation's life looks like (armed, stopping, abandoned, done), when a multishot operation is armed again, and who
+//! is woken, is decided once, in [`ops`], for all three implementations:
+//!
+//! - [`uring`]: io_uring with multishot accept and recv and a provided buffer ring;
+//! - [`epoll`]: where io_uring is forbidden;
+//! - [`sim`]: a seeded network in memory, for tests.
+//!
+//! The contract that makes cancellation safe (invariant 3): the memory of an armed [`Op`] is neither freed, moved nor
+//! written until its last event (`more == false`) has been reaped. `OpTable` keeps it; dropping a future only marks
+//! the operation abandoned.
+//!
+//! Deliberately absent: files (helper threads do those), DNS, UDP.
+
+pub mod buffers;
+pub mod epoll;
+pub mod ops;
+pub mod sim;
+mod system;
+pub mod uring;
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use buffers::{BufferId, BufferPool, BufferQueue};
+pub use rustix::net::{Shutdown, SocketAddrAny};
+
+/// Names an operation: its slot in the table and the generation of the slot, so that a late event of a slot's
+/// previous tenant is recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OpId {
+    /// Slot in the operation table.
+    pub index: u32,
+    /// How often operations have been made so far, wrapping.
+    pub generation: u32,
+}
+
+impl OpId {
+    /// As io_uring's `user_data`.
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    /// Back from `user_data`.
+    pub fn from_bits(bits: u64) -> OpId {
+        OpId {
+            index: bits as u32,
+            generation: (bits >> 32) as u32,
+        }
+    }
+}
+
+/// Descriptors whose last user is gone, to be closed by the driver at the end of the turn: a drop may happen in the
+/// middle of anything.
+pub type CloseQueue = Rc<RefCell<Vec<RawFd>>>;
+
+/// A descriptor as the driver numbers it, shared between the stream and its operations in flight. It is closed when
+/// the last of them is gone: never under an operation that is still armed.
+#[derive(Debug)]
+pub struct HandleInner {
+    fd: RawFd,
+    closing: CloseQueue,
+}
+
+/// Shared ownership of a [`HandleInner`].
+pub type Handle = Rc<HandleInner>;
+
+impl HandleInner {
+    /// Takes over `fd`, a number that the driver of this runtime gave out.
+    pub fn new(fd: RawFd, closing: CloseQueue) -> Handle {
+        Rc::new(HandleInner { fd, closing })
+    }
+
+    /// The driver's number.
+    pub fn fd(&self) -> RawFd {
+        self.fd
+    }
+}
+
+impl Drop for HandleInner {
+    fn drop(&mut self) {
+        self.closing.borrow_mut().push(self.fd);
+    }
+}
+
+/// An operation, with everything that the kernel may touch while it is armed.
+#[derive(Debug)]
+pub enum Op {
+    /// Accepts until cancelled or until an error; each event's result is a descriptor.
+    Accept {
+        /// The listening socket.
+        listener: Handle,
+        /// Accepted and not yet taken.
+        ready: Vec<RawFd>,
+    },
+    /// Receives into provided buffers until end of stream, error or cancel.
+    Recv {
+        /// The connected socket.
+        socket: Handle,
+        /// Received and not yet taken.
+        ready: BufferQueue,
+    },
+    /// Sends `data[sent..]`. The table arms it again after a short write.
+    Send {
+        /// The connected socket.
+        socket: Handle,
+        /// What is sent; handed back at the end.
+        data: Vec<u8>,
+        /// Bytes already accepted by the kernel.
+        sent: usize,
+    },
+    /// Connects.
+    Connect {
+        /// The fresh socket.
+        socket: Handle,
+        /// Where to; boxed so that its address is stable.
+        addr: Box<SocketAddrAny>,
+    },
+}
+
+impl Op {
+    /// The descriptor that it works on.
+    pub fn fd(&self) -> RawFd {
+        match self {
+            Op::Accept { listener, .. } => listener.fd(),
+            Op::Recv { socket, .. } | Op::Send { socket, .. } | Op::Connect { socket, .. } => socket.fd(),
+        }
+    }
+
+    /// True for operations with many events.
+    pub fn is_multishot(&self) -> bool {
+        matches!(self, Op::Accept { .. } | Op::Recv { .. })
+    }
+}
+
+/// One thing that happened to an operation.
+#[derive(Debug, Clone, Copy)]
+pub struct Event {
+    /// Which operation.
+    pub op: OpId,
+    /// Not negative: bytes, or the accepted descriptor, or 0. Negative: an errno.
+    pub result: i32,
+    /// The provided buffer that holds what was received.
+    pub buffer: Option<BufferId>,
+    /// The operation is still armed. `false` is its last event until it is armed again.
+    pub more: bool,
+}
+
+/// How long a driver may wait for the first event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Park {
+    /// Not at all: submit and look.
+    Poll,
+    /// Until an event, a wake-up or this much time.
+    For(Duration),
+    /// Until an event or a wake-up.
+    Forever,
+}
+
+/// What the runtime asks of the kernel. All calls come from the one thread that made the driver.
+pub trait Driver {
+    /// "uring", "epoll" or "sim".
+    fn name(&self) -> &'static str;
+
+    /// Arms `op`. An immediate failure is reported as an event, like any other.
+    fn arm(&mut self, id: OpId, op: &mut Op);
+
+    /// Asks for the end of an armed operation. Its last event still comes: with its result if that was quicker, with
+    /// `-ECANCELED` otherwise.
+    fn cancel(&mut self, id: OpId, op: &Op);
+
+    /// Submits what was armed, waits as told, appends what happened to `events`.
+    fn turn(&mut self, park: Park, events: &mut Vec<Event>) -> io::Result<()>;
+
+    /// The buffers that `Recv` fills.
+    fn buffers(&self) -> Rc<BufferPool>;
+
+    /// Nanoseconds of the monotonic clock, or of the simulated one.
+    fn now_ns(&self) -> u64;
+
+    /// Nanoseconds since the Unix epoch, or simulated.
+    fn unix_ns(&self) -> u64;
+
+    /// Wakes this driver from other threads.
+    fn unparker(&self) -> Unparker;
+
+    /// A fresh TCP or Unix stream socket for a `Connect` to `addr`, ready for this driver.
+    fn socket(&mut self, addr: &SocketAddrAny) -> io::Result<RawFd>;
+
+    /// Takes a descriptor that was made elsewhere (a listener lent by the supervisor). The driver gets a duplicate
+    /// and numbers it.
+    fn adopt(&mut self, fd: OwnedFd) -> io::Result<RawFd>;
+
+    /// Closes a descriptor on which nothing is armed.
+    fn close(&mut self, fd: RawFd);
+
+    /// Ends one or both directions.
+    fn shutdown(&mut self, fd: RawFd, how: Shutdown) -> io::Result<()>;
+
+    /// The other end's address; none for an unnamed socket.
+    fn peer_addr(&self, fd: RawFd) -> io::Result<Option<SocketAddrAny>>;
+
+    /// This end's address.
+    fn local_addr(&self, fd: RawFd) -> io::Result<SocketAddrAny>;
+}
+
+#[derive(Debug)]
+struct UnparkerShared {
+    eventfd: Option<OwnedFd>,
+    notified: AtomicBool,
+}
+
+/// Ends a driver's wait from any thread. Cheap when the driver is awake: only the first call after the driver last
+/// looked makes a system call.
+#[derive(Debug, Clone)]
+pub struct Unparker(Arc<UnparkerShared>);
+
+impl Unparker {
+    /// With an eventfd for a real driver; without for the simulation, which never sleeps.
+    pub fn new(eventfd: Option<OwnedFd>) -> Unparker {
+        Unparker(Arc::new(UnparkerShared {
+            eventfd,
+            notified: AtomicBool::new(false),
+        }))
+    }
+
+    /// Ends the wait, or the next one.
+    pub fn unpark(&self) {
+        if self.0.notified.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(eventfd) = &self.0.eventfd {
+            // The counter cannot overflow: `notified` allows one write per look. A failed write (EBADF at tear-down)
+            // means that nobody waits any more.
+            let _ = rustix::io::write(eventfd, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Called by the driver after it woke and before the runtime looks at its queues: calls that come later write
+    /// again.
+    pub fn acknowledge(&self) {
+        if self.0.notified.load(Ordering::Acquire) {
+            self.0.notified.swap(false, Ordering::AcqRel);
+        }
+    }
+
+    /// The descriptor to wait on.
+    pub fn eventfd(&self) -> Option<impl AsFd + '_> {
+        self.0.eventfd.as_ref()
+    }
+}
+
+/// The errno of an event's negative result.
+pub fn error_of(result: i32) -> io::Error {
+    io::Error::from_raw_os_error(result.saturating_neg())
+}

@@ -1,0 +1,413 @@
+//! The life of an operation, the same for every driver (invariant 3).
+//!
+//! ```text
+//!            arm                    last event
+//!   (new) --------> Armed ------------------------------> Done --- taken ---> (free)
+//!                    | |  queue full: cancel
+//!                    | +-------------> Stopping -- last --> Idle -- queue drained: arm --> Armed
+//!                    |
+//!                    | ENOBUFS --> Starved -- buffers have come back: arm --> Armed
+//!                    | future dropped: cancel
+//!                    +--> Abandoned -- last event --> (free)
+//! ```
+//!
+//! An entry, with the memory and the descriptor of its operation, is freed in `Done`, `Idle`, `Starved` or after the last event,
+//! never while armed. Nothing outside this file frees an entry.
+
+use super::buffers::{BufferPool, BufferQueue, RecvBuffer};
+use super::{CloseQueue, Driver, Event, HandleInner, Op, OpId, error_of};
+use crate::limits;
+use rustix::io::Errno;
+use slab::Slab;
+use std::io;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+const ECANCELED: i32 = -Errno::CANCELED.raw_os_error();
+const EINTR: i32 = -Errno::INTR.raw_os_error();
+const ENOBUFS: i32 = -Errno::NOBUFS.raw_os_error();
+
+/// What a whole send comes back with: its result, and its memory for reuse.
+pub type Sent = (io::Result<()>, Vec<u8>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// With the driver.
+    Armed,
+    /// With the driver, which was asked to stop because the consumer is behind.
+    Stopping,
+    /// A multishot operation that is not with the driver; the consumer's next poll arms it again.
+    Idle,
+    /// A receive that found no buffer; armed again when some have come back.
+    Starved,
+    /// Ended, with this result; not with the driver.
+    Done(i32),
+    /// With the driver, but nobody will ask for the result.
+    Abandoned,
+}
+
+#[derive(Debug)]
+struct Entry {
+    generation: u32,
+    state: State,
+    op: Op,
+    waker: Option<Waker>,
+}
+
+/// All operations of a worker.
+pub struct OpTable {
+    entries: Slab<Entry>,
+    generation: u32,
+    pool: Rc<BufferPool>,
+    closing: CloseQueue,
+    /// Receives that ended with ENOBUFS, to be armed when buffers have come back.
+    starved: Vec<OpId>,
+}
+
+impl OpTable {
+    /// An empty table over the driver's buffers.
+    pub fn new(pool: Rc<BufferPool>, closing: CloseQueue) -> OpTable {
+        // Reserved in one piece: growth by doubling would copy megabytes in the middle of a turn. Pages that are not
+        // touched cost nothing.
+        let entries = Slab::with_capacity(limits::runtime::OPS_RESERVED);
+        OpTable {
+            entries,
+            generation: 0,
+            pool,
+            closing,
+            starved: Vec::new(),
+        }
+    }
+
+    /// Operations that are not yet free.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True when nothing is in flight or waits to be taken.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Starts an operation. The caller owns the id and must take the result or abandon it.
+    pub fn start(&mut self, driver: &mut dyn Driver, op: Op) -> OpId {
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        let index = self.entries.insert(Entry {
+            generation,
+            state: State::Armed,
+            op,
+            waker: None,
+        });
+        let id = OpId {
+            index: index as u32,
+            generation,
+        };
+        if let Some(entry) = self.entries.get_mut(index) {
+            driver.arm(id, &mut entry.op);
+        }
+        id
+    }
+
+    fn entry(&mut self, id: OpId) -> Option<&mut Entry> {
+        self.entries
+            .get_mut(id.index as usize)
+            .filter(|entry| entry.generation == id.generation)
+    }
+
+    /// Nobody will ask for the result any more. The entry goes now if the driver does not hold it, and otherwise with
+    /// its last event.
+    pub fn abandon(&mut self, driver: &mut dyn Driver, id: OpId) {
+        let Some(entry) = self.entry(id) else { return };
+        entry.waker = None;
+        match entry.state {
+            State::Armed => {
+                entry.state = State::Abandoned;
+                driver.cancel(id, &entry.op);
+                self.drop_ready(id);
+            }
+            State::Stopping => {
+                entry.state = State::Abandoned;
+                self.drop_ready(id);
+            }
+            State::Idle | State::Starved | State::Done(_) => {
+                self.drop_ready(id);
+                self.free(id);
+            }
+            State::Abandoned => {}
+        }
+    }
+
+    /// Gives back what arrived for nobody.
+    fn drop_ready(&mut self, id: OpId) {
+        let pool = Rc::clone(&self.pool);
+        let closing = Rc::clone(&self.closing);
+        match self.entry(id).map(|entry| &mut entry.op) {
+            Some(Op::Recv { ready, .. }) => while ready.pop(&pool).is_some() {},
+            Some(Op::Accept { ready, .. }) => closing.borrow_mut().append(ready),
+            _ => {}
+        }
+    }
+
+    fn free(&mut self, id: OpId) -> Option<Op> {
+        self.entry(id)?;
+        Some(self.entries.remove(id.index as usize).op)
+    }
+
+    /// Books an event; returns who is to be woken, once no borrow is held.
+    pub fn apply(&mut self, driver: &mut dyn Driver, event: Event) -> Option<Waker> {
+        let pool = Rc::clone(&self.pool);
+        let Some(entry) = self
+            .entries
+            .get_mut(event.op.index as usize)
+            .filter(|e| e.generation == event.op.generation)
+        else {
+            debug_assert!(false, "an event for an operation that is free: {event:?}");
+            if let Some(buffer) = event.buffer {
+                pool.give_back(buffer);
+            }
+            return None;
+        };
+        if entry.state == State::Abandoned {
+            if let Some(buffer) = event.buffer {
+                pool.give_back(buffer);
+            }
+            if let (Op::Accept { .. }, true) = (&entry.op, event.result >= 0) {
+                self.closing.borrow_mut().push(event.result);
+            }
+            if !event.more {
+                self.free(event.op);
+            }
+            return None;
+        }
+        if event.result == EINTR && !event.more && entry.state == State::Armed {
+            driver.arm(event.op, &mut entry.op);
+            return None;
+        }
+        match &mut entry.op {
+            Op::Recv { ready, .. } => {
+                if let Some(buffer) = event.buffer {
+                    if event.result > 0 {
+                        ready.push(&pool, buffer, event.result as u32);
+                    } else {
+                        pool.give_back(buffer);
+                    }
+                }
+                if event.result == ENOBUFS && !event.more {
+                    entry.state = State::Starved;
+                    self.starved.push(event.op);
+                    return None;
+                }
+                let full = ready.len() >= limits::runtime::RECV_QUEUE_BUFFERS_MAX;
+                Self::after_multishot(driver, entry, event, event.result > 0, full)
+            }
+            Op::Accept { ready, .. } => {
+                if event.result >= 0 {
+                    ready.push(event.result);
+                }
+                let full = ready.len() >= limits::runtime::ACCEPT_QUEUE_MAX;
+                Self::after_multishot(driver, entry, event, event.result >= 0, full)
+            }
+            Op::Send { data, sent, .. } => {
+                if event.result > 0 {
+                    *sent = sent.saturating_add(event.result as usize).min(data.len());
+                    if *sent < data.len() {
+                        driver.arm(event.op, &mut entry.op);
+                        return None;
+                    }
+                }
+                entry.state = State::Done(event.result);
+                entry.waker.take()
+            }
+            Op::Connect { .. } => {
+                entry.state = State::Done(event.result);
+                entry.waker.take()
+            }
+        }
+    }
+
+    fn after_multishot(
+        driver: &mut dyn Driver,
+        entry: &mut Entry,
+        event: Event,
+        good: bool,
+        full: bool,
+    ) -> Option<Waker> {
+        if event.more {
+            if full && entry.state == State::Armed {
+                // Back pressure: the consumer is behind, so the socket's own window shall fill.
+                entry.state = State::Stopping;
+                driver.cancel(event.op, &entry.op);
+            }
+        } else if good || (event.result == ECANCELED && entry.state == State::Stopping) {
+            // The kernel ended it for reasons of its own (a completion queue that overflowed), or as asked.
+            if full || entry.state == State::Stopping {
+                entry.state = State::Idle;
+            } else {
+                entry.state = State::Armed;
+                driver.arm(event.op, &mut entry.op);
+            }
+        } else {
+            // End of stream (0) or an error.
+            entry.state = State::Done(event.result);
+        }
+        entry.waker.take()
+    }
+
+    /// Arms the receives that ran out of buffers, once some have come back. Called before each turn.
+    pub fn feed(&mut self, driver: &mut dyn Driver) {
+        if self.starved.is_empty() || !self.pool.has_returned() {
+            return;
+        }
+        for id in std::mem::take(&mut self.starved) {
+            if let Some(entry) = self.entry(id)
+                && entry.state == State::Starved
+            {
+                entry.state = State::Armed;
+                driver.arm(id, &mut entry.op);
+            }
+        }
+    }
+
+    fn wait(entry: &mut Entry, cx: &Context<'_>) {
+        match &mut entry.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+
+    /// The next received bytes; `None` at the end of the stream. After the end or an error the id stays valid and
+    /// keeps giving the same answer, until it is abandoned.
+    pub fn poll_recv(
+        &mut self,
+        driver: &mut dyn Driver,
+        id: OpId,
+        cx: &Context<'_>,
+    ) -> Poll<io::Result<Option<RecvBuffer>>> {
+        let pool = Rc::clone(&self.pool);
+        let Some(entry) = self.entry(id) else {
+            return Poll::Ready(Ok(None));
+        };
+        let state = entry.state;
+        let Op::Recv { ready, .. } = &mut entry.op else {
+            return Poll::Ready(Ok(None));
+        };
+        if let Some(buffer) = ready.pop(&pool) {
+            return Poll::Ready(Ok(Some(buffer)));
+        }
+        match state {
+            State::Done(0) => Poll::Ready(Ok(None)),
+            State::Done(result) => Poll::Ready(Err(error_of(result))),
+            State::Idle => {
+                Self::wait(entry, cx);
+                entry.state = State::Armed;
+                driver.arm(id, &mut entry.op);
+                Poll::Pending
+            }
+            _ => {
+                Self::wait(entry, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The next accepted descriptor. An error ends the operation (EMFILE, for one): abandon it and start another.
+    pub fn poll_accept(&mut self, driver: &mut dyn Driver, id: OpId, cx: &Context<'_>) -> Poll<io::Result<RawFd>> {
+        let Some(entry) = self.entry(id) else {
+            return Poll::Ready(Err(error_of(ECANCELED)));
+        };
+        let state = entry.state;
+        let Op::Accept { ready, .. } = &mut entry.op else {
+            return Poll::Ready(Err(error_of(ECANCELED)));
+        };
+        if !ready.is_empty() {
+            return Poll::Ready(Ok(ready.remove(0)));
+        }
+        match state {
+            State::Done(result) => return Poll::Ready(Err(error_of(result))),
+            State::Idle => {
+                entry.state = State::Armed;
+                driver.arm(id, &mut entry.op);
+            }
+            _ => {}
+        }
+        Self::wait(entry, cx);
+        Poll::Pending
+    }
+
+    /// Stops an accept without losing a connection: ready once the driver has let go of it, with everything that was
+    /// accepted and not yet taken. The id must still be abandoned.
+    pub fn poll_stop_accept(&mut self, driver: &mut dyn Driver, id: OpId, cx: &Context<'_>) -> Poll<Vec<RawFd>> {
+        let Some(entry) = self.entry(id) else {
+            return Poll::Ready(Vec::new());
+        };
+        if entry.state == State::Armed {
+            entry.state = State::Stopping;
+            driver.cancel(id, &entry.op);
+        }
+        match (entry.state, &mut entry.op) {
+            (State::Stopping, _) => {
+                Self::wait(entry, cx);
+                Poll::Pending
+            }
+            (_, Op::Accept { ready, .. }) => Poll::Ready(std::mem::take(ready)),
+            _ => Poll::Ready(Vec::new()),
+        }
+    }
+
+    /// The end of a send. Frees the operation when ready.
+    pub fn poll_send(&mut self, id: OpId, cx: &Context<'_>) -> Poll<Sent> {
+        let gone = || Poll::Ready((Err(error_of(ECANCELED)), Vec::new()));
+        let Some(entry) = self.entry(id) else { return gone() };
+        let State::Done(result) = entry.state else {
+            Self::wait(entry, cx);
+            return Poll::Pending;
+        };
+        match self.free(id) {
+            Some(Op::Send { data, .. }) => Poll::Ready((if result < 0 { Err(error_of(result)) } else { Ok(()) }, data)),
+            _ => gone(),
+        }
+    }
+
+    /// The end of a connect. Frees the operation when ready.
+    pub fn poll_connect(&mut self, id: OpId, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        let Some(entry) = self.entry(id) else {
+            return Poll::Ready(Err(error_of(ECANCELED)));
+        };
+        let State::Done(result) = entry.state else {
+            Self::wait(entry, cx);
+            return Poll::Pending;
+        };
+        self.free(id);
+        Poll::Ready(if result < 0 { Err(error_of(result)) } else { Ok(()) })
+    }
+
+    /// Abandons everything; the entries go as their last events come in. For the end of a runtime.
+    pub fn abandon_all(&mut self, driver: &mut dyn Driver) {
+        let ids: Vec<OpId> = self
+            .entries
+            .iter()
+            .map(|(index, entry)| OpId {
+                index: index as u32,
+                generation: entry.generation,
+            })
+            .collect();
+        for id in ids {
+            self.abandon(driver, id);
+        }
+    }
+
+    /// A handle for a descriptor that the driver gave out.
+    pub fn handle(&self, fd: RawFd) -> super::Handle {
+        HandleInner::new(fd, Rc::clone(&self.closing))
+    }
+
+    /// An empty receive operation on `socket`.
+    pub fn recv_op(socket: super::Handle) -> Op {
+        Op::Recv {
+            socket,
+            ready: BufferQueue::new(),
+        }
+    }
+}

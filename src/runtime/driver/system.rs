@@ -1,0 +1,34 @@
+//! What the real drivers have in common: clocks and sockets.
+
+use super::SocketAddrAny;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::time::{ClockId, clock_gettime};
+use std::io;
+use std::os::fd::{IntoRawFd, RawFd};
+
+fn clock_ns(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    (time.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(time.tv_nsec as u64)
+}
+
+/// CLOCK_MONOTONIC, nanoseconds.
+pub(super) fn now_ns() -> u64 {
+    clock_ns(ClockId::Monotonic)
+}
+
+/// CLOCK_REALTIME, nanoseconds since the Unix epoch.
+pub(super) fn unix_ns() -> u64 {
+    clock_ns(ClockId::Realtime)
+}
+
+/// A stream socket of the address's family, with TCP_NODELAY where it is TCP.
+pub(super) fn socket(addr: &SocketAddrAny, flags: SocketFlags) -> io::Result<RawFd> {
+    let family = addr.address_family();
+    let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    if family == AddressFamily::INET || family == AddressFamily::INET6 {
+        sockopt::set_tcp_nodelay(&fd, true)?;
+    }
+    Ok(fd.into_raw_fd())
+}
