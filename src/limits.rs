@@ -60,6 +60,8 @@ pub mod runtime {
     pub const OPS_RESERVED: usize = 32 * 1024;
     /// Task polls in one turn before the driver is asked again, so that a busy queue cannot starve the sockets.
     pub const POLLS_PER_TURN_MAX: usize = 512;
+    /// Bytes that one `AsyncWrite::poll_write` takes: larger writes come in pieces, so that one does not copy megabytes.
+    pub const WRITE_COPY_BYTES_MAX: usize = 64 * 1024;
     /// Nanoseconds that a task may hold the core before the stall detector names it.
     pub const STALL_NS: u64 = 100_000_000;
     /// Nanoseconds that the end of a runtime waits for the kernel to give operations back.
