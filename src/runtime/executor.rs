@@ -300,7 +300,7 @@ impl<T> JoinHandle<T> {
     /// Ends the task at its current wait: its future is dropped, and with it what it owns.
     pub fn abort(&self) {
         if !self.is_finished() {
-            context::with(|context| Rc::clone(context)).tasks.abort(self.index);
+            context::with(Rc::clone).tasks.abort(self.index);
         }
     }
 

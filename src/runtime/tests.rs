@@ -131,7 +131,7 @@ fn a_stream_carries_megabytes_both_ways_and_ends_cleanly() {
             }
             total
         });
-        let sent: Vec<u8> = (0..3_000_000u32).map(|i| (i * 31 >> 3) as u8).collect();
+        let sent: Vec<u8> = (0..3_000_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
         let mut received = Vec::new();
         let mut written = 0;
         let mut memory = vec![0u8; 50_000];
