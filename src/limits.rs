@@ -17,9 +17,17 @@ pub mod http {
     pub const CHUNK_LINE_BYTES_MAX: usize = 256;
     /// Bytes of all trailer fields of one body.
     pub const TRAILER_BYTES_MAX: usize = 4 * 1024;
+    /// Bytes of all chunk extensions of one body: else one-byte chunks could carry 256 ignored bytes each.
+    pub const CHUNK_EXTENSION_BYTES_MAX: usize = 4 * 1024;
+    /// Empty lines skipped before a request line (RFC 9112 section 2.2): old clients end a body with one.
+    pub const LEADING_EMPTY_LINES_MAX: usize = 2;
+    /// Bytes of a method. The longest known one has 7; longer tokens are refused without waiting for their end.
+    pub const METHOD_BYTES_MAX: usize = 24;
 
     const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
     const _: () = assert!(HEADERS_MAX * 4 < HEAD_BYTES_MAX);
+    // Offsets into a head are kept in 16 bits.
+    const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize);
 }
 
 /// Story requests and answers.
