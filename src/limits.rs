@@ -68,6 +68,10 @@ pub mod runtime {
     pub const OPS_RESERVED: usize = 32 * 1024;
     /// Task polls in one turn before the driver is asked again, so that a busy queue cannot starve the sockets.
     pub const POLLS_PER_TURN_MAX: usize = 512;
+    /// Write buffers that a worker keeps for reuse: about as many as there are answers in one turn.
+    pub const SPARE_BUFFERS_MAX: usize = 128;
+    /// Bytes of capacity above which a write buffer is not kept: with the count, this bounds what is kept.
+    pub const SPARE_BUFFER_BYTES_MAX: usize = 16 * 1024;
     /// Bytes that one `AsyncWrite::poll_write` takes: larger writes come in pieces, so that one does not copy megabytes.
     pub const WRITE_COPY_BYTES_MAX: usize = 64 * 1024;
     /// Nanoseconds that a task may hold the core before the stall detector names it.

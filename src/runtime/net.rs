@@ -136,6 +136,16 @@ impl Drop for Listener {
     }
 }
 
+/// Memory to build a send in; [`Stream::start_send_detached`] brings it back, as does [`recycle`].
+pub fn write_buffer() -> Vec<u8> {
+    context::with(|context| context.io.borrow_mut().ops.spare())
+}
+
+/// Gives memory from [`write_buffer`] back.
+pub fn recycle(data: Vec<u8>) {
+    context::with(|context| context.io.borrow_mut().ops.recycle(data));
+}
+
 fn abandon(op: Option<OpId>) {
     if let Some(op) = op {
         context::try_with(|context| {
@@ -210,7 +220,7 @@ impl Stream {
     /// Starts to send all of `data`. Only one send may be in flight: [`poll_sent`](Self::poll_sent) must have been
     /// ready since the last.
     pub fn start_send(&mut self, data: Vec<u8>) {
-        debug_assert!(self.send.is_none(), "two sends in flight would mix their bytes");
+        debug_assert!(!self.is_sending(), "two sends in flight would mix their bytes");
         context::with(|context| {
             let io = &mut *context.io.borrow_mut();
             let op = Op::Send {
@@ -232,9 +242,26 @@ impl Stream {
         Poll::Ready(sent)
     }
 
+    /// As [`start_send`](Self::start_send), for a caller that need not see success: the memory goes to the worker's
+    /// spare buffers by itself. A failure shows in the next [`poll_sent`](Self::poll_sent), and mostly in the next
+    /// receive.
+    pub fn start_send_detached(&mut self, data: Vec<u8>) {
+        debug_assert!(!self.is_sending(), "two sends in flight would mix their bytes");
+        context::with(|context| {
+            let io = &mut *context.io.borrow_mut();
+            let op = Op::Send {
+                socket: Handle::clone(&self.handle),
+                data,
+                sent: 0,
+            };
+            self.send = Some(io.ops.start_detached(&mut *io.driver, op));
+        });
+    }
+
     /// True while a send is in flight.
     pub fn is_sending(&self) -> bool {
-        self.send.is_some()
+        self.send
+            .is_some_and(|op| context::with(|context| context.io.borrow().ops.is_sending(op)))
     }
 
     /// Sends all of `data`; gives the memory back.
