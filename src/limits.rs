@@ -83,3 +83,18 @@ pub mod runtime {
     const _: () = assert!(RECV_QUEUE_BUFFERS_MAX * 16 <= RECV_BUFFERS as usize);
     const _: () = assert!(COMPLETION_ENTRIES >= 2 * SUBMISSION_ENTRIES);
 }
+
+/// Connections.
+pub mod server {
+    /// Bytes of answers after which a batch of pipelined requests is sent before more are read.
+    pub const WRITE_BATCH_BYTES: usize = 64 * 1024;
+    /// Milliseconds that a closing connection waits for its peer to close: long enough for a round trip round the
+    /// world, short enough to cost nothing.
+    pub const LINGER_MS: u64 = 1000;
+    /// Bytes that a closing connection reads and drops: a body of the greatest size that was refused, with margin.
+    pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+    /// Milliseconds without accepting after an accept failed (no descriptors, no memory).
+    pub const ACCEPT_PAUSE_MS: u64 = 100;
+
+    const _: () = assert!(LINGER_BYTES_MAX > super::http::BODY_BYTES_MAX + super::http::HEAD_BYTES_MAX);
+}

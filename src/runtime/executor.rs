@@ -357,6 +357,22 @@ fn spawn_boxed(name: &'static str, future: BoxedTask) -> u32 {
     })
 }
 
+/// Wakes every task of this worker, for a change that all must see (the begin of draining): no task need register.
+pub fn wake_all() {
+    context::with(|context| {
+        let indices: Vec<u32> = context
+            .tasks
+            .slab
+            .borrow()
+            .iter()
+            .map(|(index, _)| index as u32)
+            .collect();
+        for index in indices {
+            context.tasks.enqueue(index);
+        }
+    });
+}
+
 /// Lets the other ready tasks run first.
 pub async fn yield_now() {
     let mut yielded = false;
