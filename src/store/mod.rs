@@ -26,6 +26,12 @@ pub enum Store {
     Embedded(embedded::Client),
 }
 
+impl From<embedded::Client> for Store {
+    fn from(client: embedded::Client) -> Self {
+        Store::Embedded(client)
+    }
+}
+
 impl Store {
     /// The story of that id, if kept.
     pub async fn get(&self, id: Uuid) -> Result<Option<Kept>, StoreError> {

@@ -94,6 +94,17 @@ pub enum OpenError {
         /// What was found.
         detail: String,
     },
+    /// No helper thread to be had.
+    #[error(
+        "cannot start the story store's thread {name}: {source}\n  cause: the limit of processes and threads (ulimit \
+         -u, the container's pids limit) is reached\n  remedy: raise it"
+    )]
+    NoThread {
+        /// Which one.
+        name: String,
+        /// The system's words.
+        source: io::Error,
+    },
     /// Anything else the system said.
     #[error("cannot open the story store {path}: {source}\n  remedy: check the folder DATA_DIR and its disk")]
     Io {
@@ -146,10 +157,25 @@ impl OpenError {
 
 /// Makes DATA_DIR where it does not exist: for its owner alone, since stories say where people go.
 pub(super) fn create_dir(dir: &Path) -> Result<(), OpenError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
+    let missing = dir
+        .ancestors()
+        .take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+    let parents: Vec<&Path> = missing.filter_map(Path::parent).collect();
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| OpenError::from_io(dir, source))?;
+    parents.into_iter().try_for_each(keep_names)
+}
+
+/// Makes the names in a folder durable: the flush of a file does not cover its name (fsync(2)).
+fn keep_names(dir: &Path) -> Result<(), OpenError> {
+    // The parent of a relative name may be empty.
+    let dir = if dir.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        dir
+    };
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
         .map_err(|source| OpenError::from_io(dir, source))
 }
 
@@ -173,10 +199,7 @@ pub(super) fn open_database(
         }
     };
     if is_new {
-        // The file's flush does not cover its name in the folder (fsync(2)).
-        File::open(&config.dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(|source| OpenError::from_io(&config.dir, source))?;
+        keep_names(&config.dir)?;
     }
     let stories = unwinding(&path, || prepare(&path, &database))??;
     tracing::debug!(stories, ms = ms_since(start), "story store open");

@@ -6,7 +6,6 @@ use super::engine::Engine;
 use super::schema::{self, KEYS, STORIES};
 use crate::limits::store::BATCH_PUTS_MAX;
 use crate::store::{Cursor, Filter, Kept, Page, Record, StoreError, StoryKey};
-use std::path::Path;
 use std::sync::mpsc as std_mpsc;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -43,6 +42,17 @@ pub(super) enum Read {
     Ping(Answer<()>),
 }
 
+impl Read {
+    /// Nobody waits any more: under overload, work for those who gave up only delays the others.
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Read::Get(_, answer) | Read::Find(_, answer) => answer.is_closed(),
+            Read::List { answer, .. } => answer.is_closed(),
+            Read::Ping(answer) => answer.is_closed(),
+        }
+    }
+}
+
 /// Starts a helper thread. It holds `end` as long as it lives.
 pub(super) fn spawn(
     name: &str,
@@ -53,9 +63,10 @@ pub(super) fn spawn(
         work();
         drop(end);
     });
-    thread
-        .map(drop)
-        .map_err(|source| OpenError::from_io(Path::new(name), source))
+    thread.map(drop).map_err(|source| OpenError::NoThread {
+        name: name.to_owned(),
+        source,
+    })
 }
 
 /// The writer: takes what waits, up to a bound, and commits it together.
@@ -114,6 +125,9 @@ pub(super) fn read(engine: &Engine, mut queue: mpsc::Receiver<ReadMessage>) {
 }
 
 fn answer(engine: &Engine, read: Read) {
+    if read.is_abandoned() {
+        return;
+    }
     match read {
         Read::Get(id, answer) => {
             let found = engine.read(|at| schema::story(&at.open_table(STORIES)?, id.into_bytes()));
