@@ -43,7 +43,7 @@ pub async fn run<A: App>(
                     tracing::warn!(%error, errors = server.counts.accept_errors.get(), "accept failed; trying again");
                 }
                 // The clients wait in the kernel's queue meanwhile; those that are connected are served.
-                let pause = sleep(Duration::from_millis(limits::server::ACCEPT_PAUSE_MS));
+                let pause = sleep(Duration::from_millis(limits::connection::ACCEPT_PAUSE_MS));
                 let mut pause = pin!(pause);
                 poll_fn(|cx| match stop.as_mut().poll(cx) {
                     Poll::Ready(()) => Poll::Ready(()),

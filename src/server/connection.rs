@@ -254,7 +254,7 @@ impl<A: App> Connection<A> {
             let step = match self.pending.as_mut().and_then(|pending| pending.body.take()) {
                 Some(body) => self.read_body(body, rest),
                 None if rest.is_empty() => return (at, Next::Read),
-                None if self.out.len() >= limits::server::WRITE_BATCH_BYTES => return (at, Next::Flush),
+                None if self.out.len() >= limits::connection::WRITE_BATCH_BYTES => return (at, Next::Flush),
                 None => self.read_head(rest),
             };
             match step {
@@ -481,9 +481,9 @@ impl<A: App> Connection<A> {
         if self.stream.shutdown(Shutdown::Write).is_err() {
             return;
         }
-        let mut left = limits::server::LINGER_BYTES_MAX;
+        let mut left = limits::connection::LINGER_BYTES_MAX;
         let stream = &mut self.stream;
-        let _ = timeout(Duration::from_millis(limits::server::LINGER_MS), async {
+        let _ = timeout(Duration::from_millis(limits::connection::LINGER_MS), async {
             while let Ok(Some(bytes)) = stream.recv().await {
                 left = left.saturating_sub(bytes.len());
                 if left == 0 {
