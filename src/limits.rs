@@ -97,6 +97,7 @@ pub mod connection {
     pub const ACCEPT_PAUSE_MS: u64 = 100;
 
     const _: () = assert!(LINGER_BYTES_MAX > super::http::BODY_BYTES_MAX + super::http::HEAD_BYTES_MAX);
+}
 
 /// Stories at rest, and the queues to the threads that keep them.
 pub mod store {
