@@ -83,3 +83,78 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::story::types::Style;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    /// Polls until ready; enough for a test of plumbing.
+    fn wait<T>(future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        loop {
+            if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                return value;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_story_goes_round() {
+        let dir = tempfile::tempdir().unwrap();
+        let embedded = embedded::Embedded::open(embedded::Config::new(dir.path())).unwrap();
+        let store = Store::from(embedded.client());
+        let record = Record {
+            key: StoryKey::of_canonical(b"rome"),
+            id: Uuid::from_u128(5000 << 80 | 7 << 76 | 0b10 << 62),
+            json: b"{}".to_vec(),
+            location_key: "rome".to_owned(),
+            style: Style::History,
+            created_ms: 5000,
+        };
+        let kept = wait(store.put(record.clone())).unwrap();
+        assert_eq!(wait(store.get(record.id)).unwrap(), Some(kept.clone()));
+        assert_eq!(wait(store.find(&record.key)).unwrap(), Some(kept.clone()));
+        let filter = Filter {
+            location: Some("rome".to_owned()),
+            style: Some(Style::Comedy),
+        };
+        assert_eq!(wait(store.list(filter.clone(), None, 1)).unwrap(), Page::default());
+        let filter = Filter {
+            style: Some(Style::History),
+            ..filter
+        };
+        assert_eq!(
+            wait(store.list(filter, None, 1)).unwrap(),
+            Page {
+                items: vec![kept],
+                next: None
+            }
+        );
+        wait(store.ping()).unwrap();
+        assert_eq!(store.health().stories, 1);
+        embedded.close(Duration::from_secs(10)).unwrap();
+        assert_eq!(wait(store.ping()), Err(StoreError::Closed));
+    }
+
+    #[test]
+    fn errors_say_whether_to_try_again() {
+        let all = [
+            StoreError::unavailable("x"),
+            StoreError::Overloaded,
+            StoreError::Timeout,
+            StoreError::Closed,
+            StoreError::Corrupt(String::new()),
+            StoreError::Invalid(String::new()),
+        ];
+        for error in &all {
+            assert_eq!(error.is_retryable(), error.retry_after_s().is_some(), "{error}");
+        }
+        let kinds: std::collections::BTreeSet<_> = all.iter().map(StoreError::kind).collect();
+        assert_eq!(kinds.len(), all.len());
+    }
+}

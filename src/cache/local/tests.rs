@@ -179,3 +179,33 @@ proptest! {
         }
     }
 }
+
+/// Figures, not verdicts: run with `--ignored --nocapture`.
+#[test]
+#[ignore = "figures"]
+fn memory_and_time() {
+    let rss_kib = || -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let before = rss_kib();
+    let mut cache = LocalCache::new(limits::BYTES_PER_WORKER);
+    println!("empty: {} KiB", rss_kib() - before);
+    let key = |number: u32| format!("v1|en|medium|adventure|place number {number}|0").into_bytes();
+    for number in 0..50_000 {
+        cache.insert(&key(number), story(number.into(), 3000, 9));
+    }
+    println!("full: {} KiB, {:?}", rss_kib() - before, cache.figures());
+    let kept: Vec<_> = (0..50_000).map(key).filter(|key| cache.get(key, 0).is_some()).collect();
+    let begin = std::time::Instant::now();
+    for _ in 0..20 {
+        for key in &kept {
+            std::hint::black_box(cache.get(key, 0));
+        }
+    }
+    println!(
+        "lookup: {:?}",
+        begin.elapsed() / (20 * u32::try_from(kept.len()).unwrap())
+    );
+}

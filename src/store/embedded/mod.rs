@@ -6,8 +6,9 @@
 //!
 //! The file is a redb database ([`schema`] has the tables). Every commit records the allocator's state
 //! (`set_quick_repair`), because the alternative is a walk through the whole file at the first start after a
-//! `kill -9`: at 100 000 stories that is seconds, and it grows with the file, while the cold start has 100 ms. The
-//! price is a second flush a commit, which group commit shares.
+//! `kill -9`: 720 ms at 100 000 stories of 3 KB, and more as the file grows, while the whole cold start has 100 ms;
+//! with the record it is under 1 ms. The price is a second flush a commit: a lone put takes 0.6 ms instead of 0.35;
+//! from 64 waiting clients on, who share the flush, no difference could be measured.
 //!
 //! A failed write (disk full) is answered as unavailable and the server lives on: [`engine`] closes the file and opens
 //! it again, which rolls back to the last commit, and reads are served meanwhile. Deliberately absent: compaction and
