@@ -43,6 +43,14 @@ pub mod story {
     /// Stories on a page where the client does not say.
     pub const PAGE_DEFAULT: usize = 20;
 
+    /// Stories under way on one worker; more are refused with 503 and Retry-After. About what the store's queue takes.
+    pub const FLIGHTS_MAX: usize = 1024;
+    /// Milliseconds for one call to the store.
+    pub const STORE_MS_MAX: u64 = 5_000;
+    /// Milliseconds from a miss to an answer: two calls to the store, and the telling.
+    pub const TELL_MS_MAX: u64 = 12_000;
+
+    const _: () = assert!(TELL_MS_MAX > 2 * STORE_MS_MAX);
     const _: () = assert!(INTERESTS_MAX * INTEREST_BYTES_MAX + LOCATION_BYTES_MAX < super::http::BODY_BYTES_MAX);
     const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
 }
