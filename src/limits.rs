@@ -158,3 +158,16 @@ pub mod cache {
     const _: () = assert!(BYTES_PER_WORKER / ENTRY_FRACTION > super::store::STORY_BYTES_MAX as u64);
     const _: () = assert!(ENTRY_BYTES_TYPICAL > ENTRY_OVERHEAD_BYTES);
 }
+
+/// Background checks of the dependencies.
+pub mod health {
+    /// Milliseconds between two looks at the dependencies: two failures make one unready, so ten seconds, which is what
+    /// a readiness probe's own threshold would take.
+    pub const CHECK_MS: u64 = 5_000;
+    /// Milliseconds for one look.
+    pub const CHECK_TIMEOUT_MS: u64 = 2_000;
+    /// Nanoseconds for which figures read from /proc are served again.
+    pub const SYSTEM_NS: u64 = 1_000_000_000;
+
+    const _: () = assert!(CHECK_TIMEOUT_MS < CHECK_MS);
+}

@@ -27,6 +27,13 @@ pub struct CachedStory {
     expires_ms: u64,
 }
 
+/// The body, for whoever sends bytes without knowing what they are.
+impl AsRef<[u8]> for CachedStory {
+    fn as_ref(&self) -> &[u8] {
+        self.body()
+    }
+}
+
 impl CachedStory {
     /// A story that may be answered from the cache until `expires_ms` on the runtime's coarse clock. The caller
     /// spreads the times (jitter), so that what was cached together does not expire together.

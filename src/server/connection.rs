@@ -7,7 +7,7 @@
 //! answered with one write.
 
 use super::app::{App, Events, Later, Outbox, Outcome, Peer, Reply, ReplyBody, Request};
-use super::{Server, add};
+use super::Server;
 use crate::http::{self, BodyDecoder, BodyFraming, Exchange, HeadScanner, Reject, RequestHead, Response, Status};
 use crate::limits;
 use crate::runtime::context;
@@ -208,7 +208,7 @@ impl<A: App> Connection<A> {
 
     /// Reads `input`, after what was left over, and answers what is whole.
     fn feed(&mut self, input: &[u8]) -> Next {
-        add(&self.server.counts.bytes_in, input.len() as u64);
+        self.server.app.received(input.len());
         let before = self.phase();
         let waiting = match &mut self.pending {
             Some(pending) => std::mem::take(&mut pending.bytes),
@@ -462,7 +462,7 @@ impl<A: App> Connection<A> {
             }
         }
         let out = std::mem::take(&mut self.out);
-        add(&self.server.counts.bytes_out, out.len() as u64);
+        self.server.app.sent(out.len());
         self.stream.start_send_detached(out);
         true
     }

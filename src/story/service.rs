@@ -15,7 +15,8 @@ use crate::runtime::executor::spawn_detached;
 use crate::runtime::time::timeout;
 use crate::runtime::{context, executor};
 use crate::store::{Cursor, Filter, Page, Record, Store, StoreError, StoryKey};
-use std::cell::{Cell, RefCell};
+use crate::telemetry::metrics::WorkerMetrics;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -63,27 +64,6 @@ struct Flight {
 
 type Flights = HashMap<Rc<[u8]>, Rc<RefCell<Flight>>>;
 
-/// Counts of one worker.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Stories told and kept, by style (in the order of `Style::ALL`).
-    pub told: [Cell<u64>; super::types::Style::ALL.len()],
-    /// Stories found in the store.
-    pub found: Cell<u64>,
-    /// Requests that joined another's flight.
-    pub joined: Cell<u64>,
-    /// Commits that failed.
-    pub store_errors: Cell<u64>,
-    /// Commits that succeeded, and the nanoseconds they took in sum.
-    pub commits: Cell<u64>,
-    /// See `commits`.
-    pub commit_ns: Cell<u64>,
-}
-
-fn bump(cell: &Cell<u64>, by: u64) {
-    cell.set(cell.get().wrapping_add(by));
-}
-
 /// The stories of one worker.
 pub struct StoryService {
     gazetteer: &'static Gazetteer,
@@ -91,19 +71,19 @@ pub struct StoryService {
     cache: RefCell<LocalCache>,
     cache_ttl_ms: u64,
     flights: RefCell<Flights>,
-    counts: Counts,
+    metrics: Rc<WorkerMetrics>,
 }
 
 impl StoryService {
     /// Over the worker's handle to the store, with a cache of at most `cache_bytes`.
-    pub fn new(store: Store, cache_bytes: u64, cache_ttl: Duration) -> Rc<StoryService> {
+    pub fn new(store: Store, cache_bytes: u64, cache_ttl: Duration, metrics: Rc<WorkerMetrics>) -> Rc<StoryService> {
         Rc::new(StoryService {
             gazetteer: Gazetteer::embedded(),
             store,
             cache: RefCell::new(LocalCache::new(cache_bytes)),
             cache_ttl_ms: u64::try_from(cache_ttl.as_millis()).unwrap_or(u64::MAX),
             flights: RefCell::default(),
-            counts: Counts::default(),
+            metrics,
         })
     }
 
@@ -115,11 +95,6 @@ impl StoryService {
     /// The cache, for its figures.
     pub fn cache(&self) -> &RefCell<LocalCache> {
         &self.cache
-    }
-
-    /// The counts.
-    pub fn counts(&self) -> &Counts {
-        &self.counts
     }
 
     /// The story of a request whose canonical bytes are `request`, if this worker has it at hand.
@@ -172,7 +147,6 @@ impl StoryService {
     fn board(self: &Rc<Self>, request: &[u8], asked: StoryRequest) -> Result<(Rc<RefCell<Flight>>, bool), TellError> {
         let mut flights = self.flights.borrow_mut();
         if let Some(flight) = flights.get(request) {
-            bump(&self.counts.joined, 1);
             return Ok((Rc::clone(flight), true));
         }
         if flights.len() >= limits::story::FLIGHTS_MAX {
@@ -207,7 +181,6 @@ impl StoryService {
         let canonical = key::story_bytes(&borrowed(&asked, &words), resolved.place_id(self.gazetteer));
         let key = StoryKey::of_canonical(&canonical);
         if let Some(kept) = within(self.store.find(&key)).await? {
-            bump(&self.counts.found, 1);
             return Ok((self.remember(request, kept.id, kept.json), Source::Store));
         }
         let telling = resolved.tell(self.gazetteer, &asked);
@@ -218,17 +191,15 @@ impl StoryService {
         let kept = match within(self.store.put(record)).await {
             Ok(kept) => kept,
             Err(error) => {
-                bump(&self.counts.store_errors, 1);
+                self.metrics.store_failed();
                 return Err(error);
             }
         };
-        bump(&self.counts.commits, 1);
-        bump(&self.counts.commit_ns, context::precise_now_ns().saturating_sub(begun));
+        self.metrics.store_committed(Duration::from_nanos(context::precise_now_ns().saturating_sub(begun)));
         // Another worker may have kept the same story first; then that one is the story.
         let source = if kept.id == id { Source::Told } else { Source::Store };
-        match (source, self.counts.told.get(asked.style as usize)) {
-            (Source::Told, Some(count)) => bump(count, 1),
-            _ => bump(&self.counts.found, 1),
+        if source == Source::Told {
+            self.metrics.story_generated(asked.style as usize);
         }
         Ok((self.remember(request, kept.id, kept.json), source))
     }
@@ -330,13 +301,7 @@ impl Resolved {
     }
 
     fn tell(&self, gazetteer: &'static Gazetteer, asked: &StoryRequest) -> Telling {
-        let ask = Ask {
-            style: asked.style,
-            length: asked.length,
-            language: asked.language,
-            interests: asked.interests.clone(),
-            variation: asked.variation,
-        };
+        let ask = Ask::from(asked);
         match (self, &asked.location) {
             (Resolved::Place(id), LocationQuery::Name(_)) => narrator::tell(&gazetteer.facts(*id), &ask),
             (Resolved::Place(id), LocationQuery::Point { lat, lng, name }) => {
