@@ -7,7 +7,7 @@ const TOKEN: u8 = 1;
 const PATH: u8 = 2;
 /// Bytes of a query: any visible ASCII but `#`. Wider than RFC 3986 section 3.4, as browsers and people send it.
 const QUERY: u8 = 4;
-/// Bytes of a `reg-name` (RFC 3986 section 3.2.2), `%` escapes unread.
+/// Bytes of a `reg-name` outside `%` escapes (RFC 3986 section 3.2.2).
 const REG_NAME: u8 = 8;
 /// Bytes between the brackets of an IP literal (RFC 3986 section 3.2.2).
 const IP_LITERAL: u8 = 16;
@@ -38,7 +38,7 @@ const fn classes() -> [u8; 256] {
         if b > b' ' && b < 0x7f && b != b'#' {
             class |= QUERY;
         }
-        if unreserved || sub_delim || b == b'%' {
+        if unreserved || sub_delim {
             class |= REG_NAME;
         }
         if unreserved || sub_delim || b == b':' {

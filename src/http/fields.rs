@@ -140,6 +140,10 @@ impl Fields {
                 return Err(Reject::bad("Transfer-Encoding has an empty element"));
             }
             let name = coding.get(..bytes::token_len(coding)).unwrap_or_default();
+            if self.chunked {
+                return Err(Reject::bad("chunked must be the last transfer coding, and stand once"));
+            }
+            // Where chunked does not follow either, section 6.3 says 400 and 6.1 says 501; this one says more.
             if !name.eq_ignore_ascii_case(b"chunked") {
                 return Err(Reject::new(
                     Status::NOT_IMPLEMENTED,
@@ -148,9 +152,6 @@ impl Fields {
             }
             if name.len() != coding.len() {
                 return Err(Reject::bad("the chunked coding takes no parameters"));
-            }
-            if self.chunked {
-                return Err(Reject::bad("the body is chunked twice"));
             }
             self.chunked = true;
         }

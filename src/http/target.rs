@@ -76,13 +76,8 @@ fn path_and_query(text: &str) -> Result<(&str, Option<&str>), Reject> {
     loop {
         match rest.next() {
             Some(&b) if bytes::is_path(b) => {}
-            Some(b'%') => {
-                let escaped = matches!((rest.next(), rest.next()),
-                    (Some(a), Some(b)) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
-                if !escaped {
-                    return Err(Reject::bad("the path holds a % that begins no escape"));
-                }
-            }
+            Some(b'%') if takes_escape(&mut rest) => {}
+            Some(b'%') => return Err(Reject::bad("the path holds a % that begins no escape")),
             Some(b'?') => break,
             Some(_) => return Err(BYTE),
             None => return Ok((text, None)),
@@ -97,6 +92,22 @@ fn path_and_query(text: &str) -> Result<(&str, Option<&str>), Reject> {
         (Some(path), Some(query)) => Ok((path, Some(query))),
         _ => Err(BYTE),
     }
+}
+
+/// Takes the two digits after a `%`.
+fn takes_escape(rest: &mut std::slice::Iter<'_, u8>) -> bool {
+    matches!((rest.next(), rest.next()), (Some(a), Some(b)) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())
+}
+
+/// A `reg-name` that is not empty (RFC 3986 section 3.2.2).
+fn is_reg_name(name: &[u8]) -> bool {
+    let mut rest = name.iter();
+    while let Some(&b) = rest.next() {
+        if !bytes::is_reg_name(b) && !(b == b'%' && takes_escape(&mut rest)) {
+            return false;
+        }
+    }
+    !name.is_empty()
 }
 
 /// The text of bytes that should be ASCII.
@@ -119,9 +130,9 @@ pub(super) fn check_host(host: &[u8]) -> Result<(), Reject> {
             }
         }
         _ => {
-            let end = host.iter().position(|&b| !bytes::is_reg_name(b)).unwrap_or(host.len());
+            let end = host.iter().position(|&b| b == b':').unwrap_or(host.len());
             match host.split_at_checked(end) {
-                Some((name, after)) if !name.is_empty() => after,
+                Some((name, after)) if is_reg_name(name) => after,
                 _ => return Err(HOST),
             }
         }
