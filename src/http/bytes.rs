@@ -86,6 +86,7 @@ pub(super) const fn is_value(b: u8) -> bool {
 }
 
 /// How many bytes from the start form a token.
+#[inline]
 pub(super) fn token_len(bytes: &[u8]) -> usize {
     bytes.iter().position(|&b| !is_token(b)).unwrap_or(bytes.len())
 }
@@ -126,6 +127,7 @@ fn run_len(bytes: &[u8], odd: impl Fn(u64) -> u64, plain: impl Fn(u8) -> bool) -
 }
 
 /// How many bytes from the start may stand in a field value.
+#[inline]
 pub(super) fn value_len(bytes: &[u8]) -> usize {
     run_len(
         bytes,
@@ -139,6 +141,7 @@ pub(super) fn value_len(bytes: &[u8]) -> usize {
 }
 
 /// How many bytes from the start may stand in a request target.
+#[inline]
 pub(super) fn target_len(bytes: &[u8]) -> usize {
     run_len(
         bytes,

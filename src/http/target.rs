@@ -17,7 +17,7 @@ pub(super) struct Target<'b> {
 /// Reads a target of visible ASCII bytes (others are refused).
 pub(super) fn parse(method: Method, whole: &[u8]) -> Result<Target<'_>, Reject> {
     let whole = ascii(whole)?;
-    if whole.starts_with('/') {
+    if whole.as_bytes().first() == Some(&b'/') {
         let (path, query) = path_and_query(whole)?;
         return Ok(Target {
             whole,
@@ -99,15 +99,19 @@ fn takes_escape(rest: &mut std::slice::Iter<'_, u8>) -> bool {
     matches!((rest.next(), rest.next()), (Some(a), Some(b)) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())
 }
 
-/// A `reg-name` that is not empty (RFC 3986 section 3.2.2).
-fn is_reg_name(name: &[u8]) -> bool {
-    let mut rest = name.iter();
+/// What follows the `reg-name`, which must not be empty (RFC 3986 section 3.2.2).
+fn after_reg_name(host: &[u8]) -> Option<&[u8]> {
+    let mut rest = host.iter();
+    let mut len = 0;
     while let Some(&b) = rest.next() {
-        if !bytes::is_reg_name(b) && !(b == b'%' && takes_escape(&mut rest)) {
-            return false;
+        match b {
+            _ if bytes::is_reg_name(b) => len += 1,
+            b'%' if takes_escape(&mut rest) => len += 3,
+            b':' => break,
+            _ => return None,
         }
     }
-    !name.is_empty()
+    if len == 0 { None } else { host.get(len..) }
 }
 
 /// The text of bytes that should be ASCII.
@@ -129,13 +133,7 @@ pub(super) fn check_host(host: &[u8]) -> Result<(), Reject> {
                 _ => return Err(HOST),
             }
         }
-        _ => {
-            let end = host.iter().position(|&b| b == b':').unwrap_or(host.len());
-            match host.split_at_checked(end) {
-                Some((name, after)) if is_reg_name(name) => after,
-                _ => return Err(HOST),
-            }
-        }
+        _ => after_reg_name(host).ok_or(HOST)?,
     };
     match after {
         [] => Ok(()),
