@@ -1,5 +1,6 @@
 #![doc = include_str!("conformance.md")]
 
+use super::scanner::DISAGREEMENT;
 use super::{BodyDecoder, BodyFraming, HeadScanner, Reject, RequestHead, Version};
 use crate::limits::http::BODY_BYTES_MAX;
 
@@ -88,6 +89,7 @@ impl Reader {
         }
         self.held.extend_from_slice(bytes);
         if let Err(reject) = self.advance() {
+            assert_ne!(reject, DISAGREEMENT);
             self.said.push(vec![reject.status.code().to_string()]);
             self.refused = true;
         }

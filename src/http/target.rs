@@ -14,6 +14,9 @@ pub(super) struct Target<'b> {
     pub(super) authority: Option<&'b str>,
 }
 
+/// No target in any form begins so.
+pub(super) const FORM: Reject = Reject::bad("the request target must be a path or an http URI");
+
 /// Reads a target of visible ASCII bytes (others are refused).
 pub(super) fn parse(method: Method, whole: &[u8]) -> Result<Target<'_>, Reject> {
     let whole = ascii(whole)?;
@@ -41,7 +44,6 @@ pub(super) fn parse(method: Method, whole: &[u8]) -> Result<Target<'_>, Reject> 
 }
 
 fn absolute(method: Method, whole: &str) -> Result<Target<'_>, Reject> {
-    const FORM: Reject = Reject::bad("the request target must be a path or an http URI");
     let scheme_len = ["http://", "https://"]
         .iter()
         .find(|scheme| {
