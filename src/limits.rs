@@ -26,8 +26,10 @@ pub mod http {
 
     const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
     const _: () = assert!(HEADERS_MAX * 4 < HEAD_BYTES_MAX);
-    // Offsets into a head are kept in 16 bits.
-    const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize);
+    // Offsets into a head are kept in 16 bits, counts in 8.
+    const _: () = assert!(HEAD_BYTES_MAX < u16::MAX as usize);
+    const _: () = assert!(HEADERS_MAX <= u8::MAX as usize);
+    const _: () = assert!(LEADING_EMPTY_LINES_MAX <= u8::MAX as usize);
 }
 
 /// Story requests and answers.
