@@ -1,1 +1,3 @@
 //! runtime (see below).
+
+pub mod topology;
