@@ -319,7 +319,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
                 kind: worker.process.store_kind,
                 stories: store.stories,
                 file_bytes: store.file_bytes,
-                queue_depth: store.queue_depth as u64,
+                queue_depth: (store.put_queue + store.read_queue) as u64,
                 ping_ms: worker.checks.latency_ns.get() as f64 / 1e6,
                 places: Gazetteer::embedded().len(),
                 reason: reason.as_deref(),

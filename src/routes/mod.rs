@@ -17,7 +17,8 @@ mod router;
 mod sse;
 mod stories;
 
-pub use process::{Lifecycle, Process};
+pub use docs::OPENAPI;
+pub use process::{Lifecycle, Process, Stuck};
 pub use router::Route;
 
 use crate::http::{Exchange, FieldName, Method, Reject, Status, field};

@@ -1,6 +1,6 @@
 //! GET /api/v1/stories/{id}, /api/v1/stories, /api/v1/styles.
 
-use super::generate::{Shared, problem_of};
+use super::generate::problem_of;
 use super::problem::{FieldError, Problem};
 use super::{Call, JSON};
 use crate::http::{Status, field, query};

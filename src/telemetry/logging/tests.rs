@@ -1,0 +1,192 @@
+use super::*;
+use std::fs::File;
+use std::io::{Read as _, Write};
+use std::time::Instant;
+
+const ALL: LogSettings = LogSettings {
+    level: LogLevel::Info,
+    format: LogFormat::Json,
+    access: AccessLog::All,
+};
+
+fn request<'a>(request_id: &'a str, path: &'a str, status: u16) -> Access<'a> {
+    let duration = Duration::from_micros(1234);
+    Access {
+        request_id,
+        worker_id: "pod-3",
+        method: "GET",
+        route: "/x/{id}",
+        path,
+        status,
+        duration,
+        bytes: 42,
+    }
+}
+
+/// What `events` log with these settings, through the thread and a pipe as in the real thing.
+fn logged(settings: LogSettings, events: impl FnOnce()) -> String {
+    let (reader, writer) = pipe();
+    let (writer, guard) = to_fd(writer, 1000);
+    tracing::subscriber::with_default(subscriber(settings, writer), events);
+    drop(guard);
+    let mut text = String::new();
+    File::from(reader).read_to_string(&mut text).unwrap();
+    text
+}
+
+fn pipe() -> (OwnedFd, OwnedFd) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    (reader.into(), writer.into())
+}
+
+#[test]
+fn json_lines_hold_the_fields_at_their_top() {
+    let text = logged(ALL, || access(&request("r-1", "/x/7", 200)));
+    assert_eq!(text.lines().count(), 1, "{text}");
+    let line: sonic_rs::Value = sonic_rs::from_str(text.trim()).unwrap();
+    use sonic_rs::{JsonContainerTrait as _, JsonValueTrait as _};
+    assert_eq!(line["level"].as_str(), Some("INFO"));
+    assert_eq!(line["target"].as_str(), Some("access"));
+    assert_eq!(line["message"].as_str(), Some("request"));
+    assert_eq!(line["request_id"].as_str(), Some("r-1"));
+    assert_eq!(line["worker_id"].as_u64(), Some(3));
+    assert_eq!(line["status"].as_u64(), Some(200));
+    assert_eq!(line["duration_us"].as_u64(), Some(1234));
+    assert_eq!(line["bytes"].as_u64(), Some(42));
+    assert!(line.as_object().unwrap().contains_key(&"threadName"), "{text}");
+    // RFC 3339 in UTC, and now.
+    let time: jiff::Timestamp = line["timestamp"].as_str().unwrap().parse().unwrap();
+    assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
+    assert!(
+        jiff::Timestamp::now().duration_since(time).as_secs().abs() < 10,
+        "{time}"
+    );
+}
+
+#[test]
+fn clients_cannot_forge_a_line() {
+    let id = "a\n{\"level\":\"ERROR\"}\r\n\u{1b}[2J\u{9b}K\u{2028}\u{202e}\0";
+    for format in [LogFormat::Json, LogFormat::Text] {
+        let text = logged(LogSettings { format, ..ALL }, || {
+            access(&request(id, id, 404));
+            tracing::info!(by_display = %id, by_debug = ?id, "message with {id}");
+        });
+        assert_eq!(text.lines().count(), 2, "{text:?}");
+        let outside = |c: char| c != '\n' && (c.is_control() || c == '\u{2028}' || c == '\u{202e}');
+        assert!(!text.contains(outside), "{text:?}");
+        if format == LogFormat::Json {
+            use sonic_rs::JsonValueTrait as _;
+            for line in text.lines() {
+                let line: sonic_rs::Value = sonic_rs::from_str(line).unwrap();
+                // A JSON parser gets back exactly what the client sent.
+                let back = line["request_id"].as_str().or(line["by_display"].as_str());
+                assert_eq!(back, Some(id));
+            }
+        }
+    }
+}
+
+#[test]
+fn text_lines_are_readable_and_levels_filter() {
+    let settings = LogSettings {
+        level: LogLevel::Warning,
+        format: LogFormat::Text,
+        access: AccessLog::Errors,
+    };
+    let text = logged(settings, || {
+        access(&request("r-1", "/x/7", 200));
+        access(&request("r-2", "/x/8", 503));
+        tracing::error!("fault");
+    });
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(
+        text.contains(" WARN ") && text.contains("request_id=\"r-2\"") && text.contains("status=503"),
+        "{text}"
+    );
+    assert!(text.contains("ERROR") && text.contains("fault"), "{text}");
+}
+
+#[test]
+fn the_access_log_is_by_status() {
+    assert!(!AccessLog::Off.wants(500));
+    assert!(AccessLog::Errors.wants(500) && AccessLog::Errors.wants(503) && !AccessLog::Errors.wants(499));
+    assert!(AccessLog::All.wants(200));
+}
+
+#[test]
+fn a_closed_stdout_costs_lines_and_nothing_else() {
+    let (reader, writer) = pipe();
+    drop(reader);
+    let (mut writer, guard) = to_fd(writer, 1000);
+    let counters = guard.counters();
+    for _ in 0..100 {
+        writer.write_all(b"line\n").unwrap();
+    }
+    drop(guard);
+    assert_eq!(counters.write_failed() + counters.queue_full(), 100);
+    assert!(counters.write_failed() > 0);
+}
+
+#[test]
+fn a_stopped_reader_neither_blocks_workers_nor_the_exit() {
+    let (reader, writer) = pipe();
+    let (mut writer, guard) = to_fd(writer, 64);
+    let counters = guard.counters();
+    let line = [b'x'; 1000];
+    let start = Instant::now();
+    for _ in 0..10_000 {
+        writer.write_all(&line).unwrap();
+    }
+    // 10 MB against a pipe of 64 KiB and a queue of 64 KB: nearly all must have been dropped, at once.
+    assert!(counters.queue_full() > 5000, "{counters:?}");
+    drop(guard);
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    drop(reader);
+}
+
+#[test]
+fn a_slow_reader_gets_every_line() {
+    let (reader, writer) = pipe();
+    let (mut writer, guard) = to_fd(writer, 100_000);
+    let counters = guard.counters();
+    let reading = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        let mut text = String::new();
+        File::from(reader).read_to_string(&mut text).unwrap();
+        text
+    });
+    for n in 0..5000 {
+        writer
+            .write_all(format!("line {n} {}\n", "y".repeat(100)).as_bytes())
+            .unwrap();
+    }
+    // The last line is out before the exit hurries the log.
+    std::thread::sleep(Duration::from_millis(200));
+    drop(guard);
+    drop(writer);
+    let text = reading.join().unwrap();
+    assert_eq!(text.lines().count(), 5000);
+    assert!(
+        text.lines()
+            .enumerate()
+            .all(|(n, line)| line.starts_with(&format!("line {n} ")))
+    );
+    assert_eq!((counters.queue_full(), counters.write_failed()), (0, 0));
+}
+
+/// Lines a second through formatting, queue and thread: `cargo test --lib log_speed -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn log_speed() {
+    let null = File::options().write(true).open("/dev/null").unwrap();
+    let (writer, guard) = to_fd(null.into(), 1 << 20);
+    tracing::subscriber::with_default(subscriber(ALL, writer), || {
+        let start = Instant::now();
+        for _ in 0..100_000 {
+            access(&request("0123456789abcdef", "/api/v1/stories/generate", 200));
+        }
+        let mut out = std::io::stdout();
+        writeln!(out, "{:?} per line", start.elapsed() / 100_000).unwrap();
+    });
+    drop(guard);
+}
