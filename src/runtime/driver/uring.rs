@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -317,7 +317,7 @@ impl Driver for UringDriver {
 
     fn socket(&mut self, addr: &SocketAddrAny) -> io::Result<RawFd> {
         // Blocking, as io_uring wants it: with O_NONBLOCK it would answer EAGAIN instead of waiting.
-        system::socket(addr, SocketFlags::CLOEXEC)
+        Ok(system::socket(addr, SocketFlags::CLOEXEC)?.into_raw_fd())
     }
 
     fn adopt(&mut self, fd: OwnedFd) -> io::Result<RawFd> {
@@ -368,10 +368,4 @@ fn rustix_flags(flags: SocketFlags) -> i32 {
 fn borrow<'fd>(fd: RawFd) -> BorrowedFd<'fd> {
     // SAFETY: the number comes from a live `Handle`, which keeps the descriptor open for the length of the call.
     unsafe { BorrowedFd::borrow_raw(fd) }
-}
-
-/// Closes a number at once, for descriptors that no ring knows any more.
-pub(super) fn close_now(fd: RawFd) {
-    // SAFETY: the number came out of a driver and its last user has given it up.
-    drop(unsafe { OwnedFd::from_raw_fd(fd) });
 }
