@@ -17,9 +17,17 @@ pub mod http {
     pub const CHUNK_LINE_BYTES_MAX: usize = 256;
     /// Bytes of all trailer fields of one body.
     pub const TRAILER_BYTES_MAX: usize = 4 * 1024;
+    /// Bytes of all chunk extensions of one body: else one-byte chunks could carry 256 ignored bytes each.
+    pub const CHUNK_EXTENSION_BYTES_MAX: usize = 4 * 1024;
+    /// Empty lines skipped before a request line (RFC 9112 section 2.2): old clients end a body with one.
+    pub const LEADING_EMPTY_LINES_MAX: usize = 2;
+    /// Bytes of a method. The longest known one has 7; longer tokens are refused without waiting for their end.
+    pub const METHOD_BYTES_MAX: usize = 24;
 
     const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
     const _: () = assert!(HEADERS_MAX * 4 < HEAD_BYTES_MAX);
+    // Offsets into a head are kept in 16 bits.
+    const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize);
 }
 
 /// Story requests and answers.
@@ -60,6 +68,12 @@ pub mod runtime {
     pub const OPS_RESERVED: usize = 32 * 1024;
     /// Task polls in one turn before the driver is asked again, so that a busy queue cannot starve the sockets.
     pub const POLLS_PER_TURN_MAX: usize = 512;
+    /// Write buffers that a worker keeps for reuse: about as many as there are answers in one turn.
+    pub const SPARE_BUFFERS_MAX: usize = 128;
+    /// Bytes of capacity above which a write buffer is not kept: with the count, this bounds what is kept.
+    pub const SPARE_BUFFER_BYTES_MAX: usize = 16 * 1024;
+    /// Bytes that one `AsyncWrite::poll_write` takes: larger writes come in pieces, so that one does not copy megabytes.
+    pub const WRITE_COPY_BYTES_MAX: usize = 64 * 1024;
     /// Nanoseconds that a task may hold the core before the stall detector names it.
     pub const STALL_NS: u64 = 100_000_000;
     /// Nanoseconds that the end of a runtime waits for the kernel to give operations back.
@@ -68,4 +82,19 @@ pub mod runtime {
     const _: () = assert!(RECV_BUFFERS.is_power_of_two() && RECV_BUFFERS <= 32768);
     const _: () = assert!(RECV_QUEUE_BUFFERS_MAX * 16 <= RECV_BUFFERS as usize);
     const _: () = assert!(COMPLETION_ENTRIES >= 2 * SUBMISSION_ENTRIES);
+}
+
+/// Connections.
+pub mod server {
+    /// Bytes of answers after which a batch of pipelined requests is sent before more are read.
+    pub const WRITE_BATCH_BYTES: usize = 64 * 1024;
+    /// Milliseconds that a closing connection waits for its peer to close: long enough for a round trip round the
+    /// world, short enough to cost nothing.
+    pub const LINGER_MS: u64 = 1000;
+    /// Bytes that a closing connection reads and drops: a body of the greatest size that was refused, with margin.
+    pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+    /// Milliseconds without accepting after an accept failed (no descriptors, no memory).
+    pub const ACCEPT_PAUSE_MS: u64 = 100;
+
+    const _: () = assert!(LINGER_BYTES_MAX > super::http::BODY_BYTES_MAX + super::http::HEAD_BYTES_MAX);
 }

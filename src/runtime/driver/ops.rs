@@ -9,6 +9,9 @@
 //!                    | ENOBUFS --> Starved -- buffers have come back: arm --> Armed
 //!                    | future dropped: cancel
 //!                    +--> Abandoned -- last event --> (free)
+//!
+//!            arm a detached send            all sent                       error
+//!   (new) ---------------------> Detached ----------> (free)     Detached -------> Done
 //! ```
 //!
 //! An entry, with the memory and the descriptor of its operation, is freed in `Done`, `Idle`, `Starved` or after the last event,
@@ -43,6 +46,8 @@ enum State {
     Starved,
     /// Ended, with this result; not with the driver.
     Done(i32),
+    /// A send with the driver whose success nobody needs to see: it frees itself. A failure becomes `Done`.
+    Detached,
     /// With the driver, but nobody will ask for the result.
     Abandoned,
 }
@@ -63,6 +68,8 @@ pub struct OpTable {
     closing: CloseQueue,
     /// Receives that ended with ENOBUFS, to be armed when buffers have come back.
     starved: Vec<OpId>,
+    /// Memory of finished sends, for the next ones.
+    spares: Vec<Vec<u8>>,
 }
 
 impl OpTable {
@@ -77,6 +84,7 @@ impl OpTable {
             pool,
             closing,
             starved: Vec::new(),
+            spares: Vec::new(),
         }
     }
 
@@ -122,7 +130,7 @@ impl OpTable {
         let Some(entry) = self.entry(id) else { return };
         entry.waker = None;
         match entry.state {
-            State::Armed => {
+            State::Armed | State::Detached => {
                 entry.state = State::Abandoned;
                 driver.cancel(id, &entry.op);
                 self.drop_ready(id);
@@ -181,7 +189,7 @@ impl OpTable {
             }
             return None;
         }
-        if event.result == EINTR && !event.more && entry.state == State::Armed {
+        if event.result == EINTR && !event.more && matches!(entry.state, State::Armed | State::Detached) {
             driver.arm(event.op, &mut entry.op);
             return None;
         }
@@ -216,6 +224,13 @@ impl OpTable {
                         driver.arm(event.op, &mut entry.op);
                         return None;
                     }
+                }
+                if entry.state == State::Detached && event.result >= 0 {
+                    let waker = entry.waker.take();
+                    if let Some(Op::Send { data, .. }) = self.free(event.op) {
+                        self.recycle(data);
+                    }
+                    return waker;
                 }
                 entry.state = State::Done(event.result);
                 entry.waker.take()
@@ -359,9 +374,43 @@ impl OpTable {
         }
     }
 
-    /// The end of a send. Frees the operation when ready.
+    /// Starts a send whose success nobody needs to see: the operation then frees itself and its memory goes to the
+    /// worker's spare buffers, so that an idle connection holds neither. [`poll_send`](Self::poll_send) still tells.
+    pub fn start_detached(&mut self, driver: &mut dyn Driver, op: Op) -> OpId {
+        let id = self.start(driver, op);
+        if let Some(entry) = self.entry(id) {
+            entry.state = State::Detached;
+        }
+        id
+    }
+
+    /// Memory for a write: empty, and with capacity where a spare buffer was at hand.
+    pub fn spare(&mut self) -> Vec<u8> {
+        self.spares.pop().unwrap_or_default()
+    }
+
+    /// Takes memory back for [`spare`](Self::spare), within bounds.
+    pub fn recycle(&mut self, mut data: Vec<u8>) {
+        let capacity = data.capacity();
+        if capacity > 0
+            && capacity <= limits::runtime::SPARE_BUFFER_BYTES_MAX
+            && self.spares.len() < limits::runtime::SPARE_BUFFERS_MAX
+        {
+            data.clear();
+            self.spares.push(data);
+        }
+    }
+
+    /// True while the send is with the driver; false also for one that has freed itself.
+    pub fn is_sending(&self, id: OpId) -> bool {
+        self.entries
+            .get(id.index as usize)
+            .is_some_and(|entry| entry.generation == id.generation && !matches!(entry.state, State::Done(_)))
+    }
+
+    /// The end of a send. Frees the operation when ready. An operation that is gone was detached and has succeeded.
     pub fn poll_send(&mut self, id: OpId, cx: &Context<'_>) -> Poll<Sent> {
-        let gone = || Poll::Ready((Err(error_of(ECANCELED)), Vec::new()));
+        let gone = || Poll::Ready((Ok(()), Vec::new()));
         let Some(entry) = self.entry(id) else { return gone() };
         let State::Done(result) = entry.state else {
             Self::wait(entry, cx);

@@ -1,0 +1,1 @@
+//! Rows of input, answer, RFC section.

@@ -1,0 +1,1 @@
+//! Properties over whole heads and bodies.

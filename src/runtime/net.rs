@@ -1,0 +1,348 @@
+//! Listeners and streams.
+//!
+//! A listening socket is owned by the process and lent to a worker as a duplicate descriptor: the kernel's accept
+//! queue belongs to the socket, so a worker can go and another can take over without losing a connection.
+//!
+//! [`Stream`] is used in two ways. The HTTP server takes received buffers whole ([`Stream::recv`]) and hands whole
+//! buffers to be sent ([`Stream::send`]). Client libraries see tokio's `AsyncRead` and `AsyncWrite`, which copy.
+
+use super::context;
+use super::driver::buffers::RecvBuffer;
+use super::driver::{Handle, Op, OpId, Shutdown, SocketAddrAny};
+use crate::limits;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{OwnedFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Listening sockets, made by the process.
+pub mod listen {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+    use std::io;
+    use std::net::SocketAddr;
+    use std::os::fd::OwnedFd;
+
+    /// One listening TCP socket of a SO_REUSEPORT group: every worker gets its own, and the kernel spreads
+    /// connections over them by hash. TCP_NODELAY is set here, since accepted sockets inherit it.
+    ///
+    /// # Errors
+    /// As bind(2) and listen(2) give them; EADDRINUSE also where the port is held by another user's group.
+    pub fn tcp(addr: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
+        let family = if addr.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        sockopt::set_socket_reuseport(&socket, true)?;
+        if addr.is_ipv6() {
+            // `::` takes IPv4 too.
+            sockopt::set_ipv6_v6only(&socket, false)?;
+        }
+        sockopt::set_tcp_nodelay(&socket, true)?;
+        rustix::net::bind(&socket, &addr)?;
+        rustix::net::listen(&socket, backlog)?;
+        Ok(socket)
+    }
+
+    /// The address that a listening socket got (port 0 asks for any).
+    pub fn local_addr(socket: &OwnedFd) -> io::Result<SocketAddr> {
+        Ok(SocketAddr::try_from(rustix::net::getsockname(socket)?)?)
+    }
+}
+
+/// A listening socket lent to this worker.
+#[derive(Debug)]
+pub struct Listener {
+    handle: Handle,
+    op: Option<OpId>,
+}
+
+impl Listener {
+    /// Over a duplicate of the process's socket.
+    pub fn new(socket: OwnedFd) -> io::Result<Listener> {
+        context::with(|context| {
+            let fd = context.io.borrow_mut().driver.adopt(socket)?;
+            Ok(Listener {
+                handle: context.handle(fd),
+                op: None,
+            })
+        })
+    }
+
+    /// Over a number of the simulated network.
+    pub fn from_driver(fd: RawFd) -> Listener {
+        context::with(|context| Listener {
+            handle: context.handle(fd),
+            op: None,
+        })
+    }
+
+    /// The next connection.
+    ///
+    /// # Errors
+    /// Those of accept(2). After an error the next call starts accepting anew, so a caller that is out of descriptors
+    /// (EMFILE, ENFILE) waits a little first.
+    pub async fn accept(&mut self) -> io::Result<Stream> {
+        poll_fn(|cx| self.poll_accept(cx)).await
+    }
+
+    /// See [`accept`](Self::accept).
+    pub fn poll_accept(&mut self, cx: &Context<'_>) -> Poll<io::Result<Stream>> {
+        context::with(|context| {
+            let io = &mut *context.io.borrow_mut();
+            let op = *self.op.get_or_insert_with(|| {
+                let op = Op::Accept {
+                    listener: Handle::clone(&self.handle),
+                    ready: Vec::new(),
+                };
+                io.ops.start(&mut *io.driver, op)
+            });
+            let accepted = ready!(io.ops.poll_accept(&mut *io.driver, op, cx));
+            if accepted.is_err() {
+                io.ops.abandon(&mut *io.driver, op);
+                self.op = None;
+            }
+            Poll::Ready(accepted.map(|fd| Stream::new(context.handle(fd))))
+        })
+    }
+
+    /// Stops accepting and gives out the connections that were accepted already: nothing in the kernel's queue is
+    /// lost, since that stays with the process's socket.
+    pub async fn stop(mut self) -> Vec<Stream> {
+        let Some(op) = self.op.take() else { return Vec::new() };
+        let fds = poll_fn(|cx| {
+            context::with(|context| {
+                let io = &mut *context.io.borrow_mut();
+                io.ops.poll_stop_accept(&mut *io.driver, op, cx)
+            })
+        })
+        .await;
+        context::with(|context| {
+            let io = &mut *context.io.borrow_mut();
+            io.ops.abandon(&mut *io.driver, op);
+            fds.into_iter().map(|fd| Stream::new(context.handle(fd))).collect()
+        })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        abandon(self.op);
+    }
+}
+
+/// Memory to build a send in; [`Stream::start_send_detached`] brings it back, as does [`recycle`].
+pub fn write_buffer() -> Vec<u8> {
+    context::with(|context| context.io.borrow_mut().ops.spare())
+}
+
+/// Gives memory from [`write_buffer`] back.
+pub fn recycle(data: Vec<u8>) {
+    context::with(|context| context.io.borrow_mut().ops.recycle(data));
+}
+
+fn abandon(op: Option<OpId>) {
+    if let Some(op) = op {
+        context::try_with(|context| {
+            let io = &mut *context.io.borrow_mut();
+            io.ops.abandon(&mut *io.driver, op);
+        });
+    }
+}
+
+/// A connected stream socket. Dropping it abandons what is in flight and closes it.
+#[derive(Debug)]
+pub struct Stream {
+    handle: Handle,
+    recv: Option<OpId>,
+    send: Option<OpId>,
+    /// What `AsyncRead` has taken and not yet copied out; boxed, so that the HTTP server's streams stay small.
+    rest: Option<Box<(RecvBuffer, usize)>>,
+}
+
+impl Stream {
+    fn new(handle: Handle) -> Stream {
+        Stream {
+            handle,
+            recv: None,
+            send: None,
+            rest: None,
+        }
+    }
+
+    /// Connects to `addr` (TCP with TCP_NODELAY, or a Unix socket). The caller bounds the time.
+    ///
+    /// # Errors
+    /// Those of connect(2).
+    pub async fn connect(addr: SocketAddrAny) -> io::Result<Stream> {
+        let (stream, op) = context::with(|context| {
+            let io = &mut *context.io.borrow_mut();
+            let fd = io.driver.socket(&addr)?;
+            let handle = context.handle(fd);
+            let op = Op::Connect {
+                socket: Handle::clone(&handle),
+                addr: Box::new(addr),
+            };
+            io::Result::Ok((Stream::new(handle), io.ops.start(&mut *io.driver, op)))
+        })?;
+        let mut pending = Abandon(Some(op));
+        poll_fn(|cx| context::with(|context| context.io.borrow_mut().ops.poll_connect(op, cx))).await?;
+        pending.0 = None;
+        Ok(stream)
+    }
+
+    /// The next bytes, or `None` at the end of the stream. The first call arms one multishot receive that lasts for
+    /// the life of the stream.
+    ///
+    /// # Errors
+    /// Those of recv(2), again at each call.
+    pub async fn recv(&mut self) -> io::Result<Option<RecvBuffer>> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// See [`recv`](Self::recv).
+    pub fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<io::Result<Option<RecvBuffer>>> {
+        context::with(|context| {
+            let io = &mut *context.io.borrow_mut();
+            let op = *self.recv.get_or_insert_with(|| {
+                let op = super::driver::ops::OpTable::recv_op(Handle::clone(&self.handle));
+                io.ops.start(&mut *io.driver, op)
+            });
+            io.ops.poll_recv(&mut *io.driver, op, cx)
+        })
+    }
+
+    /// Starts to send all of `data`. Only one send may be in flight: [`poll_sent`](Self::poll_sent) must have been
+    /// ready since the last.
+    pub fn start_send(&mut self, data: Vec<u8>) {
+        debug_assert!(!self.is_sending(), "two sends in flight would mix their bytes");
+        context::with(|context| {
+            let io = &mut *context.io.borrow_mut();
+            let op = Op::Send {
+                socket: Handle::clone(&self.handle),
+                data,
+                sent: 0,
+            };
+            self.send = Some(io.ops.start(&mut *io.driver, op));
+        });
+    }
+
+    /// Ready when nothing is in flight: with the result of the last send and its memory.
+    pub fn poll_sent(&mut self, cx: &Context<'_>) -> Poll<(io::Result<()>, Vec<u8>)> {
+        let Some(op) = self.send else {
+            return Poll::Ready((Ok(()), Vec::new()));
+        };
+        let sent = ready!(context::with(|context| context.io.borrow_mut().ops.poll_send(op, cx)));
+        self.send = None;
+        Poll::Ready(sent)
+    }
+
+    /// As [`start_send`](Self::start_send), for a caller that need not see success: the memory goes to the worker's
+    /// spare buffers by itself. A failure shows in the next [`poll_sent`](Self::poll_sent), and mostly in the next
+    /// receive.
+    pub fn start_send_detached(&mut self, data: Vec<u8>) {
+        debug_assert!(!self.is_sending(), "two sends in flight would mix their bytes");
+        context::with(|context| {
+            let io = &mut *context.io.borrow_mut();
+            let op = Op::Send {
+                socket: Handle::clone(&self.handle),
+                data,
+                sent: 0,
+            };
+            self.send = Some(io.ops.start_detached(&mut *io.driver, op));
+        });
+    }
+
+    /// True while a send is in flight.
+    pub fn is_sending(&self) -> bool {
+        self.send
+            .is_some_and(|op| context::with(|context| context.io.borrow().ops.is_sending(op)))
+    }
+
+    /// Sends all of `data`; gives the memory back.
+    ///
+    /// # Errors
+    /// Those of send(2); how much was sent before is not known.
+    pub async fn send(&mut self, data: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        self.start_send(data);
+        poll_fn(|cx| self.poll_sent(cx)).await
+    }
+
+    /// Ends one or both directions.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        context::with(|context| context.io.borrow_mut().driver.shutdown(self.handle.fd(), how))
+    }
+
+    /// The other end, where it is an IP address.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        context::with(|context| {
+            let addr = context.io.borrow().driver.peer_addr(self.handle.fd()).ok()??;
+            SocketAddr::try_from(addr).ok()
+        })
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        abandon(self.recv);
+        abandon(self.send);
+    }
+}
+
+/// Abandons an operation unless it was disarmed.
+struct Abandon(Option<OpId>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        abandon(self.0);
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.rest.is_none() {
+            match ready!(self.poll_recv(cx))? {
+                Some(buffer) => self.rest = Some(Box::new((buffer, 0))),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        if let Some(rest) = &mut self.rest {
+            let (buffer, taken) = &mut **rest;
+            let left = buffer.get(*taken..).unwrap_or_default();
+            let bytes = left.len().min(out.remaining());
+            out.put_slice(left.get(..bytes).unwrap_or_default());
+            *taken += bytes;
+            if *taken >= buffer.len() {
+                self.rest = None;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let (result, mut memory) = ready!(self.poll_sent(cx));
+        result?;
+        let part = data.get(..limits::runtime::WRITE_COPY_BYTES_MAX).unwrap_or(data);
+        memory.clear();
+        memory.extend_from_slice(part);
+        self.start_send(memory);
+        Poll::Ready(Ok(part.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_sent(cx).map(|(result, _)| result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (result, _) = ready!(self.poll_sent(cx));
+        result?;
+        Poll::Ready(self.shutdown(Shutdown::Write))
+    }
+}

@@ -1,0 +1,67 @@
+//! The accept loop of a worker.
+
+use super::{App, Server, add, connection};
+use crate::limits;
+use crate::runtime::executor::spawn_detached;
+use crate::runtime::net::{Listener, Stream};
+use crate::runtime::time::{sleep, timeout};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// Serves connections of `listener` until `stop` is ready; then stops accepting (what was accepted already is served,
+/// what is in the kernel's queue stays there for the socket's next user), tells connections to close, and waits for
+/// them for at most `graceful`. Gives how many were still open then.
+pub async fn run<A: App>(
+    server: Rc<Server<A>>,
+    mut listener: Listener,
+    stop: impl Future<Output = ()>,
+    graceful: Duration,
+) -> usize {
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = poll_fn(|cx| {
+            if stop.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            if server.counts.open.get() >= server.settings.connections_max {
+                *server.room.borrow_mut() = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            listener.poll_accept(cx).map(Some)
+        })
+        .await;
+        match accepted {
+            None => break,
+            Some(Ok(stream)) => start(&server, stream),
+            Some(Err(error)) => {
+                add(&server.counts.accept_errors, 1);
+                if server.counts.accept_errors.get().is_power_of_two() {
+                    // Logged at 1, 2, 4, ...: a server out of descriptors must not fill its log as well.
+                    tracing::warn!(%error, errors = server.counts.accept_errors.get(), "accept failed; trying again");
+                }
+                // The clients wait in the kernel's queue meanwhile; those that are connected are served.
+                let pause = sleep(Duration::from_millis(limits::server::ACCEPT_PAUSE_MS));
+                let mut pause = pin!(pause);
+                poll_fn(|cx| match stop.as_mut().poll(cx) {
+                    Poll::Ready(()) => Poll::Ready(()),
+                    Poll::Pending => pause.as_mut().poll(cx),
+                })
+                .await;
+            }
+        }
+    }
+    for stream in listener.stop().await {
+        start(&server, stream);
+    }
+    server.begin_drain();
+    let _ = timeout(graceful, poll_fn(|cx| server.poll_empty(cx))).await;
+    server.counts.open.get()
+}
+
+fn start<A: App>(server: &Rc<Server<A>>, stream: Stream) {
+    server.opened();
+    spawn_detached("connection", connection::serve(stream, Rc::clone(server)));
+}

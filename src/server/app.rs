@@ -1,0 +1,123 @@
+//! What the server asks of an application, and what an application gives.
+
+use crate::http::{Exchange, FieldName, Reject, RequestHead, Response, Status};
+use crate::runtime::net::Stream;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// The application of a worker.
+pub trait App: 'static {
+    /// Answers a whole request: at once into `outbox`, or later. Runs on the worker; must not block.
+    fn call(&self, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome;
+
+    /// Answers bytes that are no request, or a request that took too long. The connection closes after it.
+    fn refuse(&self, reject: &Reject, outbox: Outbox<'_>);
+
+    /// Answers in place of a handler that panicked. The connection stays open.
+    fn failed(&self, outbox: Outbox<'_>) -> bool;
+}
+
+/// A whole request.
+pub struct Request<'r> {
+    /// Its head.
+    pub head: &'r RequestHead<'r>,
+    /// Its body.
+    pub body: &'r [u8],
+    /// Who asks.
+    pub peer: Peer<'r>,
+    /// When its last bytes were received, nanoseconds of the worker's clock.
+    pub received_ns: u64,
+    /// The same moment, nanoseconds since the Unix epoch.
+    pub unix_ns: u64,
+}
+
+/// The other end of a connection, looked up only when asked for.
+#[derive(Clone, Copy)]
+pub struct Peer<'r>(pub(super) &'r Stream);
+
+impl Peer<'_> {
+    /// Its address; none for a peer that has no IP address.
+    pub fn addr(self) -> Option<SocketAddr> {
+        self.0.peer_addr()
+    }
+}
+
+/// Where an answer is written.
+pub struct Outbox<'o> {
+    pub(super) out: &'o mut Vec<u8>,
+    pub(super) exchange: Exchange,
+    pub(super) date: &'o [u8; 29],
+}
+
+impl<'o> Outbox<'o> {
+    /// Begins the answer.
+    pub fn respond(self, status: Status) -> Response<'o> {
+        Response::begin(self.out, self.exchange, status, self.date)
+    }
+
+    /// What the request allows.
+    pub fn exchange(&self) -> Exchange {
+        self.exchange
+    }
+}
+
+/// What a handler did.
+pub enum Outcome {
+    /// The answer is written; `keep_alive` as its [`Response`] said.
+    Done {
+        /// The connection may stay open.
+        keep_alive: bool,
+    },
+    /// The answer comes later. Later requests of the connection wait for it; other connections do not.
+    Later(Later),
+}
+
+/// An answer under way. It bounds its own time.
+pub type Later = Pin<Box<dyn Future<Output = Reply>>>;
+
+/// An answer by value.
+pub struct Reply {
+    /// Status.
+    pub status: Status,
+    /// Content-Type.
+    pub content_type: &'static str,
+    /// Other fields.
+    pub fields: Vec<(FieldName, Vec<u8>)>,
+    /// Body.
+    pub body: ReplyBody,
+}
+
+/// The body of a [`Reply`].
+pub enum ReplyBody {
+    /// Made for this answer.
+    Bytes(Vec<u8>),
+    /// Kept by someone, a cache for one.
+    Shared(Rc<[u8]>),
+    /// Piece by piece, each sent before the next is asked for: the peer's pace is the producer's.
+    Events(Box<dyn Events>),
+}
+
+/// A body that is made while it is sent.
+pub trait Events {
+    /// Appends the next piece to `out`; false after the last. An error ends the connection without the body's proper
+    /// end, so that the client sees that something is missing.
+    fn poll_next(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, ()>>;
+}
+
+impl Reply {
+    /// Writes head and body; for [`ReplyBody::Events`] the caller writes the body.
+    pub(super) fn write(&self, outbox: Outbox<'_>) -> bool {
+        let mut response = outbox.respond(self.status).content_type(self.content_type);
+        for (name, value) in &self.fields {
+            response = response.header(*name, value);
+        }
+        match &self.body {
+            ReplyBody::Bytes(bytes) => response.body(bytes),
+            ReplyBody::Shared(bytes) => response.body(bytes),
+            ReplyBody::Events(_) => response.body(&[]),
+        }
+    }
+}

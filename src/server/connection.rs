@@ -1,0 +1,508 @@
+//! One connection: requests in, answers out, in order.
+//!
+//! The future of an idle connection is small and holds no buffer (invariant 5): what a half-read request needs is
+//! boxed while it exists, write memory comes from the worker's spares and goes back when the kernel has taken it, and
+//! the rare long paths (streamed answers, lingering) are boxed futures. A request that comes whole, and whose answer
+//! is at hand, is read from the receive buffer and answered without a heap allocation; several in one buffer are
+//! answered with one write.
+
+use super::app::{App, Events, Later, Outbox, Outcome, Peer, Reply, ReplyBody, Request};
+use super::{Server, add};
+use crate::http::{self, BodyDecoder, BodyFraming, Exchange, HeadScanner, Reject, RequestHead, Response, Status};
+use crate::limits;
+use crate::runtime::context;
+use crate::runtime::driver::Shutdown;
+use crate::runtime::driver::buffers::RecvBuffer;
+use crate::runtime::net::{self, Stream};
+use crate::runtime::time::{Sleep, timeout};
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Serves `stream` to its end.
+pub(super) async fn serve<A: App>(stream: Stream, server: Rc<Server<A>>) {
+    let sleep = Sleep::after(server.settings.head_timeout);
+    let mut connection = Connection {
+        stream,
+        server,
+        sleep,
+        pending: None,
+        out: Vec::new(),
+        since_ns: context::now_ns(),
+        answered: false,
+    };
+    connection.run().await;
+}
+
+/// A request that is not whole, and bytes that wait their turn.
+#[derive(Default)]
+struct Pending {
+    /// Received and not yet read; begins with an unfinished head unless `body` is set.
+    bytes: Vec<u8>,
+    scanner: HeadScanner,
+    body: Option<PendingBody>,
+}
+
+struct PendingBody {
+    /// The bytes of the head, read again when the body is whole.
+    head: Vec<u8>,
+    decoder: BodyDecoder,
+    body: Vec<u8>,
+}
+
+struct Connection<A: App> {
+    stream: Stream,
+    server: Rc<Server<A>>,
+    sleep: Sleep,
+    pending: Option<Box<Pending>>,
+    out: Vec<u8>,
+    /// When the present phase (idle, head, body) or the last send began, nanoseconds of the worker's clock.
+    since_ns: u64,
+    /// A request was answered since the last look: the next phase begins anew even where it is of the same kind.
+    answered: bool,
+}
+
+impl<A: App> Drop for Connection<A> {
+    fn drop(&mut self) {
+        self.server.closed();
+    }
+}
+
+enum Input {
+    Bytes(RecvBuffer),
+    /// The peer is done, or the connection broke.
+    End,
+    Late,
+    Draining,
+}
+
+enum Next {
+    /// Everything received is read.
+    Read,
+    /// Enough is written; there is more to read.
+    Flush,
+    Later(Later, Exchange),
+    Close,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Head,
+    Body,
+}
+
+impl<A: App> Connection<A> {
+    async fn run(&mut self) {
+        loop {
+            let mut next = match poll_fn(|cx| self.poll_input(cx)).await {
+                Input::Bytes(buffer) => self.feed(&buffer),
+                Input::End => return,
+                Input::Draining => Next::Close,
+                Input::Late => match self.late() {
+                    Some(next) => next,
+                    None => continue,
+                },
+            };
+            loop {
+                next = match next {
+                    Next::Read => {
+                        if !self.flush().await {
+                            return;
+                        }
+                        break;
+                    }
+                    Next::Flush => {
+                        if !self.flush().await {
+                            return;
+                        }
+                        self.feed(&[])
+                    }
+                    Next::Later(later, exchange) => {
+                        // What is answered already does not wait for it.
+                        if !self.flush().await {
+                            return;
+                        }
+                        let reply = guarded(later).await;
+                        if self.reply(reply, exchange).await {
+                            self.feed(&[])
+                        } else {
+                            Next::Close
+                        }
+                    }
+                    Next::Close => {
+                        if self.flush().await {
+                            Box::pin(self.linger()).await;
+                        }
+                        return;
+                    }
+                };
+            }
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match &self.pending {
+            None => Phase::Idle,
+            Some(pending) if pending.body.is_some() => Phase::Body,
+            Some(_) => Phase::Head,
+        }
+    }
+
+    fn poll_input(&mut self, cx: &Context<'_>) -> Poll<Input> {
+        match self.stream.poll_recv(cx) {
+            Poll::Ready(Ok(Some(buffer))) => return Poll::Ready(Input::Bytes(buffer)),
+            Poll::Ready(Ok(None) | Err(_)) => return Poll::Ready(Input::End),
+            Poll::Pending => {}
+        }
+        if self.server.is_draining() && self.pending.is_none() {
+            return Poll::Ready(Input::Draining);
+        }
+        self.sleep.poll_elapsed(cx).map(|()| Input::Late)
+    }
+
+    /// How long the present phase may last.
+    fn allowed(&self) -> Duration {
+        let settings = &self.server.settings;
+        match self.phase() {
+            Phase::Idle => settings.keep_alive,
+            Phase::Head => settings.head_timeout,
+            Phase::Body => settings.body_timeout,
+        }
+    }
+
+    /// The timer fired: for this phase, or for an earlier one that has ended since.
+    fn late(&mut self) -> Option<Next> {
+        let now = context::now_ns();
+        let spent = Duration::from_nanos(now.saturating_sub(self.since_ns));
+        let sending = self.stream.is_sending();
+        let allowed = if sending {
+            self.server.settings.write_timeout
+        } else {
+            self.allowed()
+        };
+        if spent < allowed {
+            self.sleep.reset(allowed.saturating_sub(spent));
+            return None;
+        }
+        if sending {
+            // The peer takes nothing: there is nothing to say to it.
+            return Some(Next::Close);
+        }
+        if self.phase() != Phase::Idle {
+            let reject = Reject::new(Status::REQUEST_TIMEOUT, "the request took too long to arrive");
+            self.refuse(&reject);
+        }
+        Some(Next::Close)
+    }
+
+    /// Begins a phase: its clock runs from now.
+    fn begin(&mut self) {
+        self.since_ns = context::now_ns();
+        let write_timeout = self.server.settings.write_timeout;
+        self.sleep.reset(self.allowed().min(write_timeout));
+    }
+
+    /// Reads `input`, after what was left over, and answers what is whole.
+    fn feed(&mut self, input: &[u8]) -> Next {
+        add(&self.server.counts.bytes_in, input.len() as u64);
+        let before = self.phase();
+        let waiting = match &mut self.pending {
+            Some(pending) => std::mem::take(&mut pending.bytes),
+            None => Vec::new(),
+        };
+        let next = if waiting.is_empty() {
+            let (used, next) = self.read(input);
+            self.keep(input.get(used..).unwrap_or_default(), Vec::new());
+            next
+        } else {
+            let mut bytes = waiting;
+            bytes.extend_from_slice(input);
+            let (used, next) = self.read(&bytes);
+            bytes.drain(..used.min(bytes.len()));
+            self.keep(&[], bytes);
+            next
+        };
+        if std::mem::take(&mut self.answered) || self.phase() != before || before == Phase::Idle {
+            self.begin();
+        }
+        next
+    }
+
+    /// Keeps unread bytes, in whichever form they are at hand; lets go of the box when there is nothing to keep.
+    fn keep(&mut self, slice: &[u8], mut bytes: Vec<u8>) {
+        let idle = match &self.pending {
+            Some(pending) => pending.body.is_none(),
+            None => true,
+        };
+        if slice.is_empty() && bytes.is_empty() && idle {
+            self.pending = None;
+            return;
+        }
+        bytes.extend_from_slice(slice);
+        self.pending.get_or_insert_default().bytes = bytes;
+    }
+
+    /// Reads requests from `input` and answers them; gives how many bytes are dealt with.
+    fn read(&mut self, input: &[u8]) -> (usize, Next) {
+        let mut at = 0;
+        loop {
+            let rest = input.get(at..).unwrap_or_default();
+            let step = match self.pending.as_mut().and_then(|pending| pending.body.take()) {
+                Some(body) => self.read_body(body, rest),
+                None if rest.is_empty() => return (at, Next::Read),
+                None if self.out.len() >= limits::server::WRITE_BATCH_BYTES => return (at, Next::Flush),
+                None => self.read_head(rest),
+            };
+            match step {
+                Ok((used, next)) => {
+                    at += used;
+                    if let Some(next) = next {
+                        return (at, next);
+                    }
+                }
+                Err(reject) => {
+                    self.refuse(&reject);
+                    return (input.len(), Next::Close);
+                }
+            }
+        }
+    }
+
+    /// Reads a head, and answers if the body is there too; `None` to go on.
+    fn read_head(&mut self, rest: &[u8]) -> Result<(usize, Option<Next>), Reject> {
+        let parsed = match &mut self.pending {
+            Some(pending) => pending.scanner.parse(rest)?,
+            None => http::parse_head(rest)?,
+        };
+        let Some((head, head_bytes)) = parsed else {
+            self.pending.get_or_insert_default();
+            return Ok((0, Some(Next::Read)));
+        };
+        let after = rest.get(head_bytes..).unwrap_or_default();
+        let whole = match head.framing {
+            BodyFraming::None => Some(&[][..]),
+            BodyFraming::Length(bytes) if bytes <= limits::http::BODY_BYTES_MAX as u64 => after.get(..bytes as usize),
+            _ => None,
+        };
+        if let Some(body) = whole {
+            let next = self.call(&head, body);
+            return Ok((head_bytes + body.len(), next));
+        }
+        let decoder = BodyDecoder::new(head.framing, limits::http::BODY_BYTES_MAX)?;
+        if head.expect_continue && after.is_empty() {
+            self.memory().extend_from_slice(http::CONTINUE_100);
+        }
+        let body = PendingBody {
+            head: rest.get(..head_bytes).unwrap_or_default().to_vec(),
+            decoder,
+            body: Vec::new(),
+        };
+        self.pending.get_or_insert_default().body = Some(body);
+        Ok((head_bytes, None))
+    }
+
+    fn read_body(&mut self, mut pending: PendingBody, rest: &[u8]) -> Result<(usize, Option<Next>), Reject> {
+        let (used, done) = pending.decoder.decode_into(rest, &mut pending.body)?;
+        if !done {
+            self.pending.get_or_insert_default().body = Some(pending);
+            return Ok((used, Some(Next::Read)));
+        }
+        let Some((head, _)) = http::parse_head(&pending.head)? else {
+            return Err(Reject::new(Status::BAD_REQUEST, "the request could not be read"));
+        };
+        let next = self.call(&head, &pending.body);
+        Ok((used, next))
+    }
+
+    /// The write buffer, with memory.
+    fn memory(&mut self) -> &mut Vec<u8> {
+        if self.out.capacity() == 0 {
+            self.out = net::write_buffer();
+        }
+        &mut self.out
+    }
+
+    fn call(&mut self, head: &RequestHead<'_>, body: &[u8]) -> Option<Next> {
+        self.memory();
+        let mut exchange = Exchange::of(head);
+        exchange.keep_alive &= !self.server.is_draining();
+        let begun = self.out.len();
+        self.answered = true;
+        let mut clock = self.server.clock.borrow_mut();
+        let (unix_ns, date) = clock.read();
+        let request = Request {
+            head,
+            body,
+            peer: Peer(&self.stream),
+            received_ns: context::now_ns(),
+            unix_ns,
+        };
+        let app = &self.server.app;
+        let out = &mut self.out;
+        let outcome = catch_unwind(AssertUnwindSafe(|| app.call(&request, Outbox { out, exchange, date })));
+        match outcome {
+            Ok(Outcome::Done { keep_alive: true }) => None,
+            Ok(Outcome::Done { keep_alive: false }) => Some(Next::Close),
+            Ok(Outcome::Later(later)) => {
+                self.out.truncate(begun);
+                Some(Next::Later(later, exchange))
+            }
+            Err(_) => {
+                self.out.truncate(begun);
+                let outbox = Outbox {
+                    out: &mut self.out,
+                    exchange,
+                    date,
+                };
+                if self.server.app.failed(outbox) {
+                    None
+                } else {
+                    Some(Next::Close)
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, reject: &Reject) {
+        self.memory();
+        let mut clock = self.server.clock.borrow_mut();
+        let (_, date) = clock.read();
+        self.server.app.refuse(
+            reject,
+            Outbox {
+                out: &mut self.out,
+                exchange: Exchange::refused(),
+                date,
+            },
+        );
+    }
+
+    /// Writes a later answer; true if the connection goes on.
+    async fn reply(&mut self, reply: Option<Reply>, mut exchange: Exchange) -> bool {
+        exchange.keep_alive &= !self.server.is_draining();
+        self.memory();
+        match reply {
+            Some(Reply {
+                status,
+                content_type,
+                fields,
+                body: ReplyBody::Events(events),
+            }) => {
+                let stream = {
+                    let mut clock = self.server.clock.borrow_mut();
+                    let (_, date) = clock.read();
+                    let mut response =
+                        Response::begin(&mut self.out, exchange, status, date).content_type(content_type);
+                    for (name, value) in &fields {
+                        response = response.header(*name, value);
+                    }
+                    response.stream()
+                };
+                Box::pin(self.events(events, stream)).await
+            }
+            Some(reply) => {
+                let mut clock = self.server.clock.borrow_mut();
+                let (_, date) = clock.read();
+                reply.write(Outbox {
+                    out: &mut self.out,
+                    exchange,
+                    date,
+                })
+            }
+            None => {
+                let mut clock = self.server.clock.borrow_mut();
+                let (_, date) = clock.read();
+                self.server.app.failed(Outbox {
+                    out: &mut self.out,
+                    exchange,
+                    date,
+                })
+            }
+        }
+    }
+
+    async fn events(&mut self, mut events: Box<dyn Events>, stream: http::BodyStream) -> bool {
+        let mut piece = Vec::new();
+        loop {
+            piece.clear();
+            let more = match poll_fn(|cx| events.poll_next(cx, &mut piece)).await {
+                Ok(more) => more,
+                Err(()) => {
+                    // The missing last chunk tells the client.
+                    self.flush().await;
+                    return false;
+                }
+            };
+            stream.chunk(self.memory(), &piece);
+            if !more {
+                return stream.finish(&mut self.out);
+            }
+            if !self.flush().await {
+                return false;
+            }
+        }
+    }
+
+    /// Hands the answers to the kernel, once it has taken those before. False if the connection is broken or the peer
+    /// takes nothing for too long.
+    async fn flush(&mut self) -> bool {
+        if self.out.is_empty() {
+            return true;
+        }
+        if self.stream.is_sending() {
+            let stream = &mut self.stream;
+            let sent = timeout(self.server.settings.write_timeout, poll_fn(|cx| stream.poll_sent(cx)));
+            match Box::pin(sent).await {
+                Ok((Ok(()), memory)) => net::recycle(memory),
+                Ok((Err(_), _)) | Err(_) => return false,
+            }
+        }
+        let out = std::mem::take(&mut self.out);
+        add(&self.server.counts.bytes_out, out.len() as u64);
+        self.stream.start_send_detached(out);
+        true
+    }
+
+    /// Closes without taking the last answer away from the peer: unread bytes at close would make the kernel send a
+    /// reset, which may overtake the answer (RFC 9112 section 9.6).
+    async fn linger(&mut self) {
+        let patience = self.server.settings.write_timeout;
+        let stream = &mut self.stream;
+        if !matches!(
+            timeout(patience, poll_fn(|cx| stream.poll_sent(cx))).await,
+            Ok((Ok(()), _))
+        ) {
+            return;
+        }
+        if self.stream.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let mut left = limits::server::LINGER_BYTES_MAX;
+        let stream = &mut self.stream;
+        let _ = timeout(Duration::from_millis(limits::server::LINGER_MS), async {
+            while let Ok(Some(bytes)) = stream.recv().await {
+                left = left.saturating_sub(bytes.len());
+                if left == 0 {
+                    break;
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// Awaits an answer; `None` if it panicked.
+async fn guarded(mut later: Later) -> Option<Reply> {
+    poll_fn(
+        |cx| match catch_unwind(AssertUnwindSafe(|| Pin::as_mut(&mut later).poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(reply)) => Poll::Ready(Some(reply)),
+            Err(_) => Poll::Ready(None),
+        },
+    )
+    .await
+}
