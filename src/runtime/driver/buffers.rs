@@ -20,6 +20,8 @@ pub struct BufferPool {
     buffer_bytes: usize,
     /// Per buffer: bytes received, and the next buffer of the queue that it stands in.
     filled: Box<[Cell<(u32, u16)>]>,
+    /// In queues and handed out: the driver will not have these before a consumer lets go.
+    taken: Cell<u16>,
     /// Given back, not yet with the driver again.
     returned: RefCell<Vec<BufferId>>,
 }
@@ -39,6 +41,7 @@ impl BufferPool {
             memory,
             buffer_bytes,
             filled: vec![Cell::new((0, NONE)); usize::from(count)].into_boxed_slice(),
+            taken: Cell::new(0),
             returned: RefCell::new((0..count).collect()),
         })
     }
@@ -61,6 +64,11 @@ impl BufferPool {
     /// True if buffers wait to go back to the driver.
     pub fn has_returned(&self) -> bool {
         !self.returned.borrow().is_empty()
+    }
+
+    /// Buffers that consumers hold, in queues or in their hands.
+    pub fn taken(&self) -> u16 {
+        self.taken.get()
     }
 
     /// Gives a buffer back that was never handed out as a [`RecvBuffer`].
@@ -125,6 +133,7 @@ impl BufferQueue {
         }
         self.tail = id;
         self.len += 1;
+        pool.taken.set(pool.taken.get() + 1);
     }
 
     /// Takes the oldest.
@@ -175,6 +184,7 @@ impl Deref for RecvBuffer {
 
 impl Drop for RecvBuffer {
     fn drop(&mut self) {
+        self.pool.taken.set(self.pool.taken.get() - 1);
         self.pool.give_back(self.id);
     }
 }
@@ -194,9 +204,9 @@ mod tests {
             pool.fill(id, |bytes| bytes[0] = id as u8 + 10);
             queue.push(&pool, id, 1);
         }
-        assert_eq!(queue.len(), 3);
+        assert_eq!((queue.len(), pool.taken()), (3, 3));
         let order: Vec<u8> = std::iter::from_fn(|| queue.pop(&pool).map(|b| b[0])).collect();
-        assert_eq!(order, [12, 10, 13]);
+        assert_eq!((order.as_slice(), pool.taken()), ([12, 10, 13].as_slice(), 0));
         assert!(queue.is_empty() && queue.pop(&pool).is_none());
         let mut back = Vec::new();
         pool.take_returned(&mut back);

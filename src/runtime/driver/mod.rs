@@ -15,10 +15,13 @@
 //! Deliberately absent: files (helper threads do those), DNS, UDP.
 
 pub mod buffers;
+pub mod choose;
 pub mod epoll;
 pub mod ops;
 pub mod sim;
 mod system;
+#[cfg(test)]
+mod tests;
 pub mod uring;
 
 use std::cell::RefCell;

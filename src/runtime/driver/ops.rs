@@ -202,7 +202,7 @@ impl OpTable {
                         pool.give_back(buffer);
                     }
                 }
-                if event.result == ENOBUFS && !event.more {
+                if event.result == ENOBUFS && !event.more && entry.state == State::Armed {
                     entry.state = State::Starved;
                     self.starved.push(event.op);
                     return None;
@@ -255,8 +255,9 @@ impl OpTable {
                 entry.state = State::Stopping;
                 driver.cancel(event.op, &entry.op);
             }
-        } else if good || (event.result == ECANCELED && entry.state == State::Stopping) {
-            // The kernel ended it for reasons of its own (a completion queue that overflowed), or as asked.
+        } else if good || (entry.state == State::Stopping && matches!(event.result, ECANCELED | EINTR | ENOBUFS)) {
+            // The kernel ended it for reasons of its own (a completion queue that overflowed), or as asked, or it
+            // was quicker with a reason that does not end the stream.
             if full || entry.state == State::Stopping {
                 entry.state = State::Idle;
             } else {
@@ -270,9 +271,11 @@ impl OpTable {
         entry.waker.take()
     }
 
-    /// Arms the receives that ran out of buffers, once some have come back. Called before each turn.
+    /// Arms the receives that ran out of buffers, once consumers do not hold all of them. Called before each turn.
     pub fn feed(&mut self, driver: &mut dyn Driver) {
-        if self.starved.is_empty() || !self.pool.has_returned() {
+        // Not `has_returned`: the driver may have taken the buffers back before it reported the ENOBUFS, and nothing
+        // would come back after that.
+        if self.starved.is_empty() || self.pool.taken() == self.pool.count() {
             return;
         }
         for id in std::mem::take(&mut self.starved) {

@@ -4,7 +4,7 @@ use super::SocketAddrAny;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::time::{ClockId, clock_gettime};
 use std::io;
-use std::os::fd::{IntoRawFd, RawFd};
+use std::os::fd::OwnedFd;
 
 fn clock_ns(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
@@ -24,11 +24,11 @@ pub(super) fn unix_ns() -> u64 {
 }
 
 /// A stream socket of the address's family, with TCP_NODELAY where it is TCP.
-pub(super) fn socket(addr: &SocketAddrAny, flags: SocketFlags) -> io::Result<RawFd> {
+pub(super) fn socket(addr: &SocketAddrAny, flags: SocketFlags) -> io::Result<OwnedFd> {
     let family = addr.address_family();
     let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     if family == AddressFamily::INET || family == AddressFamily::INET6 {
         sockopt::set_tcp_nodelay(&fd, true)?;
     }
-    Ok(fd.into_raw_fd())
+    Ok(fd)
 }

@@ -317,7 +317,7 @@ impl Driver for UringDriver {
 
     fn socket(&mut self, addr: &SocketAddrAny) -> io::Result<RawFd> {
         // Blocking, as io_uring wants it: with O_NONBLOCK it would answer EAGAIN instead of waiting.
-        system::socket(addr, SocketFlags::CLOEXEC)
+        Ok(system::socket(addr, SocketFlags::CLOEXEC)?.into_raw_fd())
     }
 
     fn adopt(&mut self, fd: OwnedFd) -> io::Result<RawFd> {
