@@ -99,7 +99,7 @@ fn check() -> ExitCode {
         }
     };
     for setting in &config.settings {
-        print(&setting.to_string());
+        print(&format!("{}={}", setting.variable, setting.value));
     }
     let topology = roadtrip_api::runtime::topology::Topology::detect(config.workers, config.pin);
     for reason in &topology.reasons {
@@ -155,6 +155,9 @@ fn ask(addr: SocketAddr, path: &str, timeout: Duration) -> std::io::Result<u16> 
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut head = Vec::new();
     stream.take(64 * 1024).read_to_end(&mut head)?;
-    let status = head.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()).and_then(|text| text.parse().ok());
+    let status = head
+        .get(9..12)
+        .and_then(|digits| std::str::from_utf8(digits).ok())
+        .and_then(|text| text.parse().ok());
     status.ok_or_else(|| std::io::Error::other("no HTTP answer"))
 }

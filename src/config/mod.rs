@@ -51,6 +51,16 @@ pub enum IoDriver {
     Epoll,
 }
 
+impl From<IoDriver> for crate::runtime::driver::choose::IoDriver {
+    fn from(driver: IoDriver) -> Self {
+        match driver {
+            IoDriver::Auto => Self::Auto,
+            IoDriver::Uring => Self::Uring,
+            IoDriver::Epoll => Self::Epoll,
+        }
+    }
+}
+
 /// Where stories are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreAt {

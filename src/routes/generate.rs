@@ -62,7 +62,11 @@ pub(super) fn generate(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_
 
 /// `application/json` or a `+json` type, with any parameters (RFC 6839 section 3.1).
 fn is_json(media: &[u8]) -> bool {
-    let media = media.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let media = media
+        .split(|byte| *byte == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
     if media.eq_ignore_ascii_case(b"application/json") {
         return true;
     }
@@ -75,14 +79,29 @@ pub(super) fn problem_of(error: &TellError, request_id: &str) -> Problem {
     let (status, detail, retry_after_s) = match error {
         TellError::Store(error) => {
             tracing::warn!(request_id, %error, "the store failed a request");
-            let status = if error.is_retryable() { Status::SERVICE_UNAVAILABLE } else { Status::INTERNAL_SERVER_ERROR };
-            (status, "stories cannot be kept or fetched right now", error.retry_after_s())
+            let status = if error.is_retryable() {
+                Status::SERVICE_UNAVAILABLE
+            } else {
+                Status::INTERNAL_SERVER_ERROR
+            };
+            (
+                status,
+                "stories cannot be kept or fetched right now",
+                error.retry_after_s(),
+            )
         }
-        TellError::Overloaded => (Status::SERVICE_UNAVAILABLE, "too many stories are being told at once", Some(1)),
+        TellError::Overloaded => (
+            Status::SERVICE_UNAVAILABLE,
+            "too many stories are being told at once",
+            Some(1),
+        ),
         TellError::Timeout => (Status::SERVICE_UNAVAILABLE, "the story took too long", Some(1)),
         TellError::Internal => (Status::INTERNAL_SERVER_ERROR, "the story could not be told", None),
     };
-    Problem { retry_after_s, ..Problem::new(status, detail) }
+    Problem {
+        retry_after_s,
+        ..Problem::new(status, detail)
+    }
 }
 
 /// The story for whoever holds it.

@@ -55,7 +55,11 @@ impl Checks {
             let failures = self.failures.get().saturating_add(1);
             self.failures.set(failures);
             if failures == FAILURES_DOWN {
-                tracing::warn!(worker_id = worker.id, reason, "the store is down: this worker is not ready");
+                tracing::warn!(
+                    worker_id = worker.id,
+                    reason,
+                    "the store is down: this worker is not ready"
+                );
             }
             *self.reason.borrow_mut() = Some(reason);
         } else {
@@ -76,8 +80,14 @@ impl Checks {
         let mut second = self.second.borrow_mut();
         let unix_second = unix_ns / 1_000_000_000;
         if second.unix_second != unix_second || second.text.is_empty() {
-            let at = i64::try_from(unix_second).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
-            second.text = at.map(|at| at.to_string()).unwrap_or_default().trim_end_matches('Z').to_owned();
+            let at = i64::try_from(unix_second)
+                .ok()
+                .and_then(|s| jiff::Timestamp::from_second(s).ok());
+            second.text = at
+                .map(|at| at.to_string())
+                .unwrap_or_default()
+                .trim_end_matches('Z')
+                .to_owned();
             second.unix_second = unix_second;
         }
         out.extend_from_slice(second.text.as_bytes());
@@ -90,7 +100,11 @@ impl Checks {
 pub(super) fn live(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
     let worker = call.worker;
     let stuck = worker.process.stuck();
-    let status = if stuck.is_empty() { Status::OK } else { Status::SERVICE_UNAVAILABLE };
+    let status = if stuck.is_empty() {
+        Status::OK
+    } else {
+        Status::SERVICE_UNAVAILABLE
+    };
     call.write_json(outbox, status, |out| {
         let word: &[u8] = if stuck.is_empty() { b"alive" } else { b"stuck" };
         out.extend_from_slice(b"{\"status\":\"");
@@ -101,7 +115,10 @@ pub(super) fn live(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -
         worker.checks.timestamp(out, request.unix_ns);
         out.extend_from_slice(b"\"");
         if let Some(first) = stuck.first() {
-            let detail = format!(",\"stuck\":{{\"worker\":{},\"task\":\"{}\",\"seconds\":{}}}", first.worker, first.task, first.seconds);
+            let detail = format!(
+                ",\"stuck\":{{\"worker\":{},\"task\":\"{}\",\"seconds\":{}}}",
+                first.worker, first.task, first.seconds
+            );
             out.extend_from_slice(detail.as_bytes());
         }
         out.push(b'}');
@@ -149,13 +166,25 @@ pub(super) fn ready(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
         status: word,
         worker_id: &worker.id,
         checks: ReadyChecks {
-            worker: Check { ok: worker_reason.is_none(), kind: context::driver_name(), reason: worker_reason },
+            worker: Check {
+                ok: worker_reason.is_none(),
+                kind: context::driver_name(),
+                reason: worker_reason,
+            },
             database: Check {
                 ok: store_up,
                 kind: worker.process.store_kind,
-                reason: if store_up { None } else { Some(reason.as_deref().unwrap_or("not checked yet")) },
+                reason: if store_up {
+                    None
+                } else {
+                    Some(reason.as_deref().unwrap_or("not checked yet"))
+                },
             },
-            redis: Check { ok: true, kind: "not configured", reason: None },
+            redis: Check {
+                ok: true,
+                kind: "not configured",
+                reason: None,
+            },
         },
     };
     let status = if ready { Status::OK } else { Status::SERVICE_UNAVAILABLE };
@@ -177,15 +206,25 @@ struct System {
 
 fn read_system(worker: &Worker) -> System {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();
+    let pages: u64 = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse().ok())
+        .unwrap_or_default();
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     System {
         status: "healthy",
         rss_bytes: pages * rustix::param::page_size() as u64,
         cpu_seconds: cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9,
-        load_1m: load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default(),
-        open_files: std::fs::read_dir("/proc/self/fd").map(Iterator::count).unwrap_or_default(),
+        load_1m: load
+            .split(' ')
+            .next()
+            .and_then(|load| load.parse().ok())
+            .unwrap_or_default(),
+        open_files: std::fs::read_dir("/proc/self/fd")
+            .map(Iterator::count)
+            .unwrap_or_default(),
         uptime_seconds: worker.process.uptime_seconds(),
     }
 }
@@ -324,12 +363,22 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
                 places: Gazetteer::embedded().len(),
                 reason: reason.as_deref(),
             },
-            redis: Unused { status: "healthy", configured: false },
-            external_api: Unused { status: "healthy", configured: false },
+            redis: Unused {
+                status: "healthy",
+                configured: false,
+            },
+            external_api: Unused {
+                status: "healthy",
+                configured: false,
+            },
             system: system(worker),
         },
     };
-    let code = if draining || overall == "unhealthy" { Status::SERVICE_UNAVAILABLE } else { Status::OK };
+    let code = if draining || overall == "unhealthy" {
+        Status::SERVICE_UNAVAILABLE
+    } else {
+        Status::OK
+    };
     call.write_json(outbox, code, |out| {
         let _ = sonic_rs::to_writer(out, &body);
     })
@@ -381,7 +430,10 @@ pub(super) fn worker(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
 }
 
 pub(super) fn shutdown(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
-    let loopback = request.peer.addr().is_some_and(|addr| addr.ip().to_canonical().is_loopback());
+    let loopback = request
+        .peer
+        .addr()
+        .is_some_and(|addr| addr.ip().to_canonical().is_loopback());
     let bearer = request.head.authorization().and_then(|value| {
         let (scheme, token) = value.split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
@@ -391,14 +443,24 @@ pub(super) fn shutdown(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_
         _ => false,
     };
     if !loopback && !token {
-        let problem = Problem::new(Status::FORBIDDEN, "only from loopback, or with the admin token as bearer");
+        let problem = Problem::new(
+            Status::FORBIDDEN,
+            "only from loopback, or with the admin token as bearer",
+        );
         return call.problem(outbox, &problem);
     }
-    tracing::info!(request_id = call.id.as_str(), worker_id = call.worker.id, "a graceful end was asked for");
+    tracing::info!(
+        request_id = call.id.as_str(),
+        worker_id = call.worker.id,
+        "a graceful end was asked for"
+    );
     // The supervisor ends the process in one way, whoever asks: as on SIGTERM.
     if let Err(error) = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM) {
         tracing::error!(%error, "the process cannot signal itself");
-        return call.problem(outbox, &Problem::new(Status::INTERNAL_SERVER_ERROR, "the end could not be begun"));
+        return call.problem(
+            outbox,
+            &Problem::new(Status::INTERNAL_SERVER_ERROR, "the end could not be begun"),
+        );
     }
     call.json(outbox, Status::ACCEPTED, br#"{"status":"shutting_down"}"#)
 }

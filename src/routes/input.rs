@@ -5,8 +5,8 @@ use crate::http::Status;
 use crate::limits::story as limits;
 use crate::story::key::{Asked, AskedLocation};
 use crate::story::types::UnknownWord;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -38,7 +38,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
 enum Location<'a> {
     Name(Cow<'a, str>),
-    Point { lat: f64, lng: f64, name: Option<Cow<'a, str>> },
+    Point {
+        lat: f64,
+        lng: f64,
+        name: Option<Cow<'a, str>>,
+    },
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Location<'a> {
@@ -95,7 +99,7 @@ struct Body<'a> {
 }
 
 /// A checked wish. [`Wish::asked`] is its borrowed form.
-pub struct Wish<'a> {
+pub(super) struct Wish<'a> {
     location: Location<'a>,
     style: crate::story::types::Style,
     length: crate::story::types::Length,
@@ -106,13 +110,15 @@ pub struct Wish<'a> {
 
 impl Wish<'_> {
     /// For the key and the service.
-    pub fn asked(&self) -> Asked<'_> {
+    pub(super) fn asked(&self) -> Asked<'_> {
         Asked {
             location: match &self.location {
                 Location::Name(name) => AskedLocation::Name(name),
-                Location::Point { lat, lng, name } => {
-                    AskedLocation::Point { lat: *lat, lng: *lng, name: name.as_deref() }
-                }
+                Location::Point { lat, lng, name } => AskedLocation::Point {
+                    lat: *lat,
+                    lng: *lng,
+                    name: name.as_deref(),
+                },
             },
             style: self.style,
             length: self.length,
@@ -129,7 +135,10 @@ struct Faults(Vec<FieldError>);
 
 impl Faults {
     fn add(&mut self, field: &'static str, message: impl Into<String>) {
-        self.0.push(FieldError { field, message: message.into() });
+        self.0.push(FieldError {
+            field,
+            message: message.into(),
+        });
     }
 
     fn word<T: FromStr<Err = UnknownWord> + Default>(&mut self, field: &'static str, text: Option<Text<'_>>) -> T {
@@ -156,9 +165,12 @@ impl Faults {
 ///
 /// # Errors
 /// 400 where it is no JSON, 422 where it is JSON but not what is asked for: all faults at once.
-pub fn read(body: &[u8]) -> Result<Wish<'_>, Problem> {
+pub(super) fn read(body: &[u8]) -> Result<Wish<'_>, Problem> {
     if body.is_empty() {
-        return Err(Problem::new(Status::BAD_REQUEST, "the body is empty; send JSON with at least a location"));
+        return Err(Problem::new(
+            Status::BAD_REQUEST,
+            "the body is empty; send JSON with at least a location",
+        ));
     }
     let body: Body<'_> = sonic_rs::from_slice(body).map_err(|error| malformed(body, &error))?;
     let mut faults = Faults::default();
@@ -181,7 +193,10 @@ pub fn read(body: &[u8]) -> Result<Wish<'_>, Problem> {
         faults.add("interests", format!("at most {}", limits::INTERESTS_MAX));
     }
     if interests.iter().any(|word| word.len() > limits::INTEREST_BYTES_MAX) {
-        faults.add("interests", format!("each at most {} bytes", limits::INTEREST_BYTES_MAX));
+        faults.add(
+            "interests",
+            format!("each at most {} bytes", limits::INTEREST_BYTES_MAX),
+        );
     }
     let wish = Wish {
         style: faults.word("style", body.style),
@@ -191,7 +206,11 @@ pub fn read(body: &[u8]) -> Result<Wish<'_>, Problem> {
         interests,
         variation: body.variation.unwrap_or(0),
     };
-    if faults.0.is_empty() { Ok(wish) } else { Err(Problem::invalid(faults.0)) }
+    if faults.0.is_empty() {
+        Ok(wish)
+    } else {
+        Err(Problem::invalid(faults.0))
+    }
 }
 
 /// Tells JSON that is broken (400) from JSON that is something else than asked for (422): the second is what an
@@ -201,7 +220,10 @@ fn malformed(body: &[u8], error: &sonic_rs::Error) -> Problem {
     // The first line names the fault and its place; the rest quotes the input.
     let detail = text.lines().next().unwrap_or_default().to_owned();
     if sonic_rs::from_slice::<IgnoredAny>(body).is_ok() {
-        Problem::new(Status::UNPROCESSABLE_CONTENT, format!("the JSON is not a story request: {detail}"))
+        Problem::new(
+            Status::UNPROCESSABLE_CONTENT,
+            format!("the JSON is not a story request: {detail}"),
+        )
     } else {
         Problem::new(Status::BAD_REQUEST, format!("the body is not valid JSON: {detail}"))
     }
@@ -222,19 +244,33 @@ mod tests {
         let body = br#"{"location":"San Francisco","style":"mystery","unknown":{"a":[1]}}"#;
         let wish = read(body).unwrap();
         assert!(matches!(&wish.location, Location::Name(Cow::Borrowed("San Francisco"))));
-        assert_eq!((wish.style, wish.length, wish.variation), (Style::Mystery, Length::Medium, 0));
+        assert_eq!(
+            (wish.style, wish.length, wish.variation),
+            (Style::Mystery, Length::Medium, 0)
+        );
         let escaped = read(br#"{"location":"S\u00e3o Paulo","style":null}"#).unwrap();
         assert!(matches!(escaped.asked().location, AskedLocation::Name("São Paulo")));
         let point = read(br#"{"location":{"lat":37.5,"lng":-122,"name":"here"}}"#).unwrap();
         assert!(matches!(
             point.asked().location,
-            AskedLocation::Point { lat: 37.5, lng: -122.0, name: Some("here") }
+            AskedLocation::Point {
+                lat: 37.5,
+                lng: -122.0,
+                name: Some("here")
+            }
         ));
     }
 
     #[test]
     fn each_fault_has_its_status_and_all_faults_come_together() {
-        for broken in ["", "{", "{\"location\":\"x\"", "nonsense", "{\"location\":\"\u{1}\"}", "{\"location\":\"x\"} {"] {
+        for broken in [
+            "",
+            "{",
+            "{\"location\":\"x\"",
+            "nonsense",
+            "{\"location\":\"\u{1}\"}",
+            "{\"location\":\"x\"} {",
+        ] {
             assert_eq!(status(broken), 400, "{broken:?}");
         }
         for other in [

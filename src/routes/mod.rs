@@ -40,7 +40,10 @@ use std::time::Duration;
 const JSON: &str = "application/json";
 
 /// The label sets of the metrics registry.
-pub const LABELS: Labels = Labels { routes: Route::NAMES, styles: crate::story::types::Style::NAMES };
+pub const LABELS: Labels = Labels {
+    routes: Route::NAMES,
+    styles: crate::story::types::Style::NAMES,
+};
 
 /// The application of one worker.
 pub struct Api {
@@ -112,7 +115,9 @@ impl Api {
             key: RefCell::default(),
             scratch: RefCell::default(),
         };
-        Api { worker: Rc::new(worker) }
+        Api {
+            worker: Rc::new(worker),
+        }
     }
 
     /// Runs for as long as the worker: asks the dependencies how they are, and brings slow figures up to date.
@@ -149,7 +154,8 @@ impl Worker {
     fn book(&self, route: Route, method: Method, path: &str, id: &str, begun_ns: u64, status: Status, bytes: usize) {
         let elapsed = Duration::from_nanos(context::precise_now_ns().saturating_sub(begun_ns));
         self.requests.set(self.requests.get().wrapping_add(1));
-        self.metrics.request_ended(route as usize, method.as_str(), status.code(), elapsed);
+        self.metrics
+            .request_ended(route as usize, method.as_str(), status.code(), elapsed);
         if self.access.wants(status.code()) {
             logging::access(&Access {
                 request_id: id,
@@ -167,7 +173,14 @@ impl Worker {
 
 impl<'r> Call<'r> {
     /// Answers at once.
-    fn answer(&self, outbox: Outbox<'_>, status: Status, content_type: &str, fields: &[(FieldName, &[u8])], body: &[u8]) -> Outcome {
+    fn answer(
+        &self,
+        outbox: Outbox<'_>,
+        status: Status,
+        content_type: &str,
+        fields: &[(FieldName, &[u8])],
+        body: &[u8],
+    ) -> Outcome {
         let mut response = router::stamp(outbox.respond(status), self.id.as_str(), &self.worker.id);
         if !status.is_bodiless() {
             response = response.content_type(content_type);
@@ -176,7 +189,15 @@ impl<'r> Call<'r> {
             response = response.header(*name, value);
         }
         let keep_alive = response.body(body);
-        self.worker.book(self.route, self.method, self.path, self.id.as_str(), self.begun_ns, status, body.len());
+        self.worker.book(
+            self.route,
+            self.method,
+            self.path,
+            self.id.as_str(),
+            self.begun_ns,
+            status,
+            body.len(),
+        );
         Outcome::Done { keep_alive }
     }
 
@@ -227,7 +248,13 @@ impl<'r> Call<'r> {
 
 impl LaterCall {
     /// The answer, counted.
-    fn end(&mut self, status: Status, content_type: &'static str, mut fields: Vec<(FieldName, Vec<u8>)>, body: ReplyBody) -> Reply {
+    fn end(
+        &mut self,
+        status: Status,
+        content_type: &'static str,
+        mut fields: Vec<(FieldName, Vec<u8>)>,
+        body: ReplyBody,
+    ) -> Reply {
         let bytes = match &body {
             ReplyBody::Bytes(bytes) => bytes.len(),
             ReplyBody::Shared(bytes) => (**bytes).as_ref().len(),
@@ -236,12 +263,25 @@ impl LaterCall {
         self.book(status, bytes);
         fields.push((field::X_REQUEST_ID, self.id.clone().into_bytes()));
         fields.push((field::X_WORKER_ID, self.worker.id.clone().into_bytes()));
-        Reply { status, content_type, fields, body }
+        Reply {
+            status,
+            content_type,
+            fields,
+            body,
+        }
     }
 
     fn book(&mut self, status: Status, bytes: usize) {
         if !std::mem::replace(&mut self.ended, true) {
-            self.worker.book(self.route, self.method, &self.path, &self.id, self.begun_ns, status, bytes);
+            self.worker.book(
+                self.route,
+                self.method,
+                &self.path,
+                &self.id,
+                self.begun_ns,
+                status,
+                bytes,
+            );
         }
     }
 
@@ -294,8 +334,17 @@ impl App for Api {
             Route::WorkerMetrics => metrics::worker(&call, outbox),
             Route::Metrics => metrics::all(&call, outbox),
             Route::OpenApi => call.json(outbox, Status::OK, docs::OPENAPI.as_bytes()),
-            Route::Docs => call.answer(outbox, Status::OK, "text/html; charset=utf-8", &[], docs::PAGE.as_bytes()),
-            Route::Unknown => call.problem(outbox, &Problem::new(Status::NOT_FOUND, "there is nothing at this path")),
+            Route::Docs => call.answer(
+                outbox,
+                Status::OK,
+                "text/html; charset=utf-8",
+                &[],
+                docs::PAGE.as_bytes(),
+            ),
+            Route::Unknown => call.problem(
+                outbox,
+                &Problem::new(Status::NOT_FOUND, "there is nothing at this path"),
+            ),
         }
     }
 
@@ -303,17 +352,30 @@ impl App for Api {
         self.worker.metrics.request_rejected(reject.status.code());
         let id = RequestId::made();
         let body = Problem::new(reject.status, reject.detail).to_json(id.as_str());
-        router::stamp(outbox.respond(reject.status), id.as_str(), &self.worker.id).content_type(PROBLEM_JSON).body(&body);
+        router::stamp(outbox.respond(reject.status), id.as_str(), &self.worker.id)
+            .content_type(PROBLEM_JSON)
+            .body(&body);
     }
 
     fn failed(&self, outbox: Outbox<'_>) -> bool {
         self.worker.metrics.request_abandoned();
-        self.worker.metrics.request_rejected(Status::INTERNAL_SERVER_ERROR.code());
+        self.worker
+            .metrics
+            .request_rejected(Status::INTERNAL_SERVER_ERROR.code());
         let id = RequestId::made();
-        tracing::error!(request_id = id.as_str(), worker_id = self.worker.id, "a handler panicked");
-        let problem = Problem::new(Status::INTERNAL_SERVER_ERROR, "a mistake in the server; the log has it under this id");
+        tracing::error!(
+            request_id = id.as_str(),
+            worker_id = self.worker.id,
+            "a handler panicked"
+        );
+        let problem = Problem::new(
+            Status::INTERNAL_SERVER_ERROR,
+            "a mistake in the server; the log has it under this id",
+        );
         let body = problem.to_json(id.as_str());
-        router::stamp(outbox.respond(problem.status), id.as_str(), &self.worker.id).content_type(PROBLEM_JSON).body(&body)
+        router::stamp(outbox.respond(problem.status), id.as_str(), &self.worker.id)
+            .content_type(PROBLEM_JSON)
+            .body(&body)
     }
 
     fn opened(&self) {
@@ -337,14 +399,27 @@ fn refuse_method(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
     if call.route == Route::Unknown {
         // `OPTIONS *` asks about the server itself (RFC 9110 section 9.3.7).
         return match (call.method, call.path) {
-            (Method::Options, "*") => {
-                call.answer(outbox, Status::NO_CONTENT, JSON, &[(field::ALLOW, b"GET, HEAD, POST, OPTIONS")], &[])
-            }
-            _ => call.problem(outbox, &Problem::new(Status::NOT_FOUND, "there is nothing at this path")),
+            (Method::Options, "*") => call.answer(
+                outbox,
+                Status::NO_CONTENT,
+                JSON,
+                &[(field::ALLOW, b"GET, HEAD, POST, OPTIONS")],
+                &[],
+            ),
+            _ => call.problem(
+                outbox,
+                &Problem::new(Status::NOT_FOUND, "there is nothing at this path"),
+            ),
         };
     }
     if call.method == Method::Options {
-        return call.answer(outbox, Status::NO_CONTENT, JSON, &[(field::ALLOW, call.route.allow().as_bytes())], &[]);
+        return call.answer(
+            outbox,
+            Status::NO_CONTENT,
+            JSON,
+            &[(field::ALLOW, call.route.allow().as_bytes())],
+            &[],
+        );
     }
     let detail = format!("{} is not for this path; it takes {}", call.method, call.route.allow());
     call.problem(outbox, &Problem::new(Status::METHOD_NOT_ALLOWED, detail))

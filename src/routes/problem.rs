@@ -4,11 +4,11 @@ use crate::http::Status;
 use serde::Serialize;
 
 /// Media type of a problem.
-pub const PROBLEM_JSON: &str = "application/problem+json";
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// What is wrong with one field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FieldError {
+pub(super) struct FieldError {
     /// The field, as the API calls it.
     pub field: &'static str,
     /// What is wrong, and what would be right.
@@ -17,7 +17,7 @@ pub struct FieldError {
 
 /// An error answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub(super) struct Problem {
     /// Its status.
     pub status: Status,
     /// One sentence for whoever reads it.
@@ -30,26 +30,28 @@ pub struct Problem {
 
 impl Problem {
     /// With a sentence.
-    pub fn new(status: Status, detail: impl Into<String>) -> Problem {
-        Problem { status, detail: detail.into(), errors: Vec::new(), retry_after_s: None }
-    }
-
-    /// 422 for faults by field.
-    pub fn invalid(errors: Vec<FieldError>) -> Problem {
+    pub(super) fn new(status: Status, detail: impl Into<String>) -> Problem {
         Problem {
-            errors,
-            ..Problem::new(Status::UNPROCESSABLE_CONTENT, "the request is well formed but asks for what cannot be")
+            status,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after_s: None,
         }
     }
 
-    /// Where trying again after so many seconds helps.
-    pub fn retry_after(mut self, seconds: u32) -> Problem {
-        self.retry_after_s = Some(seconds);
-        self
+    /// 422 for faults by field.
+    pub(super) fn invalid(errors: Vec<FieldError>) -> Problem {
+        Problem {
+            errors,
+            ..Problem::new(
+                Status::UNPROCESSABLE_CONTENT,
+                "the request is well formed but asks for what cannot be",
+            )
+        }
     }
 
     /// The body.
-    pub fn to_json(&self, request_id: &str) -> Vec<u8> {
+    pub(super) fn to_json(&self, request_id: &str) -> Vec<u8> {
         #[derive(Serialize)]
         struct Body<'p> {
             r#type: &'static str,

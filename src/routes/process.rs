@@ -108,7 +108,10 @@ impl Process {
 
     /// See [`note_fallback`](Self::note_fallback).
     pub fn fallback(&self) -> Option<String> {
-        self.fallback.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.fallback
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone()
     }
 
     /// The watchdog's findings, replacing its last.
@@ -122,6 +125,9 @@ impl Process {
         if self.any_stuck.load(Ordering::Relaxed) == 0 {
             return Vec::new();
         }
-        self.stuck.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.stuck
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone()
     }
 }

@@ -8,7 +8,7 @@ const SENT_BYTES_MAX: usize = 128;
 
 /// An id, borrowed or made; as text.
 #[derive(Debug, Clone, Copy)]
-pub enum RequestId<'r> {
+pub(super) enum RequestId<'r> {
     /// X-Request-ID as sent, or the trace id of traceparent.
     Sent(&'r str),
     /// 128 random bits in hexadecimal.
@@ -17,7 +17,7 @@ pub enum RequestId<'r> {
 
 impl<'r> RequestId<'r> {
     /// The id of a request.
-    pub fn of(head: &RequestHead<'r>) -> RequestId<'r> {
+    pub(super) fn of(head: &RequestHead<'r>) -> RequestId<'r> {
         if let Some(sent) = head.x_request_id().and_then(well_formed) {
             return RequestId::Sent(sent);
         }
@@ -28,7 +28,7 @@ impl<'r> RequestId<'r> {
     }
 
     /// A fresh id.
-    pub fn made() -> RequestId<'static> {
+    pub(super) fn made() -> RequestId<'static> {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut bits: u128 = context::random(|rng| rng.u128(..));
         let mut text = [0u8; 32];
@@ -40,7 +40,7 @@ impl<'r> RequestId<'r> {
     }
 
     /// As text.
-    pub fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         match self {
             RequestId::Sent(text) => text,
             RequestId::Made(text) => std::str::from_utf8(text).unwrap_or_default(),
@@ -52,8 +52,15 @@ impl<'r> RequestId<'r> {
 /// header could mistake.
 fn well_formed(sent: &[u8]) -> Option<&str> {
     let fits = !sent.is_empty() && sent.len() <= SENT_BYTES_MAX;
-    let clean = || sent.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=@".contains(b));
-    if fits && clean() { std::str::from_utf8(sent).ok() } else { None }
+    let clean = || {
+        sent.iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=@".contains(b))
+    };
+    if fits && clean() {
+        std::str::from_utf8(sent).ok()
+    } else {
+        None
+    }
 }
 
 /// The trace id of a version-00 traceparent (W3C Trace Context section 3.2): `00-<32 hex>-<16 hex>-<2 hex>`.
@@ -89,7 +96,10 @@ mod tests {
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
         let of = |text: &str| trace_id(text.as_bytes()).map(str::to_owned);
         assert_eq!(of(&format!("00-{trace}-00f067aa0ba902b7-01")).as_deref(), Some(trace));
-        assert_eq!(of(&format!("01-{trace}-00f067aa0ba902b7-01-more")).as_deref(), Some(trace));
+        assert_eq!(
+            of(&format!("01-{trace}-00f067aa0ba902b7-01-more")).as_deref(),
+            Some(trace)
+        );
         for bad in [
             format!("00-{trace}-00f067aa0ba902b7-01-more"),
             format!("ff-{trace}-00f067aa0ba902b7-01"),

@@ -92,11 +92,13 @@ impl Route {
 }
 
 /// The worker that answered.
-pub const X_WORKER_ID: FieldName = field::X_WORKER_ID;
+pub(super) const X_WORKER_ID: FieldName = field::X_WORKER_ID;
 
 /// Adds the fields that every answer carries.
-pub fn stamp<'o>(response: Response<'o>, request_id: &str, worker_id: &str) -> Response<'o> {
-    response.header(field::X_REQUEST_ID, request_id).header(X_WORKER_ID, worker_id)
+pub(super) fn stamp<'o>(response: Response<'o>, request_id: &str, worker_id: &str) -> Response<'o> {
+    response
+        .header(field::X_REQUEST_ID, request_id)
+        .header(X_WORKER_ID, worker_id)
 }
 
 #[cfg(test)]

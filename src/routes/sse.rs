@@ -1,8 +1,8 @@
 //! A story as server-sent events (WHATWG HTML section 9.2): `token` events as the text arrives, then `story` with the
 //! whole object, the same bytes as the plain answer.
 
-use super::generate::Shared;
 use super::LaterCall;
+use super::generate::Shared;
 use crate::http::{Status, field};
 use crate::server::{Events, Reply, ReplyBody};
 use crate::story::types::Story;
@@ -31,8 +31,17 @@ pub(super) fn reply(call: &mut LaterCall, story: Shared, cache_status: &str) -> 
         (field::CACHE_STATUS, cache_status.as_bytes().to_vec()),
         (field::CACHE_CONTROL, b"no-store".to_vec()),
     ];
-    let events = StoryEvents { whole: story, text, at: 0 };
-    call.end(Status::OK, "text/event-stream", fields, ReplyBody::Events(Box::new(events)))
+    let events = StoryEvents {
+        whole: story,
+        text,
+        at: 0,
+    };
+    call.end(
+        Status::OK,
+        "text/event-stream",
+        fields,
+        ReplyBody::Events(Box::new(events)),
+    )
 }
 
 /// The end of the piece that begins at `at`: behind a space, so that the pieces put together are the text.
@@ -78,7 +87,13 @@ mod tests {
 
     #[test]
     fn pieces_put_together_are_the_text() {
-        for text in ["", "short", &"word ".repeat(100), &"ünï cødé ".repeat(40), &"x".repeat(500)] {
+        for text in [
+            "",
+            "short",
+            &"word ".repeat(100),
+            &"ünï cødé ".repeat(40),
+            &"x".repeat(500),
+        ] {
             let (mut at, mut joined, mut pieces) = (0, String::new(), 0);
             while at < text.len() {
                 let end = piece_end(text, at);

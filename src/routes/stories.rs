@@ -23,7 +23,10 @@ pub(super) fn story(call: &Call<'_>, request: &Request<'_>, id: &str, outbox: Ou
     let known: Option<Vec<u8>> = request.head.if_none_match().map(<[u8]>::to_vec);
     if let Some(story) = call.worker.service.cached_by_id(id) {
         call.worker.metrics.cache_hit();
-        let fields = [(field::ETAG, story.etag()), (field::CACHE_CONTROL, CACHE_FOR.as_bytes())];
+        let fields = [
+            (field::ETAG, story.etag()),
+            (field::CACHE_CONTROL, CACHE_FOR.as_bytes()),
+        ];
         return if known.is_some_and(|known| matches(&known, story.etag())) {
             call.answer(outbox, Status::NOT_MODIFIED, JSON, &fields, &[])
         } else {
@@ -35,8 +38,10 @@ pub(super) fn story(call: &Call<'_>, request: &Request<'_>, id: &str, outbox: Ou
     call.later(|mut call| async move {
         match service.by_id(id).await {
             Ok(Some(story)) => {
-                let fields =
-                    vec![(field::ETAG, story.etag().to_vec()), (field::CACHE_CONTROL, CACHE_FOR.as_bytes().to_vec())];
+                let fields = vec![
+                    (field::ETAG, story.etag().to_vec()),
+                    (field::CACHE_CONTROL, CACHE_FOR.as_bytes().to_vec()),
+                ];
                 let same = known.is_some_and(|known| matches(&known, story.etag()));
                 let (status, body) = if same {
                     (Status::NOT_MODIFIED, ReplyBody::Bytes(Vec::new()))
@@ -66,12 +71,19 @@ struct ListQuery {
 }
 
 fn read_query(text: &str) -> Result<ListQuery, Problem> {
-    let mut wish = ListQuery { filter: Filter::default(), cursor: None, limit: limits::PAGE_DEFAULT };
+    let mut wish = ListQuery {
+        filter: Filter::default(),
+        cursor: None,
+        limit: limits::PAGE_DEFAULT,
+    };
     let mut faults: Vec<FieldError> = Vec::new();
     let mut fault = |field, message: String| faults.push(FieldError { field, message });
     for pair in query::pairs(text) {
         let Ok((name, value)) = pair else {
-            return Err(Problem::new(Status::BAD_REQUEST, "the query has an invalid percent escape"));
+            return Err(Problem::new(
+                Status::BAD_REQUEST,
+                "the query has an invalid percent escape",
+            ));
         };
         match &*name {
             "location" if value.trim().is_empty() => {}
@@ -97,7 +109,11 @@ fn read_query(text: &str) -> Result<ListQuery, Problem> {
             _ => {}
         }
     }
-    if faults.is_empty() { Ok(wish) } else { Err(Problem::invalid(faults)) }
+    if faults.is_empty() {
+        Ok(wish)
+    } else {
+        Err(Problem::invalid(faults))
+    }
 }
 
 pub(super) fn list(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
@@ -110,7 +126,12 @@ pub(super) fn list(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -
         match service.list(wish.filter, wish.cursor, wish.limit).await {
             Ok(page) => {
                 let body = ReplyBody::Bytes(page_json(&page));
-                call.end(Status::OK, JSON, vec![(field::CACHE_CONTROL, b"no-cache".to_vec())], body)
+                call.end(
+                    Status::OK,
+                    JSON,
+                    vec![(field::CACHE_CONTROL, b"no-cache".to_vec())],
+                    body,
+                )
             }
             Err(error) => call.problem(&problem_of(&error, &call.id)),
         }
@@ -177,12 +198,17 @@ mod tests {
 
     #[test]
     fn a_query_is_read_and_its_faults_come_together() {
-        let wish = read_query("location=S%C3%A3o+Paulo&style=mystery&limit=7&other=1").ok().unwrap();
+        let wish = read_query("location=S%C3%A3o+Paulo&style=mystery&limit=7&other=1")
+            .ok()
+            .unwrap();
         assert_eq!(wish.filter.location.as_deref(), Some("são paulo"));
         assert_eq!((wish.filter.style, wish.limit), (Some(Style::Mystery), 7));
         let problem = read_query("limit=0&style=opera&cursor=%21").err().unwrap();
         assert_eq!(problem.status, Status::UNPROCESSABLE_CONTENT);
-        assert_eq!(problem.errors.iter().map(|e| e.field).collect::<Vec<_>>(), ["limit", "style", "cursor"]);
+        assert_eq!(
+            problem.errors.iter().map(|e| e.field).collect::<Vec<_>>(),
+            ["limit", "style", "cursor"]
+        );
         assert_eq!(read_query("a=%zz").err().unwrap().status, Status::BAD_REQUEST);
     }
 

@@ -6,8 +6,8 @@
 //! is at hand, is read from the receive buffer and answered without a heap allocation; several in one buffer are
 //! answered with one write.
 
-use super::app::{App, Events, Later, Outbox, Outcome, Peer, Reply, ReplyBody, Request};
 use super::Server;
+use super::app::{App, Events, Later, Outbox, Outcome, Peer, Reply, ReplyBody, Request};
 use crate::http::{self, BodyDecoder, BodyFraming, Exchange, HeadScanner, Reject, RequestHead, Response, Status};
 use crate::limits;
 use crate::runtime::context;

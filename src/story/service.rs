@@ -195,7 +195,8 @@ impl StoryService {
                 return Err(error);
             }
         };
-        self.metrics.store_committed(Duration::from_nanos(context::precise_now_ns().saturating_sub(begun)));
+        self.metrics
+            .store_committed(Duration::from_nanos(context::precise_now_ns().saturating_sub(begun)));
         // Another worker may have kept the same story first; then that one is the story.
         let source = if kept.id == id { Source::Told } else { Source::Store };
         if source == Source::Told {

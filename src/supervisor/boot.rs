@@ -26,7 +26,9 @@ use tokio::sync::watch;
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     /// A backend that was asked for is not in this build.
-    #[error("{0} is set, but this version has no {1} backend yet.\nCause: the embedded store and the per-worker cache are what it can use.\nRemedy: unset {0} (and run with ENVIRONMENT other than production).")]
+    #[error(
+        "{0} is set, but this version has no {1} backend yet.\nCause: the embedded store and the per-worker cache are what it can use.\nRemedy: unset {0} (and run with ENVIRONMENT other than production)."
+    )]
     NoBackend(&'static str, &'static str),
     /// The port cannot be had.
     #[error("cannot listen on {addr}: {error}.\n{hint}")]
@@ -50,7 +52,9 @@ pub enum BootError {
         reason: String,
     },
     /// The system refuses threads or signals.
-    #[error("the system refuses what the server needs: {0}.\nCause: a limit on threads or descriptors.\nRemedy: raise RLIMIT_NPROC or the cgroup's pids.max, and RLIMIT_NOFILE.")]
+    #[error(
+        "the system refuses what the server needs: {0}.\nCause: a limit on threads or descriptors.\nRemedy: raise RLIMIT_NPROC or the cgroup's pids.max, and RLIMIT_NOFILE."
+    )]
     System(#[from] io::Error),
 }
 
@@ -80,7 +84,11 @@ fn listen_hint(error: &io::Error) -> &'static str {
 /// port in silence, each getting a part of the connections.
 fn taken(addr: SocketAddr) -> bool {
     let plain = rustix::net::socket_with(
-        if addr.is_ipv4() { rustix::net::AddressFamily::INET } else { rustix::net::AddressFamily::INET6 },
+        if addr.is_ipv4() {
+            rustix::net::AddressFamily::INET
+        } else {
+            rustix::net::AddressFamily::INET6
+        },
         rustix::net::SocketType::STREAM,
         rustix::net::SocketFlags::CLOEXEC,
         None,
@@ -101,7 +109,11 @@ fn listen_all(config: &Config, workers: usize) -> Result<(SocketAddr, Vec<OwnedF
     for addr in candidates {
         if addr.port() != 0 && taken(addr) {
             let error = io::Error::from(io::ErrorKind::AddrInUse);
-            return Err(BootError::Listen { addr, hint: listen_hint(&error), error });
+            return Err(BootError::Listen {
+                addr,
+                hint: listen_hint(&error),
+                error,
+            });
         }
         match listen::tcp(addr, limits::connection::LISTEN_BACKLOG) {
             Ok(first) => {
@@ -112,7 +124,13 @@ fn listen_all(config: &Config, workers: usize) -> Result<(SocketAddr, Vec<OwnedF
                 }
                 return Ok((bound, sockets));
             }
-            Err(error) => refused = Some(BootError::Listen { addr, hint: listen_hint(&error), error }),
+            Err(error) => {
+                refused = Some(BootError::Listen {
+                    addr,
+                    hint: listen_hint(&error),
+                    error,
+                })
+            }
         }
     }
     Err(refused.unwrap_or_else(|| BootError::System(io::Error::other("no address to listen on"))))
@@ -131,8 +149,16 @@ fn open_store(config: &Config) -> Result<Embedded, BootError> {
 fn host() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     // The name stands in headers and JSON: letters, digits, dots and dashes, as DNS has it.
-    let clean: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || "-._".contains(*c)).take(63).collect();
-    if clean.is_empty() { "localhost".to_owned() } else { clean }
+    let clean: String = name
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "-._".contains(*c))
+        .take(63)
+        .collect();
+    if clean.is_empty() {
+        "localhost".to_owned()
+    } else {
+        clean
+    }
 }
 
 /// Serves until told to end. Blocks the calling thread.
@@ -141,8 +167,7 @@ fn host() -> String {
 /// [`BootError`] when the process cannot begin to serve; an error of a running worker likewise.
 pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     let started = Instant::now();
-    let mut signals =
-        Signals::new([SIGTERM, SIGQUIT, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU])?;
+    let mut signals = Signals::new([SIGTERM, SIGQUIT, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU])?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -158,7 +183,11 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     let store = open_store(&config)?;
     let (addr, sockets) = listen_all(&config, topology.workers)?;
     let process = Process::new(host(), topology, registry, config.admin_token.clone(), "embedded");
-    let shared = Arc::new(Shared { io_driver: config.io_driver.into(), process: Arc::clone(&process), config });
+    let shared = Arc::new(Shared {
+        io_driver: config.io_driver.into(),
+        process: Arc::clone(&process),
+        config,
+    });
 
     let (words, heard) = mpsc::channel();
     let (want, wanted) = watch::channel(Want::Serve);
@@ -166,7 +195,14 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     for (index, socket) in sockets.iter().enumerate() {
         let client = Store::from(store.client());
         let lent = socket.try_clone()?;
-        threads.push(worker::start(index as u32, lent, Arc::clone(&shared), client, words.clone(), wanted.clone())?);
+        threads.push(worker::start(
+            index as u32,
+            lent,
+            Arc::clone(&shared),
+            client,
+            words.clone(),
+            wanted.clone(),
+        )?);
     }
     drop(words);
     let watched = wait_until_serving(&heard, threads.len())?;
@@ -227,11 +263,17 @@ fn wait_until_serving(heard: &Receiver<Word>, workers: usize) -> Result<Watched,
             }
             Ok(Word::Failed(worker, reason)) => return Err(BootError::Worker { worker, reason }),
             Ok(Word::Ended(worker, _)) => {
-                return Err(BootError::Worker { worker, reason: "it ended at once".to_owned() });
+                return Err(BootError::Worker {
+                    worker,
+                    reason: "it ended at once".to_owned(),
+                });
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 let reason = "it did not say that it serves; the log may say why".to_owned();
-                return Err(BootError::Worker { worker: serving as u32, reason });
+                return Err(BootError::Worker {
+                    worker: serving as u32,
+                    reason,
+                });
             }
         }
     }
@@ -264,12 +306,19 @@ fn run_until_told(
                 Word::Failed(worker, reason) => BootError::Worker { worker, reason },
                 Word::Ended(worker, cut_off) => {
                     if cut_off > 0 {
-                        tracing::warn!(worker, connections = cut_off, "connections were cut off at the graceful timeout");
+                        tracing::warn!(
+                            worker,
+                            connections = cut_off,
+                            "connections were cut off at the graceful timeout"
+                        );
                     }
                     if asked.lifecycle() == Lifecycle::Draining {
                         continue;
                     }
-                    BootError::Worker { worker, reason: "it ended without being asked".to_owned() }
+                    BootError::Worker {
+                        worker,
+                        reason: "it ended without being asked".to_owned(),
+                    }
                 }
             };
             tracing::error!("{error}");

@@ -32,7 +32,11 @@ pub(super) fn run(watched: &Watched, process: &Process, stop: &Receiver<()>) {
             let held = now.duration_since(since);
             match pulse.task {
                 Some(task) if held >= Duration::from_millis(limits::health::STUCK_MS) => {
-                    stuck.push(Stuck { worker, task, seconds: held.as_secs() });
+                    stuck.push(Stuck {
+                        worker,
+                        task,
+                        seconds: held.as_secs(),
+                    });
                 }
                 _ => {}
             }
@@ -73,8 +77,13 @@ mod tests {
 
     #[test]
     fn a_worker_that_holds_its_core_is_found_and_named_and_let_go_again() {
-        let process =
-            Process::new("pod".into(), Topology::detect(None, Pin::Never), Registry::new(LABELS), None, "embedded");
+        let process = Process::new(
+            "pod".into(),
+            Topology::detect(None, Pin::Never),
+            Registry::new(LABELS),
+            None,
+            "embedded",
+        );
         let runtime = Runtime::new(Box::new(UringDriver::new().unwrap()), 1);
         let watched: Watched = Arc::new(Mutex::new(vec![(0, runtime.heartbeat())]));
         let (stop, stopped) = std::sync::mpsc::channel();

@@ -55,33 +55,43 @@ pub(super) fn start(
     words: Sender<Word>,
     want: watch::Receiver<Want>,
 ) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        if let Some(cpu) = shared.process.topology.cpu_of(index as usize)
-            && !topology::pin_current_thread(cpu)
-        {
-            tracing::warn!(worker = index, cpu, "the worker could not be pinned; it runs where the kernel puts it");
-        }
-        let mut pause = RESTART_PAUSE;
-        loop {
-            let life = || live(index, &listener, &shared, &store, &words, want.clone());
-            match catch_unwind(AssertUnwindSafe(life)) {
-                Ok(Ok(cut_off)) => {
-                    let _ = words.send(Word::Ended(index, cut_off));
-                    return;
-                }
-                Ok(Err(error)) => {
-                    let _ = words.send(Word::Failed(index, error.to_string()));
-                    return;
-                }
-                Err(_) => {
-                    // The connections of that life are lost; those in the socket's accept queue are not.
-                    tracing::error!(worker = index, pause_ms = pause.as_millis() as u64, "the worker panicked; it starts again");
-                    std::thread::sleep(pause);
-                    pause = (pause * 2).min(RESTART_PAUSE_MAX);
+    std::thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || {
+            if let Some(cpu) = shared.process.topology.cpu_of(index as usize)
+                && !topology::pin_current_thread(cpu)
+            {
+                tracing::warn!(
+                    worker = index,
+                    cpu,
+                    "the worker could not be pinned; it runs where the kernel puts it"
+                );
+            }
+            let mut pause = RESTART_PAUSE;
+            loop {
+                let life = || live(index, &listener, &shared, &store, &words, want.clone());
+                match catch_unwind(AssertUnwindSafe(life)) {
+                    Ok(Ok(cut_off)) => {
+                        let _ = words.send(Word::Ended(index, cut_off));
+                        return;
+                    }
+                    Ok(Err(error)) => {
+                        let _ = words.send(Word::Failed(index, error.to_string()));
+                        return;
+                    }
+                    Err(_) => {
+                        // The connections of that life are lost; those in the socket's accept queue are not.
+                        tracing::error!(
+                            worker = index,
+                            pause_ms = pause.as_millis() as u64,
+                            "the worker panicked; it starts again"
+                        );
+                        std::thread::sleep(pause);
+                        pause = (pause * 2).min(RESTART_PAUSE_MAX);
+                    }
                 }
             }
-        }
-    })
+        })
 }
 
 /// One life of the worker. Gives how many connections were cut off at its end.
@@ -108,9 +118,14 @@ fn live(
     let beat = Arc::clone(&heartbeat);
     runtime.block_on(async move {
         let config = &shared.config;
-        let service =
-            StoryService::new(store, config.cache_bytes as u64, config.cache_ttl, Rc::clone(&metrics));
-        let api = Api::new(Arc::clone(&shared.process), metrics, heartbeat, service, config.log.access);
+        let service = StoryService::new(store, config.cache_bytes as u64, config.cache_ttl, Rc::clone(&metrics));
+        let api = Api::new(
+            Arc::clone(&shared.process),
+            metrics,
+            heartbeat,
+            service,
+            config.log.access,
+        );
         let settings = Settings {
             keep_alive: config.timeouts.keep_alive,
             head_timeout: config.timeouts.head,

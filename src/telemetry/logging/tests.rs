@@ -49,7 +49,7 @@ fn json_lines_hold_the_fields_at_their_top() {
     assert_eq!(line["target"].as_str(), Some("access"));
     assert_eq!(line["message"].as_str(), Some("request"));
     assert_eq!(line["request_id"].as_str(), Some("r-1"));
-    assert_eq!(line["worker_id"].as_u64(), Some(3));
+    assert_eq!(line["worker_id"].as_str(), Some("pod-3"));
     assert_eq!(line["status"].as_u64(), Some(200));
     assert_eq!(line["duration_us"].as_u64(), Some(1234));
     assert_eq!(line["bytes"].as_u64(), Some(42));
