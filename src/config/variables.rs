@@ -228,9 +228,9 @@ impl Variable {
 
 /// A time as this module parses it: "75s", "250ms", "0s".
 pub(super) fn duration_text(ms: u64) -> String {
-    if ms % 1000 != 0 {
+    if !ms.is_multiple_of(1000) {
         format!("{ms}ms")
-    } else if ms > 0 && ms % 3_600_000 == 0 {
+    } else if ms > 0 && ms.is_multiple_of(3_600_000) {
         format!("{}h", ms / 3_600_000)
     } else {
         format!("{}s", ms / 1000)

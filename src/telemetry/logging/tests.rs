@@ -190,3 +190,59 @@ fn log_speed() {
     });
     drop(guard);
 }
+
+/// The child of the test below: the whole process's log, on the real stdout.
+#[test]
+#[ignore = "run by init_logs_to_stdout_and_refuses_to_do_it_twice"]
+fn child_that_logs() {
+    let guard = init(ALL).unwrap();
+    assert!(matches!(init(ALL), Err(LogError::Twice)));
+    std::thread::Builder::new()
+        .name("worker-7".to_owned())
+        .spawn(|| tracing::info!(port = 8080, "ready"))
+        .unwrap()
+        .join()
+        .unwrap();
+    tracing::debug!("not at this level");
+    drop(guard);
+}
+
+#[test]
+fn init_logs_to_stdout_and_refuses_to_do_it_twice() {
+    let exe = std::env::current_exe().unwrap();
+    let name = "telemetry::logging::tests::child_that_logs";
+    let run = |stdout: std::process::Stdio| {
+        std::process::Command::new(&exe)
+            .args([name, "--exact", "--ignored", "--nocapture"])
+            .stdout(stdout)
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap()
+    };
+    let output = run(std::process::Stdio::piped());
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.find('{').and_then(|at| line.get(at..)))
+        .collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    use sonic_rs::JsonValueTrait as _;
+    let line: sonic_rs::Value = sonic_rs::from_str(lines[0]).unwrap();
+    assert_eq!(
+        (line["message"].as_str(), line["port"].as_u64()),
+        (Some("ready"), Some(8080))
+    );
+    assert_eq!(line["threadName"].as_str(), Some("worker-7"));
+}
+
+#[test]
+fn a_full_disk_costs_lines_and_nothing_else() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let (mut writer, guard) = to_fd(full.into(), 1000);
+    let counters = guard.counters();
+    writer.write_all(b"line\n").unwrap();
+    drop(guard);
+    assert_eq!(counters.write_failed(), 1);
+}
