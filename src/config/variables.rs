@@ -110,9 +110,9 @@ variables! {
     ]), Preset::Word("development"),
         "`production` requires DATABASE_URL and REDIS_URL and logs as JSON.";
     DATABASE_URL: Kind::Url(&["postgresql", "postgres"]), Preset::Unset("the embedded store in DATA_DIR"),
-        "PostgreSQL that keeps the stories, as `postgresql://user:password@host:5432/name` (a SQLAlchemy driver in the scheme, `postgresql+asyncpg://`, is accepted). Required in production.";
+        "PostgreSQL that keeps the stories, as `postgresql://user:password@host:5432/name` (a SQLAlchemy driver in the scheme, `postgresql+asyncpg://`, is accepted). Required in production. Not built yet: this version says so and does not start with it.";
     REDIS_URL: Kind::Url(&["redis", "rediss"]), Preset::Unset("each worker's own cache only"),
-        "Redis that all pods share as a cache, as `redis://:password@host:6379/0`; `rediss` for TLS. Required in production.";
+        "Redis that all pods share as a cache, as `redis://:password@host:6379/0`; `rediss` for TLS. Required in production. Not built yet: this version says so and does not start with it.";
     DATA_DIR: Kind::Folder, Preset::Unset("`$XDG_DATA_HOME/roadtrip-api`, else `$HOME/.local/share/roadtrip-api`"),
         "Folder of the embedded store; made if missing. Not used with DATABASE_URL.";
     WORKERS: Kind::Count { min: 1, max: limits::WORKERS_MAX as u64 }, Preset::Unset("one per usable CPU"),
@@ -228,9 +228,9 @@ impl Variable {
 
 /// A time as this module parses it: "75s", "250ms", "0s".
 pub(super) fn duration_text(ms: u64) -> String {
-    if ms % 1000 != 0 {
+    if !ms.is_multiple_of(1000) {
         format!("{ms}ms")
-    } else if ms > 0 && ms % 3_600_000 == 0 {
+    } else if ms > 0 && ms.is_multiple_of(3_600_000) {
         format!("{}h", ms / 3_600_000)
     } else {
         format!("{}s", ms / 1000)

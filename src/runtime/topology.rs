@@ -141,7 +141,7 @@ impl Topology {
             }
             None => {
                 let workers = usable.min(WORKERS_MAX);
-                reasons.push(format!("{workers} workers: one per usable CPU"));
+                reasons.push(format!("one worker per usable CPU: {workers}"));
                 workers
             }
         };

@@ -13,12 +13,12 @@ mod sink;
 mod tests;
 
 use crate::limits::server::LOG_QUEUE_LINES;
-use sink::Sink;
+use sink::{CLOSING_WAIT, Progress, Sink};
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -98,7 +98,7 @@ impl LogSettings {
 #[derive(Debug, Clone)]
 pub struct LogCounters {
     queue: ErrorCounter,
-    unwritten: Arc<AtomicU64>,
+    progress: Arc<Progress>,
 }
 
 impl LogCounters {
@@ -109,14 +109,13 @@ impl LogCounters {
 
     /// Lines dropped because stdout would not take them (closed, or full disk).
     pub fn write_failed(&self) -> u64 {
-        self.unwritten.load(Ordering::Relaxed)
+        self.progress.unwritten.load(Ordering::Relaxed)
     }
 }
 
 /// Keeps the log thread. Dropping it writes out what is queued, for up to about a second.
 #[must_use = "dropping the guard ends the log"]
 pub struct LogGuard {
-    closing: Arc<AtomicBool>,
     counters: LogCounters,
     // Dropped after `drop` below has told the sink to hurry.
     _thread: WorkerGuard,
@@ -139,7 +138,14 @@ impl LogGuard {
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        self.closing.store(true, Ordering::Release);
+        let progress = &self.counters.progress;
+        progress.closing.store(true, Ordering::Release);
+        // The appender's own guard gives up on a full queue after 100 ms and then prints to stdout, which blocks or
+        // panics where stdout is what is stuck. So first the sink gets the time to give up and empty the queue.
+        let deadline = Instant::now() + CLOSING_WAIT * 2;
+        while progress.stuck.load(Ordering::Acquire) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
@@ -168,9 +174,8 @@ pub fn init(settings: LogSettings) -> Result<LogGuard, LogError> {
 
 /// A writer whose lines a thread writes to `fd`, and what keeps that thread. At most `lines_max` lines wait.
 fn to_fd(fd: OwnedFd, lines_max: usize) -> (NonBlocking, LogGuard) {
-    let closing = Arc::new(AtomicBool::new(false));
-    let unwritten = Arc::new(AtomicU64::new(0));
-    let sink = Sink::new(fd, Arc::clone(&closing), Arc::clone(&unwritten));
+    let progress = Arc::new(Progress::default());
+    let sink = Sink::new(fd, Arc::clone(&progress));
     let (writer, thread) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(lines_max)
@@ -178,12 +183,11 @@ fn to_fd(fd: OwnedFd, lines_max: usize) -> (NonBlocking, LogGuard) {
         .finish(sink);
     let counters = LogCounters {
         queue: writer.error_counter(),
-        unwritten,
+        progress,
     };
     (
         writer,
         LogGuard {
-            closing,
             counters,
             _thread: thread,
         },

@@ -21,36 +21,46 @@ const BATCH_BYTES: usize = 64 * 1024;
 const WRITE_BYTES_MAX: usize = 4096;
 /// A wait for room between two looks at `closing`.
 const WAIT_SLICE: Duration = Duration::from_millis(20);
-/// All waits for room together, once the process wants to exit. Below the 100 ms after which the appender's guard
-/// gives up on a full queue and prints to stdout, which would block.
-const CLOSING_WAIT: Duration = Duration::from_millis(60);
+/// All waits for room together, once the process wants to exit.
+pub(super) const CLOSING_WAIT: Duration = Duration::from_millis(200);
+
+/// What the sink and the guard of the log tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// The process wants to exit.
+    pub(super) closing: AtomicBool,
+    /// The sink waits for room.
+    pub(super) stuck: AtomicBool,
+    /// Lines that the descriptor did not take.
+    pub(super) unwritten: AtomicU64,
+}
 
 pub(super) struct Sink {
     fd: OwnedFd,
     batch: Vec<u8>,
     batch_lines: u64,
-    closing: Arc<AtomicBool>,
+    progress: Arc<Progress>,
     /// What is left of [`CLOSING_WAIT`].
     patience: Duration,
-    unwritten: Arc<AtomicU64>,
 }
 
 impl Sink {
-    pub(super) fn new(fd: OwnedFd, closing: Arc<AtomicBool>, unwritten: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(fd: OwnedFd, progress: Arc<Progress>) -> Self {
         Self {
             fd,
             batch: Vec::new(),
             batch_lines: 0,
-            closing,
+            progress,
             patience: CLOSING_WAIT,
-            unwritten,
         }
     }
 
     fn write_batch(&mut self) {
         let mut rest = self.batch.as_slice();
         while !rest.is_empty() {
-            if !wait_for_room(&self.fd, &self.closing, &mut self.patience) {
+            let room = wait_for_room(&self.fd, &self.progress, &mut self.patience);
+            self.progress.stuck.store(false, Ordering::Release);
+            if !room {
                 break;
             }
             let piece = rest.get(..WRITE_BYTES_MAX).unwrap_or(rest);
@@ -63,7 +73,7 @@ impl Sink {
         }
         if !rest.is_empty() {
             // Lines of this batch that were written are counted, too: at most a batch too many.
-            self.unwritten.fetch_add(self.batch_lines, Ordering::Relaxed);
+            self.progress.unwritten.fetch_add(self.batch_lines, Ordering::Relaxed);
         }
         self.batch.clear();
         self.batch_lines = 0;
@@ -89,7 +99,7 @@ impl Write for Sink {
 
 /// Waits until `fd` takes bytes or is broken (the write then tells); false once the process wants to exit and the
 /// patience for that is used up.
-fn wait_for_room(fd: &OwnedFd, closing: &AtomicBool, patience: &mut Duration) -> bool {
+fn wait_for_room(fd: &OwnedFd, progress: &Progress, patience: &mut Duration) -> bool {
     loop {
         // With no patience left each batch gets one look, so that a full queue is thrown away at once.
         let slice = if patience.is_zero() { Duration::ZERO } else { WAIT_SLICE };
@@ -99,13 +109,13 @@ fn wait_for_room(fd: &OwnedFd, closing: &AtomicBool, patience: &mut Duration) ->
         };
         let mut fds = [PollFd::new(fd, PollFlags::OUT)];
         match poll(&mut fds, Some(&slice)) {
-            Ok(0) => {}
+            Ok(0) => progress.stuck.store(true, Ordering::Release),
             Ok(_) => return true,
             Err(Errno::INTR) => continue,
             // Not to be polled: the write decides.
             Err(_) => return true,
         }
-        if closing.load(Ordering::Acquire) {
+        if progress.closing.load(Ordering::Acquire) {
             *patience = patience.saturating_sub(WAIT_SLICE);
             if patience.is_zero() {
                 return false;

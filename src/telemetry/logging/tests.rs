@@ -1,6 +1,6 @@
 use super::*;
 use std::fs::File;
-use std::io::{Read as _, Write};
+use std::io::{BufRead as _, BufReader, Read as _, Write};
 use std::time::Instant;
 
 const ALL: LogSettings = LogSettings {
@@ -133,14 +133,24 @@ fn a_stopped_reader_neither_blocks_workers_nor_the_exit() {
     let (mut writer, guard) = to_fd(writer, 64);
     let counters = guard.counters();
     let line = [b'x'; 1000];
+    // First until the pipe is full and the log thread waits for the reader.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !counters.progress.stuck.load(Ordering::Acquire) {
+        assert!(Instant::now() < deadline, "{counters:?}");
+        writer.write_all(&line).unwrap();
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    let before = counters.queue_full();
     let start = Instant::now();
     for _ in 0..10_000 {
         writer.write_all(&line).unwrap();
     }
-    // 10 MB against a pipe of 64 KiB and a queue of 64 KB: nearly all must have been dropped, at once.
-    assert!(counters.queue_full() > 5000, "{counters:?}");
+    // What did not fit into the queue is gone, and nobody waited for it.
+    assert!(counters.queue_full() - before >= 10_000 - 64, "{counters:?}");
     drop(guard);
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    // The exit did not just leave the thread where it was: it gave the batch up.
+    assert!(counters.write_failed() > 0, "{counters:?}");
     drop(reader);
 }
 
@@ -151,23 +161,23 @@ fn a_slow_reader_gets_every_line() {
     let counters = guard.counters();
     let reading = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(100));
-        let mut text = String::new();
-        File::from(reader).read_to_string(&mut text).unwrap();
-        text
+        BufReader::new(File::from(reader))
+            .lines()
+            .take(5000)
+            .map(Result::unwrap)
+            .collect::<Vec<String>>()
     });
     for n in 0..5000 {
         writer
             .write_all(format!("line {n} {}\n", "y".repeat(100)).as_bytes())
             .unwrap();
     }
-    // The last line is out before the exit hurries the log.
-    std::thread::sleep(Duration::from_millis(200));
+    let lines = reading.join().unwrap();
     drop(guard);
-    drop(writer);
-    let text = reading.join().unwrap();
-    assert_eq!(text.lines().count(), 5000);
+    assert_eq!(lines.len(), 5000);
     assert!(
-        text.lines()
+        lines
+            .iter()
             .enumerate()
             .all(|(n, line)| line.starts_with(&format!("line {n} ")))
     );
@@ -189,4 +199,60 @@ fn log_speed() {
         writeln!(out, "{:?} per line", start.elapsed() / 100_000).unwrap();
     });
     drop(guard);
+}
+
+/// The child of the test below: the whole process's log, on the real stdout.
+#[test]
+#[ignore = "run by init_logs_to_stdout_and_refuses_to_do_it_twice"]
+fn child_that_logs() {
+    let guard = init(ALL).unwrap();
+    assert!(matches!(init(ALL), Err(LogError::Twice)));
+    std::thread::Builder::new()
+        .name("worker-7".to_owned())
+        .spawn(|| tracing::info!(port = 8080, "ready"))
+        .unwrap()
+        .join()
+        .unwrap();
+    tracing::debug!("not at this level");
+    drop(guard);
+}
+
+#[test]
+fn init_logs_to_stdout_and_refuses_to_do_it_twice() {
+    let exe = std::env::current_exe().unwrap();
+    let name = "telemetry::logging::tests::child_that_logs";
+    let run = |stdout: std::process::Stdio| {
+        std::process::Command::new(&exe)
+            .args([name, "--exact", "--ignored", "--nocapture"])
+            .stdout(stdout)
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap()
+    };
+    let output = run(std::process::Stdio::piped());
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.find('{').and_then(|at| line.get(at..)))
+        .collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    use sonic_rs::JsonValueTrait as _;
+    let line: sonic_rs::Value = sonic_rs::from_str(lines[0]).unwrap();
+    assert_eq!(
+        (line["message"].as_str(), line["port"].as_u64()),
+        (Some("ready"), Some(8080))
+    );
+    assert_eq!(line["threadName"].as_str(), Some("worker-7"));
+}
+
+#[test]
+fn a_full_disk_costs_lines_and_nothing_else() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let (mut writer, guard) = to_fd(full.into(), 1000);
+    let counters = guard.counters();
+    writer.write_all(b"line\n").unwrap();
+    drop(guard);
+    assert_eq!(counters.write_failed(), 1);
 }

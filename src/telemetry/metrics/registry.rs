@@ -164,6 +164,12 @@ impl Registry {
         merged
     }
 
+    /// How many sets of cells are kept.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.lock().len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Kept>>> {
         // A list of Arcs is whole at any moment: a panic elsewhere while it was held spoils nothing.
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)

@@ -357,7 +357,7 @@ fn a_worker_born_again_goes_on_counting() {
     let third = registry.worker(5);
     live(&third);
     assert_eq!(count(&registry), (Some(3.0), 1.0, 30.0, 1.0));
-    assert_eq!(registry.summaries().len(), 1);
+    assert_eq!((registry.summaries().len(), registry.kept()), (1, 2));
 }
 
 #[test]
