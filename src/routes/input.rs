@@ -291,8 +291,9 @@ mod tests {
             assert_eq!(status(other), 422, "{other}");
         }
         let long = "x".repeat(300);
-        let all = read(format!(r#"{{"location":"{long}","style":"opera","length":"epic"}}"#).as_bytes());
-        let fields: Vec<_> = all.err().unwrap().errors.iter().map(|error| error.field).collect();
+        let body = format!(r#"{{"location":"{long}","style":"opera","length":"epic"}}"#);
+        let problem = read(body.as_bytes()).err();
+        let fields: Vec<_> = problem.unwrap().errors.iter().map(|error| error.field).collect();
         assert_eq!(fields, ["location", "style", "length"]);
     }
 

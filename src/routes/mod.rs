@@ -78,6 +78,15 @@ struct Call<'r> {
     begun_ns: u64,
 }
 
+/// What the books need to know of a request.
+struct Asked<'r> {
+    route: Route,
+    method: Method,
+    path: &'r str,
+    id: &'r str,
+    begun_ns: u64,
+}
+
 /// The same, owned, for an answer that comes later. Dropping it without [`end`](LaterCall::end) counts the request as
 /// given up.
 struct LaterCall {
@@ -151,7 +160,14 @@ impl Worker {
     }
 
     /// Counts and logs a request that is answered.
-    fn book(&self, route: Route, method: Method, path: &str, id: &str, begun_ns: u64, status: Status, bytes: usize) {
+    fn book(&self, asked: &Asked<'_>, status: Status, bytes: usize) {
+        let Asked {
+            route,
+            method,
+            path,
+            id,
+            begun_ns,
+        } = *asked;
         let elapsed = Duration::from_nanos(context::precise_now_ns().saturating_sub(begun_ns));
         self.requests.set(self.requests.get().wrapping_add(1));
         self.metrics
@@ -189,15 +205,14 @@ impl<'r> Call<'r> {
             response = response.header(*name, value);
         }
         let keep_alive = response.body(body);
-        self.worker.book(
-            self.route,
-            self.method,
-            self.path,
-            self.id.as_str(),
-            self.begun_ns,
-            status,
-            body.len(),
-        );
+        let asked = Asked {
+            route: self.route,
+            method: self.method,
+            path: self.path,
+            id: self.id.as_str(),
+            begun_ns: self.begun_ns,
+        };
+        self.worker.book(&asked, status, body.len());
         Outcome::Done { keep_alive }
     }
 
@@ -273,15 +288,14 @@ impl LaterCall {
 
     fn book(&mut self, status: Status, bytes: usize) {
         if !std::mem::replace(&mut self.ended, true) {
-            self.worker.book(
-                self.route,
-                self.method,
-                &self.path,
-                &self.id,
-                self.begun_ns,
-                status,
-                bytes,
-            );
+            let asked = Asked {
+                route: self.route,
+                method: self.method,
+                path: &self.path,
+                id: &self.id,
+                begun_ns: self.begun_ns,
+            };
+            self.worker.book(&asked, status, bytes);
         }
     }
 
