@@ -45,6 +45,8 @@ pub mod story {
     /// Stories on a page where the client does not say.
     pub const PAGE_DEFAULT: usize = 20;
 
+    /// Nesting of a request's JSON: a story request has two levels, and the reader recurses into what it skips.
+    pub const JSON_DEPTH_MAX: usize = 32;
     /// Stories under way on one worker; more are refused with 503 and Retry-After. About what the store's queue takes.
     pub const FLIGHTS_MAX: usize = 1024;
     /// Milliseconds for one call to the store.
