@@ -3,9 +3,11 @@
 //! - this file: [`Rig`], a driver and a table with nothing above them
 //! - `exchange`: a client and a server, step by step
 //! - `conformance`: the suite
+//! - `outside`: real sockets with the test at the other end
 
 mod conformance;
 mod exchange;
+mod outside;
 
 pub(super) use exchange::Exchange;
 
