@@ -26,8 +26,10 @@ pub mod http {
 
     const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
     const _: () = assert!(HEADERS_MAX * 4 < HEAD_BYTES_MAX);
-    // Offsets into a head are kept in 16 bits.
-    const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize);
+    // Offsets into a head are kept in 16 bits, counts in 8.
+    const _: () = assert!(HEAD_BYTES_MAX < u16::MAX as usize);
+    const _: () = assert!(HEADERS_MAX <= u8::MAX as usize);
+    const _: () = assert!(LEADING_EMPTY_LINES_MAX <= u8::MAX as usize);
 }
 
 /// Story requests and answers.
@@ -43,6 +45,14 @@ pub mod story {
     /// Stories on a page where the client does not say.
     pub const PAGE_DEFAULT: usize = 20;
 
+    /// Stories under way on one worker; more are refused with 503 and Retry-After. About what the store's queue takes.
+    pub const FLIGHTS_MAX: usize = 1024;
+    /// Milliseconds for one call to the store.
+    pub const STORE_MS_MAX: u64 = 5_000;
+    /// Milliseconds from a miss to an answer: two calls to the store, and the telling.
+    pub const TELL_MS_MAX: u64 = 12_000;
+
+    const _: () = assert!(TELL_MS_MAX > 2 * STORE_MS_MAX);
     const _: () = assert!(INTERESTS_MAX * INTEREST_BYTES_MAX + LOCATION_BYTES_MAX < super::http::BODY_BYTES_MAX);
     const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
 }
@@ -84,8 +94,8 @@ pub mod runtime {
     const _: () = assert!(COMPLETION_ENTRIES >= 2 * SUBMISSION_ENTRIES);
 }
 
-/// Connections.
-pub mod server {
+/// Connections, whatever they carry.
+pub mod connection {
     /// Bytes of answers after which a batch of pipelined requests is sent before more are read.
     pub const WRITE_BATCH_BYTES: usize = 64 * 1024;
     /// Milliseconds that a closing connection waits for its peer to close: long enough for a round trip round the
@@ -93,8 +103,139 @@ pub mod server {
     pub const LINGER_MS: u64 = 1000;
     /// Bytes that a closing connection reads and drops: a body of the greatest size that was refused, with margin.
     pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+    /// Connections that may wait in a socket's accept queue; the kernel caps it at net.core.somaxconn.
+    pub const LISTEN_BACKLOG: i32 = 4096;
     /// Milliseconds without accepting after an accept failed (no descriptors, no memory).
     pub const ACCEPT_PAUSE_MS: u64 = 100;
 
     const _: () = assert!(LINGER_BYTES_MAX > super::http::BODY_BYTES_MAX + super::http::HEAD_BYTES_MAX);
+}
+
+/// Stories at rest, and the queues to the threads that keep them.
+pub mod store {
+    /// Bytes of one story's JSON. Six minutes read aloud are about 6 KiB in Latin script and 20 KiB in a script of
+    /// three bytes a character; the rest is margin. It bounds what a full queue can hold.
+    pub const STORY_BYTES_MAX: usize = 64 * 1024;
+    /// Bytes of the folded place name that lists are filtered by. Folding may lengthen a name, hardly double it.
+    pub const LOCATION_KEY_BYTES_MAX: usize = 2 * super::story::LOCATION_BYTES_MAX;
+    /// Puts waiting for the writer thread; more are refused as overload. At 3 KiB a story this is 3 MiB and about
+    /// four commits' worth, so who waits at the end of it still waits well under a second.
+    pub const PUT_QUEUE_MAX: usize = 1024;
+    /// Puts in one commit: large enough that the disk flush is shared widely, small enough that a batch of the
+    /// largest stories (16 MiB) fits beside everything else.
+    pub const BATCH_PUTS_MAX: usize = 256;
+    /// Reader threads: two, so that one read from a cold disk does not hold up the others.
+    pub const READERS: usize = 2;
+    /// Reads waiting for one reader thread. A read takes tens of microseconds, so a full queue is milliseconds.
+    pub const READ_QUEUE_MAX: usize = 512;
+    /// Bytes of stories on one page of a list: the page ends early where the stories are long.
+    pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
+    /// Bytes that the embedded store may keep of its file in memory; the kernel's page cache holds the rest.
+    pub const PAGE_CACHE_BYTES: usize = 8 * 1024 * 1024;
+    /// Milliseconds between a failed write (disk full, say) and the next attempt; until then puts are refused at
+    /// once instead of each finding the disk full anew.
+    pub const RETRY_MS: u64 = 1000;
+    /// What a refused client is told to wait, seconds.
+    pub const RETRY_AFTER_S: u32 = 1;
+    /// Milliseconds that closing may take: the queue is written out and the file closed.
+    pub const CLOSE_MS_MAX: u64 = 5000;
+
+    const _: () = assert!(STORY_BYTES_MAX <= PAGE_BYTES_MAX);
+    const _: () = assert!(BATCH_PUTS_MAX <= PUT_QUEUE_MAX);
+    // The location's length is written in 16 bits.
+    const _: () = assert!(LOCATION_KEY_BYTES_MAX <= u16::MAX as usize);
+}
+
+/// The cache of each core.
+pub mod cache {
+    /// Bytes of stories each worker keeps ready to send: about 8000 stories of medium length. Filled only as they
+    /// are asked for, so an idle process pays nothing.
+    pub const BYTES_PER_WORKER: u64 = 32 * 1024 * 1024;
+    /// An entry may take at most this part of the cache (one sixteenth): one giant must not push everything out.
+    pub const ENTRY_FRACTION: u64 = 16;
+    /// Bytes an entry costs beside its key and its body: slab slot, hash slots, reference counts, ETag, the entry of
+    /// the index by id, and the allocator's rounding.
+    pub const ENTRY_OVERHEAD_BYTES: u64 = 320;
+    /// Bytes of a typical entry: sizes the memory of lately evicted keys, nothing else.
+    pub const ENTRY_BYTES_TYPICAL: u64 = 4 * 1024;
+
+    const _: () = assert!(BYTES_PER_WORKER / ENTRY_FRACTION > super::store::STORY_BYTES_MAX as u64);
+    const _: () = assert!(ENTRY_BYTES_TYPICAL > ENTRY_OVERHEAD_BYTES);
+}
+
+/// Background checks of the dependencies.
+pub mod health {
+    /// Milliseconds between two looks at the dependencies: two failures make one unready, so ten seconds, which is what
+    /// a readiness probe's own threshold would take.
+    pub const CHECK_MS: u64 = 5_000;
+    /// Milliseconds for one look.
+    pub const CHECK_TIMEOUT_MS: u64 = 2_000;
+    /// Nanoseconds for which figures read from /proc are served again.
+    pub const SYSTEM_NS: u64 = 1_000_000_000;
+
+    /// Milliseconds between two looks of the watchdog.
+    pub const WATCH_MS: u64 = 1_000;
+    /// Milliseconds after which a task that holds a core makes its worker stuck, and liveness 503.
+    pub const STUCK_MS: u64 = 10_000;
+    /// Milliseconds for all workers to say that they serve.
+    pub const BOOT_MS_MAX: u64 = 30_000;
+    /// Milliseconds beyond the graceful timeout for threads to wind up.
+    pub const DRAIN_MARGIN_MS: u64 = 3_000;
+
+    const _: () = assert!(CHECK_TIMEOUT_MS < CHECK_MS);
+    const _: () = assert!(WATCH_MS < STUCK_MS);
+}
+
+/// Life of a connection, of a request and of a worker. What an operator may change stands in `config`; these are
+/// the defaults and the bounds of those variables.
+pub mod server {
+    /// The port where PORT is not set: the one that the service's Kubernetes objects name.
+    pub const PORT_DEFAULT: u64 = 8080;
+    /// Milliseconds that an idle keep-alive connection is held. nginx closes after 75 s; load balancers close their
+    /// side after 60 s (AWS) or earlier, and the server must be the later one or requests race with the close.
+    pub const KEEP_ALIVE_MS: u64 = 75_000;
+    /// Milliseconds from the first byte of a request head to its last: a slow phone needs one, a slowloris all day.
+    pub const HEAD_TIMEOUT_MS: u64 = 10_000;
+    /// Milliseconds for a whole request body: 64 KiB at 2.2 KiB/s, slower than any link that can play a story.
+    pub const BODY_TIMEOUT_MS: u64 = 30_000;
+    /// Milliseconds that a write may make no progress before the client counts as gone.
+    pub const WRITE_TIMEOUT_MS: u64 = 30_000;
+    /// Milliseconds for requests in flight after SIGTERM: gunicorn's `graceful_timeout`, and what Kubernetes grants.
+    pub const GRACEFUL_TIMEOUT_MS: u64 = 30_000;
+    /// Milliseconds between readiness 503 and closed listeners. 0: a deployment that needs it uses a preStop hook,
+    /// or sets it to the time that its load balancer takes to notice.
+    pub const DRAIN_DELAY_MS: u64 = 0;
+    /// No configured time is longer than a day: more is a slip of the unit.
+    pub const TIMEOUT_MS_MAX: u64 = 24 * 3600 * 1000;
+    /// Connections per worker. 16384 idle ones are 8 MiB at 512 B each, and stay under the usual 65536 file
+    /// descriptors with four workers.
+    pub const CONNECTIONS_MAX: u64 = 16_384;
+    /// The most that CONNECTIONS_MAX may be: a million sockets per worker is past what one core can serve.
+    pub const CONNECTIONS_BOUND: u64 = 1_048_576;
+    /// Requests per worker that wait for something slow (generation, the store) at one time. At 10 ms each that is
+    /// 100,000 a second; more waiting than that is overload and is answered 503.
+    pub const SLOW_REQUESTS_MAX: usize = 1024;
+    /// Workers of one process. Larger machines exist, but gain more from two processes than from one.
+    pub const WORKERS_MAX: usize = 1024;
+    /// Bytes of cached answers per worker: about 10,000 medium stories.
+    pub const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+    /// The most that CACHE_BYTES may be, 1 TiB: more is a slip of the unit.
+    pub const CACHE_BYTES_BOUND: u64 = 1 << 40;
+    /// Milliseconds that a cached answer is served. Stories do not go stale; this only returns memory of places
+    /// that nobody passes any more.
+    pub const CACHE_TTL_MS: u64 = 3600 * 1000;
+    /// The longest that CACHE_TTL_SECONDS may be: 30 days.
+    pub const CACHE_TTL_MS_BOUND: u64 = 30 * 24 * 3600 * 1000;
+    /// Characters of ADMIN_TOKEN at least: 16 random ones are out of reach of guessing over a network.
+    pub const ADMIN_TOKEN_CHARS_MIN: usize = 16;
+    /// Characters of ADMIN_TOKEN at most: it must fit in a request head with room to spare.
+    pub const ADMIN_TOKEN_CHARS_MAX: usize = 1024;
+    /// Log lines that wait for the writer thread; more are dropped and counted. At 300 B a line this is 5 MiB.
+    pub const LOG_QUEUE_LINES: usize = 16_384;
+
+    const _: () = assert!(HEAD_TIMEOUT_MS <= GRACEFUL_TIMEOUT_MS && BODY_TIMEOUT_MS <= GRACEFUL_TIMEOUT_MS);
+    const _: () = assert!(HEAD_TIMEOUT_MS < KEEP_ALIVE_MS && KEEP_ALIVE_MS < TIMEOUT_MS_MAX);
+    const _: () = assert!(SLOW_REQUESTS_MAX as u64 <= CONNECTIONS_MAX && CONNECTIONS_MAX <= CONNECTIONS_BOUND);
+    const _: () = assert!(CACHE_BYTES <= CACHE_BYTES_BOUND && CACHE_TTL_MS <= CACHE_TTL_MS_BOUND);
+    const _: () = assert!(ADMIN_TOKEN_CHARS_MAX < super::http::HEAD_BYTES_MAX);
 }

@@ -7,7 +7,7 @@ const TOKEN: u8 = 1;
 const PATH: u8 = 2;
 /// Bytes of a query: any visible ASCII but `#`. Wider than RFC 3986 section 3.4, as browsers and people send it.
 const QUERY: u8 = 4;
-/// Bytes of a `reg-name` (RFC 3986 section 3.2.2), `%` escapes unread.
+/// Bytes of a `reg-name` outside `%` escapes (RFC 3986 section 3.2.2).
 const REG_NAME: u8 = 8;
 /// Bytes between the brackets of an IP literal (RFC 3986 section 3.2.2).
 const IP_LITERAL: u8 = 16;
@@ -38,7 +38,7 @@ const fn classes() -> [u8; 256] {
         if b > b' ' && b < 0x7f && b != b'#' {
             class |= QUERY;
         }
-        if unreserved || sub_delim || b == b'%' {
+        if unreserved || sub_delim {
             class |= REG_NAME;
         }
         if unreserved || sub_delim || b == b':' {
@@ -86,6 +86,7 @@ pub(super) const fn is_value(b: u8) -> bool {
 }
 
 /// How many bytes from the start form a token.
+#[inline]
 pub(super) fn token_len(bytes: &[u8]) -> usize {
     bytes.iter().position(|&b| !is_token(b)).unwrap_or(bytes.len())
 }
@@ -126,6 +127,7 @@ fn run_len(bytes: &[u8], odd: impl Fn(u64) -> u64, plain: impl Fn(u8) -> bool) -
 }
 
 /// How many bytes from the start may stand in a field value.
+#[inline]
 pub(super) fn value_len(bytes: &[u8]) -> usize {
     run_len(
         bytes,
@@ -139,6 +141,7 @@ pub(super) fn value_len(bytes: &[u8]) -> usize {
 }
 
 /// How many bytes from the start may stand in a request target.
+#[inline]
 pub(super) fn target_len(bytes: &[u8]) -> usize {
     run_len(
         bytes,

@@ -144,11 +144,18 @@ pub fn parse_head(buf: &[u8]) -> Result<Option<(RequestHead<'_>, usize)>, Reject
 
 /// The fast path: a whole, valid head, or `None` for anything else, whose reason [`HeadScanner`] then finds.
 /// Whatever this takes, the scanner must take, too (property test `reader_and_scanner_agree`).
-pub(super) fn accept(buf: &[u8]) -> Option<(RequestHead<'_>, usize)> {
+///
+/// Never an error; in the shape of [`parse_head`], so that the head is written once and not copied on.
+pub(super) fn accept(buf: &[u8]) -> Result<Option<(RequestHead<'_>, usize)>, Reject> {
+    Ok(read(buf))
+}
+
+#[inline(always)]
+fn read(buf: &[u8]) -> Option<(RequestHead<'_>, usize)> {
     let head = buf.get(..HEAD_BYTES_MAX).unwrap_or(buf);
     let mut at = 0;
     for _ in 0..LEADING_EMPTY_LINES_MAX {
-        if !head.get(at..)?.starts_with(b"\r\n") {
+        if head.get(at..)?.first_chunk::<2>() != Some(b"\r\n") {
             break;
         }
         at += 2;
@@ -199,7 +206,7 @@ pub(super) fn accept(buf: &[u8]) -> Option<(RequestHead<'_>, usize)> {
         }
         let after_name = line.get(name_len + 1..)?;
         let value_len = bytes::value_len(after_name);
-        if !after_name.get(value_len..)?.starts_with(b"\r\n") {
+        if after_name.get(value_len..)?.first_chunk::<2>() != Some(b"\r\n") {
             return None;
         }
         let padded = after_name.get(..value_len)?;

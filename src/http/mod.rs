@@ -14,7 +14,7 @@
 //! Deliberately absent: HTTP/2, trailers given on, transfer codings but chunked, CONNECT and Upgrade, obs-fold, and
 //! any leniency in framing: where two readers could take a message two ways, it is refused.
 //!
-//! What answers what, row by row with its RFC section, stands in `conformance.rs`, where each row is also run.
+//! What answers what, row by row with its RFC section, stands in `conformance.md`; the tests run each row of it.
 
 mod body;
 mod bytes;

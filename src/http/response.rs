@@ -139,7 +139,7 @@ impl<'o> Response<'o> {
 
     /// Content-Type.
     #[inline]
-    pub fn content_type(self, media_type: &'static str) -> Response<'o> {
+    pub fn content_type(self, media_type: &str) -> Response<'o> {
         self.out.extend_from_slice(b"\r\nContent-Type: ");
         push_value(self.out, media_type.as_bytes());
         self

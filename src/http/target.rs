@@ -14,10 +14,13 @@ pub(super) struct Target<'b> {
     pub(super) authority: Option<&'b str>,
 }
 
+/// No target in any form begins so.
+pub(super) const FORM: Reject = Reject::bad("the request target must be a path or an http URI");
+
 /// Reads a target of visible ASCII bytes (others are refused).
 pub(super) fn parse(method: Method, whole: &[u8]) -> Result<Target<'_>, Reject> {
     let whole = ascii(whole)?;
-    if whole.starts_with('/') {
+    if whole.as_bytes().first() == Some(&b'/') {
         let (path, query) = path_and_query(whole)?;
         return Ok(Target {
             whole,
@@ -41,7 +44,6 @@ pub(super) fn parse(method: Method, whole: &[u8]) -> Result<Target<'_>, Reject> 
 }
 
 fn absolute(method: Method, whole: &str) -> Result<Target<'_>, Reject> {
-    const FORM: Reject = Reject::bad("the request target must be a path or an http URI");
     let scheme_len = ["http://", "https://"]
         .iter()
         .find(|scheme| {
@@ -76,13 +78,8 @@ fn path_and_query(text: &str) -> Result<(&str, Option<&str>), Reject> {
     loop {
         match rest.next() {
             Some(&b) if bytes::is_path(b) => {}
-            Some(b'%') => {
-                let escaped = matches!((rest.next(), rest.next()),
-                    (Some(a), Some(b)) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
-                if !escaped {
-                    return Err(Reject::bad("the path holds a % that begins no escape"));
-                }
-            }
+            Some(b'%') if takes_escape(&mut rest) => {}
+            Some(b'%') => return Err(Reject::bad("the path holds a % that begins no escape")),
             Some(b'?') => break,
             Some(_) => return Err(BYTE),
             None => return Ok((text, None)),
@@ -97,6 +94,26 @@ fn path_and_query(text: &str) -> Result<(&str, Option<&str>), Reject> {
         (Some(path), Some(query)) => Ok((path, Some(query))),
         _ => Err(BYTE),
     }
+}
+
+/// Takes the two digits after a `%`.
+fn takes_escape(rest: &mut std::slice::Iter<'_, u8>) -> bool {
+    matches!((rest.next(), rest.next()), (Some(a), Some(b)) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())
+}
+
+/// What follows the `reg-name`, which must not be empty (RFC 3986 section 3.2.2).
+fn after_reg_name(host: &[u8]) -> Option<&[u8]> {
+    let mut rest = host.iter();
+    let mut len = 0;
+    while let Some(&b) = rest.next() {
+        match b {
+            _ if bytes::is_reg_name(b) => len += 1,
+            b'%' if takes_escape(&mut rest) => len += 3,
+            b':' => break,
+            _ => return None,
+        }
+    }
+    if len == 0 { None } else { host.get(len..) }
 }
 
 /// The text of bytes that should be ASCII.
@@ -118,13 +135,7 @@ pub(super) fn check_host(host: &[u8]) -> Result<(), Reject> {
                 _ => return Err(HOST),
             }
         }
-        _ => {
-            let end = host.iter().position(|&b| !bytes::is_reg_name(b)).unwrap_or(host.len());
-            match host.split_at_checked(end) {
-                Some((name, after)) if !name.is_empty() => after,
-                _ => return Err(HOST),
-            }
-        }
+        _ => after_reg_name(host).ok_or(HOST)?,
     };
     match after {
         [] => Ok(()),

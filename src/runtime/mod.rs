@@ -15,4 +15,5 @@ pub mod net;
 #[cfg(test)]
 mod tests;
 pub mod time;
+pub mod topology;
 mod wheel;

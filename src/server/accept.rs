@@ -1,6 +1,6 @@
 //! The accept loop of a worker.
 
-use super::{App, Server, add, connection};
+use super::{App, Server, connection};
 use crate::limits;
 use crate::runtime::executor::spawn_detached;
 use crate::runtime::net::{Listener, Stream};
@@ -21,12 +21,13 @@ pub async fn run<A: App>(
     graceful: Duration,
 ) -> usize {
     let mut stop = pin!(stop);
+    let mut failures = 0u64;
     loop {
         let accepted = poll_fn(|cx| {
             if stop.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(None);
             }
-            if server.counts.open.get() >= server.settings.connections_max {
+            if server.open.get() >= server.settings.connections_max {
                 *server.room.borrow_mut() = Some(cx.waker().clone());
                 return Poll::Pending;
             }
@@ -37,13 +38,13 @@ pub async fn run<A: App>(
             None => break,
             Some(Ok(stream)) => start(&server, stream),
             Some(Err(error)) => {
-                add(&server.counts.accept_errors, 1);
-                if server.counts.accept_errors.get().is_power_of_two() {
+                failures += 1;
+                if failures.is_power_of_two() {
                     // Logged at 1, 2, 4, ...: a server out of descriptors must not fill its log as well.
-                    tracing::warn!(%error, errors = server.counts.accept_errors.get(), "accept failed; trying again");
+                    tracing::warn!(%error, failures, "accept failed; trying again");
                 }
                 // The clients wait in the kernel's queue meanwhile; those that are connected are served.
-                let pause = sleep(Duration::from_millis(limits::server::ACCEPT_PAUSE_MS));
+                let pause = sleep(Duration::from_millis(limits::connection::ACCEPT_PAUSE_MS));
                 let mut pause = pin!(pause);
                 poll_fn(|cx| match stop.as_mut().poll(cx) {
                     Poll::Ready(()) => Poll::Ready(()),
@@ -58,7 +59,7 @@ pub async fn run<A: App>(
     }
     server.begin_drain();
     let _ = timeout(graceful, poll_fn(|cx| server.poll_empty(cx))).await;
-    server.counts.open.get()
+    server.open.get()
 }
 
 fn start<A: App>(server: &Rc<Server<A>>, stream: Stream) {

@@ -18,6 +18,18 @@ pub trait App: 'static {
 
     /// Answers in place of a handler that panicked. The connection stays open.
     fn failed(&self, outbox: Outbox<'_>) -> bool;
+
+    /// A connection was accepted.
+    fn opened(&self) {}
+
+    /// A connection is gone.
+    fn closed(&self) {}
+
+    /// So many bytes came in.
+    fn received(&self, _bytes: usize) {}
+
+    /// So many bytes were handed to be sent.
+    fn sent(&self, _bytes: usize) {}
 }
 
 /// A whole request.
@@ -95,7 +107,7 @@ pub enum ReplyBody {
     /// Made for this answer.
     Bytes(Vec<u8>),
     /// Kept by someone, a cache for one.
-    Shared(Rc<[u8]>),
+    Shared(Rc<dyn AsRef<[u8]>>),
     /// Piece by piece, each sent before the next is asked for: the peer's pace is the producer's.
     Events(Box<dyn Events>),
 }
@@ -116,7 +128,7 @@ impl Reply {
         }
         match &self.body {
             ReplyBody::Bytes(bytes) => response.body(bytes),
-            ReplyBody::Shared(bytes) => response.body(bytes),
+            ReplyBody::Shared(bytes) => response.body((**bytes).as_ref()),
             ReplyBody::Events(_) => response.body(&[]),
         }
     }

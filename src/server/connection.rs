@@ -6,8 +6,8 @@
 //! is at hand, is read from the receive buffer and answered without a heap allocation; several in one buffer are
 //! answered with one write.
 
+use super::Server;
 use super::app::{App, Events, Later, Outbox, Outcome, Peer, Reply, ReplyBody, Request};
-use super::{Server, add};
 use crate::http::{self, BodyDecoder, BodyFraming, Exchange, HeadScanner, Reject, RequestHead, Response, Status};
 use crate::limits;
 use crate::runtime::context;
@@ -208,7 +208,7 @@ impl<A: App> Connection<A> {
 
     /// Reads `input`, after what was left over, and answers what is whole.
     fn feed(&mut self, input: &[u8]) -> Next {
-        add(&self.server.counts.bytes_in, input.len() as u64);
+        self.server.app.received(input.len());
         let before = self.phase();
         let waiting = match &mut self.pending {
             Some(pending) => std::mem::take(&mut pending.bytes),
@@ -254,7 +254,7 @@ impl<A: App> Connection<A> {
             let step = match self.pending.as_mut().and_then(|pending| pending.body.take()) {
                 Some(body) => self.read_body(body, rest),
                 None if rest.is_empty() => return (at, Next::Read),
-                None if self.out.len() >= limits::server::WRITE_BATCH_BYTES => return (at, Next::Flush),
+                None if self.out.len() >= limits::connection::WRITE_BATCH_BYTES => return (at, Next::Flush),
                 None => self.read_head(rest),
             };
             match step {
@@ -462,7 +462,7 @@ impl<A: App> Connection<A> {
             }
         }
         let out = std::mem::take(&mut self.out);
-        add(&self.server.counts.bytes_out, out.len() as u64);
+        self.server.app.sent(out.len());
         self.stream.start_send_detached(out);
         true
     }
@@ -481,9 +481,9 @@ impl<A: App> Connection<A> {
         if self.stream.shutdown(Shutdown::Write).is_err() {
             return;
         }
-        let mut left = limits::server::LINGER_BYTES_MAX;
+        let mut left = limits::connection::LINGER_BYTES_MAX;
         let stream = &mut self.stream;
-        let _ = timeout(Duration::from_millis(limits::server::LINGER_MS), async {
+        let _ = timeout(Duration::from_millis(limits::connection::LINGER_MS), async {
             while let Ok(Some(bytes)) = stream.recv().await {
                 left = left.saturating_sub(bytes.len());
                 if left == 0 {

@@ -34,30 +34,11 @@ pub struct Settings {
     pub connections_max: usize,
 }
 
-/// Counts of one worker, for its metrics.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Connections open now.
-    pub open: Cell<usize>,
-    /// Connections accepted so far.
-    pub accepted: Cell<u64>,
-    /// Bytes received so far.
-    pub bytes_in: Cell<u64>,
-    /// Bytes handed to be sent so far.
-    pub bytes_out: Cell<u64>,
-    /// Accept errors so far (EMFILE and the like).
-    pub accept_errors: Cell<u64>,
-}
-
-fn add(cell: &Cell<u64>, n: u64) {
-    cell.set(cell.get().wrapping_add(n));
-}
-
 /// One worker's server.
 pub struct Server<A> {
     app: A,
     settings: Settings,
-    counts: Counts,
+    open: Cell<usize>,
     draining: Cell<bool>,
     clock: RefCell<WallClock>,
     /// The accept loop, waiting for room; and whoever waits for the last connection to go.
@@ -71,7 +52,7 @@ impl<A: App> Server<A> {
         Server {
             app,
             settings,
-            counts: Counts::default(),
+            open: Cell::new(0),
             draining: Cell::new(false),
             clock: RefCell::new(WallClock::new()),
             room: RefCell::new(None),
@@ -84,9 +65,9 @@ impl<A: App> Server<A> {
         &self.app
     }
 
-    /// The counts.
-    pub fn counts(&self) -> &Counts {
-        &self.counts
+    /// Connections open now.
+    pub fn open(&self) -> usize {
+        self.open.get()
     }
 
     /// True once draining has begun.
@@ -102,7 +83,7 @@ impl<A: App> Server<A> {
 
     /// Ready once no connection is open.
     pub fn poll_empty(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.counts.open.get() == 0 {
+        if self.open.get() == 0 {
             return Poll::Ready(());
         }
         *self.empty.borrow_mut() = Some(cx.waker().clone());
@@ -110,14 +91,15 @@ impl<A: App> Server<A> {
     }
 
     fn opened(&self) {
-        self.counts.open.set(self.counts.open.get() + 1);
-        add(&self.counts.accepted, 1);
+        self.open.set(self.open.get() + 1);
+        self.app.opened();
     }
 
     fn closed(&self) {
-        self.counts.open.set(self.counts.open.get().saturating_sub(1));
+        self.open.set(self.open.get().saturating_sub(1));
+        self.app.closed();
         let room = self.room.borrow_mut().take();
-        let empty = if self.counts.open.get() == 0 {
+        let empty = if self.open.get() == 0 {
             self.empty.borrow_mut().take()
         } else {
             None

@@ -1,1 +1,160 @@
-//! store (see below).
+//! Stories at rest: kept once, found by id, by the content of their request, or in pages, newest first.
+//!
+//! Called by `story::service`, through one [`Store`] handle per worker; opened and closed by `main` through
+//! [`embedded::Embedded`]. A put is answered when the story would survive a power cut, and the same key always gives
+//! the same bytes: whoever wrote first wins, on whichever core.
+//!
+//! Deliberately absent: timers (the caller wraps a call in its own deadline), identity and time (ids and creation
+//! times are handed in), HTTP, and the wording of JSON (a story is bytes here). Dropping a call's future abandons
+//! the answer, never the put.
+
+mod cursor;
+pub mod embedded;
+mod error;
+mod types;
+
+pub use cursor::{Cursor, CursorError};
+pub use error::StoreError;
+pub use types::{Filter, Health, Kept, Page, Record, StoryKey};
+
+use uuid::Uuid;
+
+/// A worker's handle to the store. Cheap to clone; the futures may be awaited on any executor.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// The file in DATA_DIR.
+    Embedded(embedded::Client),
+}
+
+impl From<embedded::Client> for Store {
+    fn from(client: embedded::Client) -> Self {
+        Store::Embedded(client)
+    }
+}
+
+impl Store {
+    /// The story of that id, if kept.
+    pub async fn get(&self, id: Uuid) -> Result<Option<Kept>, StoreError> {
+        match self {
+            Store::Embedded(client) => client.get(id).await,
+        }
+    }
+
+    /// The story told for that request, if kept.
+    pub async fn find(&self, key: &StoryKey) -> Result<Option<Kept>, StoreError> {
+        match self {
+            Store::Embedded(client) => client.find(*key).await,
+        }
+    }
+
+    /// Keeps a story, and answers once it is durable.
+    ///
+    /// Where the key is kept already, the story kept first is returned and the record is let go: compare ids to
+    /// know. [`StoreError::Invalid`] says that the record breaks a rule of [`Record`]. After
+    /// [`StoreError::Unavailable`] the story may or may not be kept; putting it again is safe.
+    pub async fn put(&self, record: Record) -> Result<Kept, StoreError> {
+        match self {
+            Store::Embedded(client) => client.put(record).await,
+        }
+    }
+
+    /// One page of the stories that pass the filter, newest first.
+    ///
+    /// `limit` is clamped to 1..=`limits::story::PAGE_MAX`; a page may also end early at
+    /// `limits::store::PAGE_BYTES_MAX`. Every story kept before the first page was asked for is seen exactly once.
+    pub async fn list(&self, filter: Filter, cursor: Option<Cursor>, limit: usize) -> Result<Page, StoreError> {
+        match self {
+            Store::Embedded(client) => client.list(filter, cursor, limit).await,
+        }
+    }
+
+    /// Reads something small, to know that the store answers; where the last write failed, also tries whether
+    /// writing works again. So a readiness check that asks this finds the way back by itself.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        match self {
+            Store::Embedded(client) => client.ping().await,
+        }
+    }
+
+    /// Figures of the whole store (not of this handle). Never waits.
+    pub fn health(&self) -> Health {
+        match self {
+            Store::Embedded(client) => client.health(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::story::types::Style;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    /// Polls until ready; enough for a test of plumbing.
+    fn wait<T>(future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        loop {
+            if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                return value;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_story_goes_round() {
+        let dir = tempfile::tempdir().unwrap();
+        let embedded = embedded::Embedded::open(embedded::Config::new(dir.path())).unwrap();
+        let store = Store::from(embedded.client());
+        let record = Record {
+            key: StoryKey::of_canonical(b"rome"),
+            id: Uuid::from_u128(5000 << 80 | 7 << 76 | 0b10 << 62),
+            json: b"{}".to_vec(),
+            location_key: "rome".to_owned(),
+            style: Style::History,
+            created_ms: 5000,
+        };
+        let kept = wait(store.put(record.clone())).unwrap();
+        assert_eq!(wait(store.get(record.id)).unwrap(), Some(kept.clone()));
+        assert_eq!(wait(store.find(&record.key)).unwrap(), Some(kept.clone()));
+        let filter = Filter {
+            location: Some("rome".to_owned()),
+            style: Some(Style::Comedy),
+        };
+        assert_eq!(wait(store.list(filter.clone(), None, 1)).unwrap(), Page::default());
+        let filter = Filter {
+            style: Some(Style::History),
+            ..filter
+        };
+        assert_eq!(
+            wait(store.list(filter, None, 1)).unwrap(),
+            Page {
+                items: vec![kept],
+                next: None
+            }
+        );
+        wait(store.ping()).unwrap();
+        assert_eq!(store.health().stories, 1);
+        embedded.close(Duration::from_secs(10)).unwrap();
+        assert_eq!(wait(store.ping()), Err(StoreError::Closed));
+    }
+
+    #[test]
+    fn errors_say_whether_to_try_again() {
+        let all = [
+            StoreError::unavailable("x"),
+            StoreError::Overloaded,
+            StoreError::Timeout,
+            StoreError::Closed,
+            StoreError::Corrupt(String::new()),
+            StoreError::Invalid(String::new()),
+        ];
+        for error in &all {
+            assert_eq!(error.is_retryable(), error.retry_after_s().is_some(), "{error}");
+        }
+        let kinds: std::collections::BTreeSet<_> = all.iter().map(StoreError::kind).collect();
+        assert_eq!(kinds.len(), all.len());
+    }
+}

@@ -1,10 +1,12 @@
 //! The domain: a request for a story becomes a key, the key a story.
 //!
-//! Called by `routes` (through `service`). Knows neither HTTP nor SQL: errors here are domain errors, and the
-//! store is a trait. Deliberately absent: wire formats beyond serde's derive, sockets, clocks (the caller hands
-//! the time and the randomness in, invariant 6 of ARCHITECTURE.md).
+//! Called by `routes` through [`service`]. Knows neither HTTP nor SQL: errors here are domain errors, and the store is
+//! bytes by key. Deliberately absent: wire formats beyond serde's derive, sockets, clocks and randomness of its own
+//! (they come from the runtime, invariant 6 of ARCHITECTURE.md).
 
 pub mod facts;
 pub mod gazetteer;
+pub mod key;
 pub mod narrator;
+pub mod service;
 pub mod types;

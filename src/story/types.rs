@@ -17,6 +17,9 @@ macro_rules! vocabulary {
             /// Every value, in the order in which the API lists them.
             pub const ALL: &'static [$name] = &[$($name::$variant),+];
 
+            /// Every name on the wire, in the same order.
+            pub const NAMES: &'static [&'static str] = &[$($wire),+];
+
             /// The name on the wire.
             pub const fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $wire),+ }
@@ -94,6 +97,17 @@ vocabulary! {
         Medium = "medium",
         /// About six minutes.
         Long = "long",
+    }
+}
+
+impl Length {
+    /// Seconds that it takes read aloud, about.
+    pub const fn about_seconds(self) -> u32 {
+        match self {
+            Length::Short => 60,
+            Length::Medium => 180,
+            Length::Long => 360,
+        }
     }
 }
 

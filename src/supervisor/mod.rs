@@ -1,1 +1,12 @@
-//! supervisor (see below).
+//! The life of the process: listening sockets, workers, signals, the watchdog, the graceful end.
+//!
+//! Called by `main`. Owns what must outlive a worker: the sockets (so that their accept queues survive a worker), the
+//! store, the metrics registry. The supervising thread sleeps in the signal wait; a second thread, the watchdog, looks
+//! once a second for a worker that holds its core. Deliberately absent: rolling recycle, hot upgrade and log reopening
+//! (HUP, USR1, USR2, TTIN, TTOU are taken and answered with a log line, so that they do not kill the process).
+
+mod boot;
+mod watchdog;
+mod worker;
+
+pub use boot::{BootError, serve};

@@ -3,6 +3,11 @@
 //! Pure arithmetic over [`gazetteer`](super::gazetteer) data; the same place gives the same facts. Distances are
 //! great-circle kilometres on a sphere of 6371.0088 km (IUGG mean radius); bearings are initial bearings.
 
+mod compute;
+mod sky;
+#[cfg(test)]
+mod tests;
+
 /// One of the eight winds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compass {

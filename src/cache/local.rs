@@ -1,0 +1,386 @@
+//! The cache of one worker: canonical request -> story, and story id -> story.
+//!
+//! Keys are the canonical requests themselves, compared byte by byte and hashed with SipHash under a random seed (the
+//! default of the standard library), so that no client can build requests that collide. Eviction is quick_cache's
+//! S3-FIFO relative, which forgets what was asked for once before what is asked for often. A lookup allocates nothing.
+
+use crate::limits::cache as limits;
+use quick_cache::unsync::Cache;
+use quick_cache::{Equivalent, Lifecycle, Weighter};
+use sha2::{Digest, Sha256};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{Hash, Hasher, RandomState};
+use std::rc::Rc;
+use uuid::Uuid;
+
+/// Bytes of the strong ETags: quotes around 32 hexadecimal digits.
+const ETAG_BYTES: usize = 34;
+
+/// A story as it goes out, made once.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CachedStory {
+    id: Uuid,
+    body: Box<[u8]>,
+    etag: [u8; ETAG_BYTES],
+    expires_ms: u64,
+}
+
+/// The body, for whoever sends bytes without knowing what they are.
+impl AsRef<[u8]> for CachedStory {
+    fn as_ref(&self) -> &[u8] {
+        self.body()
+    }
+}
+
+impl CachedStory {
+    /// A story that may be answered from the cache until `expires_ms` on the runtime's coarse clock. The caller
+    /// spreads the times (jitter), so that what was cached together does not expire together.
+    pub fn new(id: Uuid, body: impl Into<Box<[u8]>>, expires_ms: u64) -> Self {
+        let body = body.into();
+        CachedStory {
+            id,
+            etag: strong_etag(&body),
+            body,
+            expires_ms,
+        }
+    }
+
+    /// The story's id.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The JSON, ready to send.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The strong entity tag with its quotes (RFC 9110 section 8.8.3): the head of the body's SHA-256, so it is the
+    /// same on every core and in every process.
+    pub fn etag(&self) -> &[u8] {
+        &self.etag
+    }
+
+    /// When it stops being answered, coarse milliseconds.
+    pub fn expires_ms(&self) -> u64 {
+        self.expires_ms
+    }
+}
+
+fn strong_etag(body: &[u8]) -> [u8; ETAG_BYTES] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let hash: [u8; 32] = Sha256::digest(body).into();
+    let nibbles = hash.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    let digits = nibbles.filter_map(|nibble| DIGITS.get(usize::from(nibble)).copied());
+    let mut etag = [b'"'; ETAG_BYTES];
+    for (place, digit) in etag.iter_mut().skip(1).take(ETAG_BYTES - 2).zip(digits) {
+        *place = digit;
+    }
+    etag
+}
+
+/// What an entry is found by.
+#[derive(Debug, PartialEq, Eq)]
+enum Key {
+    /// A canonical request.
+    Request(Rc<[u8]>),
+    /// A story that was asked for by id and whose request this worker has not seen.
+    Id(Uuid),
+}
+
+struct ByRequest<'a>(&'a [u8]);
+struct ById(Uuid);
+
+fn hash_request<H: Hasher>(request: &[u8], state: &mut H) {
+    state.write_u8(0);
+    request.hash(state);
+}
+
+fn hash_id<H: Hasher>(id: Uuid, state: &mut H) {
+    state.write_u8(1);
+    state.write_u128(id.as_u128());
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Key::Request(request) => hash_request(request, state),
+            Key::Id(id) => hash_id(*id, state),
+        }
+    }
+}
+
+impl Hash for ByRequest<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        hash_request(self.0, state);
+    }
+}
+
+impl Equivalent<Key> for ByRequest<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        matches!(key, Key::Request(request) if **request == *self.0)
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        hash_id(self.0, state);
+    }
+}
+
+impl Equivalent<Key> for ById {
+    fn equivalent(&self, key: &Key) -> bool {
+        matches!(key, Key::Id(id) if *id == self.0)
+    }
+}
+
+fn weight(key_bytes: usize, story: &CachedStory) -> u64 {
+    let bytes = key_bytes.saturating_add(story.body.len());
+    u64::try_from(bytes)
+        .unwrap_or(u64::MAX)
+        .saturating_add(limits::ENTRY_OVERHEAD_BYTES)
+}
+
+struct Bytes;
+
+impl Weighter<Key, Rc<CachedStory>> for Bytes {
+    fn weight(&self, key: &Key, story: &Rc<CachedStory>) -> u64 {
+        match key {
+            Key::Request(request) => weight(request.len(), story),
+            Key::Id(_) => weight(0, story),
+        }
+    }
+}
+
+/// Which request a story's id leads to; kept in step with the entries by [`Evicted`].
+#[derive(Debug, Default)]
+struct Index {
+    request_by_id: RefCell<HashMap<Uuid, Rc<[u8]>, RandomState>>,
+    evictions: Cell<u64>,
+}
+
+impl Index {
+    fn forget(&self, key: &Key, story: &CachedStory) {
+        let Key::Request(request) = key else {
+            return;
+        };
+        let mut request_by_id = self.request_by_id.borrow_mut();
+        // Another request may have been told the same story since.
+        if request_by_id
+            .get(&story.id)
+            .is_some_and(|known| Rc::ptr_eq(known, request))
+        {
+            request_by_id.remove(&story.id);
+        }
+    }
+}
+
+struct Evicted(Rc<Index>);
+
+impl Lifecycle<Key, Rc<CachedStory>> for Evicted {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut (), key: Key, story: Rc<CachedStory>) {
+        self.0.forget(&key, &story);
+        self.0.evictions.set(self.0.evictions.get().saturating_add(1));
+    }
+}
+
+/// Figures of the cache, for metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheFigures {
+    /// Lookups answered.
+    pub hits: u64,
+    /// Lookups not answered, expired entries included.
+    pub misses: u64,
+    /// Entries pushed out to make room.
+    pub evictions: u64,
+    /// Entries refused because they are too large.
+    pub refused: u64,
+    /// Entries now.
+    pub entries: u64,
+    /// Bytes now, overhead included.
+    pub bytes: u64,
+    /// Bytes at most.
+    pub capacity_bytes: u64,
+}
+
+/// One worker's cache. Memory is taken as entries come, none ahead.
+pub struct LocalCache {
+    entries: Cache<Key, Rc<CachedStory>, Bytes, RandomState, Evicted>,
+    index: Rc<Index>,
+    capacity_bytes: u64,
+    hits: u64,
+    misses: u64,
+    refused: u64,
+}
+
+impl fmt::Debug for LocalCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalCache")
+            .field("figures", &self.figures())
+            .finish_non_exhaustive()
+    }
+}
+
+impl LocalCache {
+    /// An empty cache of at most that many bytes (`limits::cache::BYTES_PER_WORKER` where nothing else is wished).
+    /// Zero keeps nothing.
+    pub fn new(capacity_bytes: u64) -> Self {
+        let index = Rc::new(Index::default());
+        LocalCache {
+            entries: empty(capacity_bytes, &index),
+            index,
+            capacity_bytes,
+            hits: 0,
+            misses: 0,
+            refused: 0,
+        }
+    }
+
+    /// The story of a canonical request, unless unknown or expired at `now_ms`.
+    pub fn get(&mut self, request: &[u8], now_ms: u64) -> Option<Rc<CachedStory>> {
+        let found = self.lookup(request, now_ms);
+        self.count(found.is_some());
+        found
+    }
+
+    /// The story of an id, unless unknown or expired at `now_ms`.
+    pub fn get_by_id(&mut self, id: Uuid, now_ms: u64) -> Option<Rc<CachedStory>> {
+        let request = self.index.request_by_id.borrow().get(&id).cloned();
+        let mut found = request.and_then(|request| self.lookup(&request, now_ms));
+        if found.is_none() {
+            found = self.entries.get(&ById(id)).cloned();
+            if found.as_ref().is_some_and(|story| story.expires_ms <= now_ms) {
+                self.entries.remove(&ById(id));
+                found = None;
+            }
+        }
+        self.count(found.is_some());
+        found
+    }
+
+    /// Remembers the answer to a canonical request; false where it is too large to be worth its place.
+    pub fn insert(&mut self, request: &[u8], story: Rc<CachedStory>) -> bool {
+        if !self.has_room_for(weight(request.len(), &story)) {
+            return false;
+        }
+        self.remove(request);
+        // Found by its request from now on, so the entry by id would only take room twice.
+        self.entries.remove(&ById(story.id));
+        let request: Rc<[u8]> = request.into();
+        self.index
+            .request_by_id
+            .borrow_mut()
+            .insert(story.id, Rc::clone(&request));
+        self.entries.insert(Key::Request(request), story);
+        true
+    }
+
+    /// Remembers a story whose request is not known; false where it is too large to be worth its place.
+    pub fn insert_by_id(&mut self, story: Rc<CachedStory>) -> bool {
+        if !self.has_room_for(weight(0, &story)) {
+            return false;
+        }
+        if !self.index.request_by_id.borrow().contains_key(&story.id) {
+            self.entries.remove(&ById(story.id));
+            self.entries.insert(Key::Id(story.id), story);
+        }
+        true
+    }
+
+    /// Forgets the answer to a request.
+    pub fn remove(&mut self, request: &[u8]) {
+        if let Some((key, story)) = self.entries.remove(&ByRequest(request)) {
+            self.index.forget(&key, &story);
+        }
+    }
+
+    /// Under memory pressure: from now on at most that many bytes. Evicts down to it at once.
+    pub fn shrink_to(&mut self, capacity_bytes: u64) {
+        self.capacity_bytes = self.capacity_bytes.min(capacity_bytes);
+        if self.capacity_bytes < smallest_useful() {
+            // Nothing would fit; give back the tables too.
+            self.clear();
+        } else {
+            self.entries.set_capacity(self.capacity_bytes);
+        }
+    }
+
+    /// When the pressure is over: at most that many bytes again.
+    pub fn grow_to(&mut self, capacity_bytes: u64) {
+        if capacity_bytes > self.capacity_bytes {
+            self.capacity_bytes = capacity_bytes;
+            if self.entries.is_empty() {
+                self.clear();
+            } else {
+                self.entries.set_capacity(capacity_bytes);
+            }
+        }
+    }
+
+    /// Forgets everything and gives the memory back.
+    pub fn clear(&mut self) {
+        *self.index.request_by_id.borrow_mut() = HashMap::default();
+        self.entries = empty(self.capacity_bytes, &self.index);
+    }
+
+    /// Figures since the start.
+    pub fn figures(&self) -> CacheFigures {
+        CacheFigures {
+            hits: self.hits,
+            misses: self.misses,
+            evictions: self.index.evictions.get(),
+            refused: self.refused,
+            entries: u64::try_from(self.entries.len()).unwrap_or(u64::MAX),
+            bytes: self.entries.weight(),
+            capacity_bytes: self.capacity_bytes,
+        }
+    }
+
+    fn lookup(&mut self, request: &[u8], now_ms: u64) -> Option<Rc<CachedStory>> {
+        let found = self.entries.get(&ByRequest(request))?;
+        if found.expires_ms > now_ms {
+            return Some(Rc::clone(found));
+        }
+        self.remove(request);
+        None
+    }
+
+    fn count(&mut self, is_hit: bool) {
+        let figure = if is_hit { &mut self.hits } else { &mut self.misses };
+        *figure = figure.saturating_add(1);
+    }
+
+    fn has_room_for(&mut self, weight: u64) -> bool {
+        let fits = weight <= self.capacity_bytes / limits::ENTRY_FRACTION;
+        if !fits {
+            self.refused = self.refused.saturating_add(1);
+        }
+        fits
+    }
+}
+
+/// Below this no entry at all passes [`LocalCache::has_room_for`].
+fn smallest_useful() -> u64 {
+    limits::ENTRY_OVERHEAD_BYTES.saturating_mul(limits::ENTRY_FRACTION)
+}
+
+fn empty(capacity_bytes: u64, index: &Rc<Index>) -> Cache<Key, Rc<CachedStory>, Bytes, RandomState, Evicted> {
+    let capacity_bytes = capacity_bytes.max(1);
+    let typical = usize::try_from(capacity_bytes / limits::ENTRY_BYTES_TYPICAL)
+        .unwrap_or(usize::MAX)
+        .max(1);
+    Cache::with(
+        typical,
+        capacity_bytes,
+        Bytes,
+        RandomState::new(),
+        Evicted(Rc::clone(index)),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,466 @@
+//! /health/v2: liveness, readiness, status, the worker, and the graceful end.
+//!
+//! Dependencies are asked in the background ([`Checks::refresh`]); a probe answers from the last result, so that a
+//! slow database makes no probe slow. A dependency is down after two failures in a row and up after one success: one
+//! lost ping drops no pod.
+
+use super::problem::Problem;
+use super::process::Lifecycle;
+use super::{Call, Worker};
+use crate::http::Status;
+use crate::limits;
+use crate::runtime::time::timeout;
+use crate::runtime::{context, time};
+use crate::server::{Outbox, Outcome, Request};
+use crate::story::gazetteer::Gazetteer;
+use serde::Serialize;
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+/// What the background checks found.
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    done: Cell<u64>,
+    failures: Cell<u32>,
+    known: Cell<bool>,
+    latency_ns: Cell<u64>,
+    reason: RefCell<Option<String>>,
+    second: RefCell<SecondText>,
+    system: RefCell<Option<(u64, System)>>,
+}
+
+/// The present second as text, RFC 3339 without zone.
+#[derive(Debug, Default)]
+struct SecondText {
+    unix_second: u64,
+    text: String,
+}
+
+/// Failures in a row after which a dependency counts as down.
+const FAILURES_DOWN: u32 = 2;
+
+impl Checks {
+    /// Asks the dependencies once.
+    pub(super) async fn refresh(&self, worker: &Worker) {
+        let begun = context::precise_now_ns();
+        let limit = Duration::from_millis(limits::health::CHECK_TIMEOUT_MS);
+        let failure = match timeout(limit, worker.service.store().ping()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(time::Elapsed) => Some("no answer in time".to_owned()),
+        };
+        self.latency_ns.set(context::precise_now_ns().saturating_sub(begun));
+        self.done.set(self.done.get() + 1);
+        if let Some(reason) = failure {
+            let failures = self.failures.get().saturating_add(1);
+            self.failures.set(failures);
+            if failures == FAILURES_DOWN {
+                tracing::warn!(
+                    worker_id = worker.id,
+                    reason,
+                    "the store is down: this worker is not ready"
+                );
+            }
+            *self.reason.borrow_mut() = Some(reason);
+        } else {
+            if self.failures.replace(0) >= FAILURES_DOWN {
+                tracing::info!(worker_id = worker.id, "the store is back");
+            }
+            self.known.set(true);
+            *self.reason.borrow_mut() = None;
+        }
+    }
+
+    fn store_up(&self) -> bool {
+        self.known.get() && self.failures.get() < FAILURES_DOWN
+    }
+
+    /// Appends `unix_ns` as RFC 3339 UTC with milliseconds; the second is formatted once.
+    fn timestamp(&self, out: &mut Vec<u8>, unix_ns: u64) {
+        let mut second = self.second.borrow_mut();
+        let unix_second = unix_ns / 1_000_000_000;
+        if second.unix_second != unix_second || second.text.is_empty() {
+            let at = i64::try_from(unix_second)
+                .ok()
+                .and_then(|s| jiff::Timestamp::from_second(s).ok());
+            second.text = at
+                .map(|at| at.to_string())
+                .unwrap_or_default()
+                .trim_end_matches('Z')
+                .to_owned();
+            second.unix_second = unix_second;
+        }
+        out.extend_from_slice(second.text.as_bytes());
+        let millis = unix_ns / 1_000_000 % 1000;
+        let digit = |n: u64| b'0' + (n % 10) as u8;
+        out.extend_from_slice(&[b'.', digit(millis / 100), digit(millis / 10), digit(millis), b'Z']);
+    }
+}
+
+pub(super) fn live(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
+    let worker = call.worker;
+    let stuck = worker.process.stuck();
+    let status = if stuck.is_empty() {
+        Status::OK
+    } else {
+        Status::SERVICE_UNAVAILABLE
+    };
+    call.write_json(outbox, status, |out| {
+        let word: &[u8] = if stuck.is_empty() { b"alive" } else { b"stuck" };
+        out.extend_from_slice(b"{\"status\":\"");
+        out.extend_from_slice(word);
+        out.extend_from_slice(b"\",\"worker_id\":\"");
+        out.extend_from_slice(worker.id.as_bytes());
+        out.extend_from_slice(b"\",\"timestamp\":\"");
+        worker.checks.timestamp(out, request.unix_ns);
+        out.extend_from_slice(b"\"");
+        if let Some(first) = stuck.first() {
+            let detail = format!(
+                ",\"stuck\":{{\"worker\":{},\"task\":\"{}\",\"seconds\":{}}}",
+                first.worker, first.task, first.seconds
+            );
+            out.extend_from_slice(detail.as_bytes());
+        }
+        out.push(b'}');
+    })
+}
+
+#[derive(Serialize)]
+struct Check<'c> {
+    ok: bool,
+    kind: &'c str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'c str>,
+}
+
+pub(super) fn ready(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
+    #[derive(Serialize)]
+    struct Ready<'c> {
+        ready: bool,
+        status: &'c str,
+        worker_id: &'c str,
+        checks: ReadyChecks<'c>,
+    }
+    #[derive(Serialize)]
+    struct ReadyChecks<'c> {
+        worker: Check<'c>,
+        database: Check<'c>,
+        redis: Check<'c>,
+    }
+    let worker = call.worker;
+    let lifecycle = worker.process.lifecycle();
+    let store_up = worker.checks.store_up();
+    let reason = worker.checks.reason.borrow();
+    let (ready, word) = match lifecycle {
+        Lifecycle::Draining => (false, "shutdown"),
+        Lifecycle::Serving if store_up => (true, "ready"),
+        Lifecycle::Serving | Lifecycle::Starting => (false, "not_ready"),
+    };
+    let worker_reason = match lifecycle {
+        Lifecycle::Starting => Some("starting"),
+        Lifecycle::Serving => None,
+        Lifecycle::Draining => Some("shutting down"),
+    };
+    let body = Ready {
+        ready,
+        status: word,
+        worker_id: &worker.id,
+        checks: ReadyChecks {
+            worker: Check {
+                ok: worker_reason.is_none(),
+                kind: context::driver_name(),
+                reason: worker_reason,
+            },
+            database: Check {
+                ok: store_up,
+                kind: worker.process.store_kind,
+                reason: if store_up {
+                    None
+                } else {
+                    Some(reason.as_deref().unwrap_or("not checked yet"))
+                },
+            },
+            redis: Check {
+                ok: true,
+                kind: "not configured",
+                reason: None,
+            },
+        },
+    };
+    let status = if ready { Status::OK } else { Status::SERVICE_UNAVAILABLE };
+    call.write_json(outbox, status, |out| {
+        let _ = sonic_rs::to_writer(out, &body);
+    })
+}
+
+/// Figures of the process and the machine, read from /proc at most once a second: that is memory, it does not block.
+#[derive(Debug, Clone, Serialize)]
+struct System {
+    status: &'static str,
+    rss_bytes: u64,
+    cpu_seconds: f64,
+    load_1m: f64,
+    open_files: usize,
+    uptime_seconds: f64,
+}
+
+fn read_system(worker: &Worker) -> System {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse().ok())
+        .unwrap_or_default();
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    System {
+        status: "healthy",
+        rss_bytes: pages * rustix::param::page_size() as u64,
+        cpu_seconds: cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9,
+        load_1m: load
+            .split(' ')
+            .next()
+            .and_then(|load| load.parse().ok())
+            .unwrap_or_default(),
+        open_files: std::fs::read_dir("/proc/self/fd")
+            .map(Iterator::count)
+            .unwrap_or_default(),
+        uptime_seconds: worker.process.uptime_seconds(),
+    }
+}
+
+fn system(worker: &Worker) -> System {
+    let now = context::now_ns();
+    let mut cached = worker.checks.system.borrow_mut();
+    match &*cached {
+        Some((at, system)) if now.saturating_sub(*at) < limits::health::SYSTEM_NS => system.clone(),
+        _ => {
+            let fresh = read_system(worker);
+            *cached = Some((now, fresh.clone()));
+            fresh
+        }
+    }
+}
+
+pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
+    #[derive(Serialize)]
+    struct Body<'c> {
+        status: &'c str,
+        timestamp: &'c str,
+        worker_id: &'c str,
+        version: &'c str,
+        components: Components<'c>,
+    }
+    #[derive(Serialize)]
+    struct Components<'c> {
+        worker: WorkerPart<'c>,
+        database: Database<'c>,
+        redis: Unused,
+        external_api: Unused,
+        system: System,
+    }
+    #[derive(Serialize)]
+    struct WorkerPart<'c> {
+        status: &'c str,
+        workers: usize,
+        workers_stuck: usize,
+        io_driver: &'c str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        io_driver_fallback: Option<String>,
+        uptime_seconds: f64,
+        requests: u64,
+        active_requests: u64,
+        open_connections: u64,
+        stalls: u64,
+        cache: CachePart,
+        topology: &'c crate::runtime::topology::Topology,
+    }
+    #[derive(Serialize)]
+    struct CachePart {
+        entries: u64,
+        bytes: u64,
+        capacity_bytes: u64,
+        hits: u64,
+        misses: u64,
+    }
+    #[derive(Serialize)]
+    struct Database<'c> {
+        status: &'c str,
+        kind: &'c str,
+        stories: u64,
+        file_bytes: u64,
+        queue_depth: u64,
+        ping_ms: f64,
+        places: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'c str>,
+    }
+    #[derive(Serialize)]
+    struct Unused {
+        status: &'static str,
+        configured: bool,
+    }
+    let worker = call.worker;
+    let stuck = worker.process.stuck();
+    let store_up = worker.checks.store_up();
+    let reason = worker.checks.reason.borrow();
+    let store = worker.service.store().health();
+    let draining = worker.process.lifecycle() == Lifecycle::Draining;
+    let database = match (store_up, reason.is_some()) {
+        (true, false) => "healthy",
+        (true, true) => "degraded",
+        (false, _) => "unhealthy",
+    };
+    let worker_word = if !stuck.is_empty() {
+        "unhealthy"
+    } else if worker.process.fallback().is_some() {
+        "degraded"
+    } else {
+        "healthy"
+    };
+    let overall = match (database, worker_word) {
+        _ if draining => "shutting_down",
+        ("unhealthy", _) | (_, "unhealthy") => "unhealthy",
+        ("degraded", _) | (_, "degraded") => "degraded",
+        _ => "healthy",
+    };
+    let mut timestamp = Vec::with_capacity(24);
+    worker.checks.timestamp(&mut timestamp, request.unix_ns);
+    let figures = worker.service.cache().borrow().figures();
+    let body = Body {
+        status: overall,
+        timestamp: std::str::from_utf8(&timestamp).unwrap_or_default(),
+        worker_id: &worker.id,
+        version: env!("CARGO_PKG_VERSION"),
+        components: Components {
+            worker: WorkerPart {
+                status: worker_word,
+                workers: worker.process.topology.workers,
+                workers_stuck: stuck.len(),
+                io_driver: context::driver_name(),
+                io_driver_fallback: worker.process.fallback(),
+                uptime_seconds: uptime(worker),
+                requests: worker.requests.get(),
+                active_requests: active(worker),
+                open_connections: worker.metrics.connections_open(),
+                stalls: worker.heartbeat.stalls(),
+                cache: CachePart {
+                    entries: figures.entries,
+                    bytes: figures.bytes,
+                    capacity_bytes: figures.capacity_bytes,
+                    hits: figures.hits,
+                    misses: figures.misses,
+                },
+                topology: &worker.process.topology,
+            },
+            database: Database {
+                status: database,
+                kind: worker.process.store_kind,
+                stories: store.stories,
+                file_bytes: store.file_bytes,
+                queue_depth: (store.put_queue + store.read_queue) as u64,
+                ping_ms: worker.checks.latency_ns.get() as f64 / 1e6,
+                places: Gazetteer::embedded().len(),
+                reason: reason.as_deref(),
+            },
+            redis: Unused {
+                status: "healthy",
+                configured: false,
+            },
+            external_api: Unused {
+                status: "healthy",
+                configured: false,
+            },
+            system: system(worker),
+        },
+    };
+    let code = if draining || overall == "unhealthy" {
+        Status::SERVICE_UNAVAILABLE
+    } else {
+        Status::OK
+    };
+    call.write_json(outbox, code, |out| {
+        let _ = sonic_rs::to_writer(out, &body);
+    })
+}
+
+fn uptime(worker: &Worker) -> f64 {
+    context::now_ns().saturating_sub(worker.started_ns) as f64 / 1e9
+}
+
+/// Requests being answered, without the one that asks.
+fn active(worker: &Worker) -> u64 {
+    worker.metrics.requests_active().saturating_sub(1)
+}
+
+pub(super) fn worker(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
+    #[derive(Serialize)]
+    struct Body<'c> {
+        worker_id: &'c str,
+        worker: u32,
+        pid: u32,
+        io_driver: &'c str,
+        cpu: Option<usize>,
+        uptime_seconds: f64,
+        checks_performed: u64,
+        requests: u64,
+        active_requests: u64,
+        open_connections: u64,
+        accepting_requests: bool,
+        shutting_down: bool,
+    }
+    let worker = call.worker;
+    let body = Body {
+        worker_id: &worker.id,
+        worker: worker.metrics.id(),
+        pid: std::process::id(),
+        io_driver: context::driver_name(),
+        cpu: worker.process.topology.cpu_of(worker.metrics.id() as usize),
+        uptime_seconds: uptime(worker),
+        checks_performed: worker.checks.done.get(),
+        requests: worker.requests.get(),
+        active_requests: active(worker),
+        open_connections: worker.metrics.connections_open(),
+        accepting_requests: worker.accepting.get(),
+        shutting_down: worker.process.lifecycle() == Lifecycle::Draining,
+    };
+    call.write_json(outbox, Status::OK, |out| {
+        let _ = sonic_rs::to_writer(out, &body);
+    })
+}
+
+pub(super) fn shutdown(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
+    let loopback = request
+        .peer
+        .addr()
+        .is_some_and(|addr| addr.ip().to_canonical().is_loopback());
+    let bearer = request.head.authorization().and_then(|value| {
+        let (scheme, token) = value.split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+    });
+    let token = match (&call.worker.process.admin_token, bearer) {
+        (Some(token), Some(sent)) => token.matches(sent),
+        _ => false,
+    };
+    if !loopback && !token {
+        let problem = Problem::new(
+            Status::FORBIDDEN,
+            "only from loopback, or with the admin token as bearer",
+        );
+        return call.problem(outbox, &problem);
+    }
+    tracing::info!(
+        request_id = call.id.as_str(),
+        worker_id = call.worker.id,
+        "a graceful end was asked for"
+    );
+    // The supervisor ends the process in one way, whoever asks: as on SIGTERM.
+    if let Err(error) = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM) {
+        tracing::error!(%error, "the process cannot signal itself");
+        return call.problem(
+            outbox,
+            &Problem::new(Status::INTERNAL_SERVER_ERROR, "the end could not be begun"),
+        );
+    }
+    call.json(outbox, Status::ACCEPTED, br#"{"status":"shutting_down"}"#)
+}

@@ -1,0 +1,114 @@
+//! The request's id: the client's own where it is well formed, else the trace id, else one made here.
+
+use crate::http::RequestHead;
+use crate::runtime::context;
+
+/// Longest id that is honoured, bytes.
+const SENT_BYTES_MAX: usize = 128;
+
+/// An id, borrowed or made; as text.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum RequestId<'r> {
+    /// X-Request-ID as sent, or the trace id of traceparent.
+    Sent(&'r str),
+    /// 128 random bits in hexadecimal.
+    Made([u8; 32]),
+}
+
+impl<'r> RequestId<'r> {
+    /// The id of a request.
+    pub(super) fn of(head: &RequestHead<'r>) -> RequestId<'r> {
+        if let Some(sent) = head.x_request_id().and_then(well_formed) {
+            return RequestId::Sent(sent);
+        }
+        if let Some(trace) = head.traceparent().and_then(trace_id) {
+            return RequestId::Sent(trace);
+        }
+        RequestId::made()
+    }
+
+    /// A fresh id.
+    pub(super) fn made() -> RequestId<'static> {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut bits: u128 = context::random(|rng| rng.u128(..));
+        let mut text = [0u8; 32];
+        for digit in &mut text {
+            *digit = DIGITS[(bits & 15) as usize];
+            bits >>= 4;
+        }
+        RequestId::Made(text)
+    }
+
+    /// As text.
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            RequestId::Sent(text) => text,
+            RequestId::Made(text) => std::str::from_utf8(text).unwrap_or_default(),
+        }
+    }
+}
+
+/// Letters, digits and `-_.:/+=@`: what UUIDs, ULIDs, X-Ray and base64 ids are made of, and nothing that a log or a
+/// header could mistake.
+fn well_formed(sent: &[u8]) -> Option<&str> {
+    let fits = !sent.is_empty() && sent.len() <= SENT_BYTES_MAX;
+    let clean = || {
+        sent.iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=@".contains(b))
+    };
+    if fits && clean() {
+        std::str::from_utf8(sent).ok()
+    } else {
+        None
+    }
+}
+
+/// The trace id of a version-00 traceparent (W3C Trace Context section 3.2): `00-<32 hex>-<16 hex>-<2 hex>`.
+fn trace_id(sent: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(sent).ok()?;
+    let mut parts = text.split('-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |part: &str, len: usize| {
+        part.len() == len && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let known = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
+    let nonzero = |part: &str| part.bytes().any(|b| b != b'0');
+    let good = known && hex(trace, 32) && nonzero(trace) && hex(parent, 16) && nonzero(parent) && hex(flags, 2);
+    good.then_some(trace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_could_break_a_line_are_not_honoured() {
+        for good in ["a", "018f-aB_c.d:e/f+g=@", &"x".repeat(128)] {
+            assert_eq!(well_formed(good.as_bytes()), Some(good));
+        }
+        for bad in ["", " a", "a b", "a\"b", "a\\b", "ä", &"x".repeat(129)] {
+            assert_eq!(well_formed(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_traceparent_gives_its_trace_id_only_when_valid() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let of = |text: &str| trace_id(text.as_bytes()).map(str::to_owned);
+        assert_eq!(of(&format!("00-{trace}-00f067aa0ba902b7-01")).as_deref(), Some(trace));
+        assert_eq!(
+            of(&format!("01-{trace}-00f067aa0ba902b7-01-more")).as_deref(),
+            Some(trace)
+        );
+        for bad in [
+            format!("00-{trace}-00f067aa0ba902b7-01-more"),
+            format!("ff-{trace}-00f067aa0ba902b7-01"),
+            format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
+            format!("00-{trace}-0000000000000000-01"),
+            format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase()),
+            "00".into(),
+        ] {
+            assert_eq!(of(&bad), None, "{bad}");
+        }
+    }
+}

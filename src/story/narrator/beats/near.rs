@@ -1,0 +1,401 @@
+//! What lies near, and across the borders.
+
+use super::super::tale::{A, ALL, Bank, C, F, H, K, Line, M, N, R, S, Tale, topic};
+use super::super::words;
+
+const NEAREST: Bank = &[
+    Line(ALL, "The nearest neighbour on the map is {near}, {far} to the {dir}."),
+    Line(
+        ALL,
+        "Leave to the {dir}, and the first name you come to is {near}, {far} off.",
+    ),
+    Line(
+        A,
+        "First waypoint: {near}. It is {far} to the {dir}, the closest name on the chart.",
+    ),
+    Line(
+        A | K,
+        "No place is nearer than {near}. Set out to the {dir}, and after {far} you could knock on its first door.",
+    ),
+    Line(
+        H | S,
+        "Its nearest recorded neighbour is {near}, at {far}, bearing {dir}.",
+    ),
+    Line(
+        H,
+        "Neighbours come first in any account of a place, and here the first is {near}, {far} to the {dir}.",
+    ),
+    Line(
+        M,
+        "Who would have seen anything? The nearest neighbour is {near}, {far} to the {dir}. Begin the questions there.",
+    ),
+    Line(
+        M | S,
+        "Draw a circle round {name} and let it grow. The first name it touches is {near}, {far} to the {dir}.",
+    ),
+    Line(
+        F,
+        "Now, who lives next door? {near} does, {far} to the {dir}. If this place sneezed, {near} would be the one to say bless you.",
+    ),
+    Line(
+        F | C,
+        "If it ever runs out of sugar, the nearest place to ask is {near}, {far} to the {dir}.",
+    ),
+    Line(
+        C,
+        "Its next-door neighbour is {near}, {far} to the {dir}, which is near enough to compare and far enough to deny it.",
+    ),
+    Line(
+        R,
+        "The one it leans towards is {near}, {far} to the {dir}; no other name on the map is closer.",
+    ),
+    Line(
+        R | N,
+        "Nearest of all is {near}, {far} to the {dir}. Between the two, the map has no other name to offer.",
+    ),
+    Line(
+        N,
+        "Go {dir} and let the land pass for {far}: then comes {near}, the first other name.",
+    ),
+];
+
+const ALONE: Bank = &[
+    Line(
+        ALL,
+        "Its nearest neighbour on my map is {near}, and it is {far} away, to the {dir}. In between, the gazetteer has nothing to say.",
+    ),
+    Line(
+        A,
+        "The nearest other name on the chart is {near}, {far} to the {dir}. Check the tank, check the water, check both again.",
+    ),
+    Line(
+        A | K,
+        "Look for the neighbours, and you look a long time. The nearest is {near}, {far} away to the {dir}.",
+    ),
+    Line(
+        H | S,
+        "Its isolation can be measured: the nearest recorded place is {near}, at {far}, bearing {dir}.",
+    ),
+    Line(
+        M,
+        "Ask the neighbours? There is a difficulty. The nearest is {near}, {far} to the {dir}.",
+    ),
+    Line(
+        F | C,
+        "Popping next door takes planning here. Next door is {near}, {far} to the {dir}.",
+    ),
+    Line(
+        R | N,
+        "It keeps its distance from the world. The nearest other name on my map is {near}, {far} to the {dir}.",
+    ),
+];
+
+/// The nearest place.
+pub(super) fn nearest(t: &mut Tale<'_>) -> Option<String> {
+    let near = *t.f.near.iter().find(|near| near.place.name != t.f.place.name)?;
+    if !t.fresh(topic::NEAREST) || !t.meet(&near.place) {
+        return None;
+    }
+    let (far, name) = (t.far(near.km), t.called(&near.place));
+    let bank = if near.km < 60.0 { NEAREST } else { ALONE };
+    t.say(
+        bank,
+        &[("near", &name), ("far", &far), ("dir", words::wind(near.direction))],
+    )
+}
+
+const RING: Bank = &[
+    Line(ALL, "Look around, and the neighbourhood takes shape: {ring}."),
+    Line(
+        ALL,
+        "Others stand close by, each with its own number on the signpost: {ring}.",
+    ),
+    Line(
+        A,
+        "Three roads, if we may have one in each direction, and three prizes: {ring}. Pick one for the way home.",
+    ),
+    Line(
+        A | K,
+        "If this were a chart with a compass rose in the corner, these would be the names around it: {ring}.",
+    ),
+    Line(
+        H | S,
+        "The entries nearby, with distance and bearing, are these: {ring}.",
+    ),
+    Line(
+        H,
+        "No place stands alone in the records. Around this one are listed {ring}.",
+    ),
+    Line(
+        M,
+        "Now the others who were within reach. {ring}. Three names, three directions, and no alibis so far.",
+    ),
+    Line(S, "Three more fixes complete the survey: {ring}."),
+    Line(
+        F,
+        "Turn on the spot, in your head, please, not in the seat belt, and point to them in turn: {ring}.",
+    ),
+    Line(
+        F | C,
+        "Imagine shouting hello from the rooftops. It would have to carry to the rest of the family: {ring}.",
+    ),
+    Line(
+        C,
+        "The rest of the neighbourhood association consists of {ring}. Minutes of the meetings have not survived, because I have just imagined them.",
+    ),
+    Line(R, "There are detours for two in almost every direction: {ring}."),
+    Line(R | N, "Further out the names thin into distance: {ring}."),
+    Line(
+        N,
+        "Around it the land is dotted with names, as far as the eye could never see: {ring}.",
+    ),
+];
+
+/// Three more places around.
+pub(super) fn ring(t: &mut Tale<'_>) -> Option<String> {
+    if t.told & topic::RING != 0 {
+        return None;
+    }
+    let first = t.f.near.iter().find(|near| near.place.name != t.f.place.name)?.place.id;
+    let others: Vec<_> = t
+        .unmet_near(5)
+        .into_iter()
+        .filter(|near| near.place.id != first)
+        .take(3)
+        .collect();
+    if others.len() < 3 {
+        return None;
+    }
+    t.told |= topic::RING;
+    let mut parts = Vec::with_capacity(3);
+    for near in &others {
+        t.meet(&near.place);
+        parts.push(format!(
+            "{} {} to the {}",
+            t.called(&near.place),
+            words::kilometres(near.km),
+            words::wind(near.direction)
+        ));
+    }
+    t.say(RING, &[("ring", &words::list(&parts))])
+}
+
+const LARGER: Bank = &[
+    Line(
+        ALL,
+        "To find a place with more people than this one, you would travel {dir} for {far}, as far as {big}.",
+    ),
+    Line(
+        A,
+        "Should you crave something bigger, steer {dir}: {big} is the nearest place that outnumbers this one, {far} away.",
+    ),
+    Line(
+        A | K,
+        "Every place has a bigger brother somewhere, and the nearest one here is {big}. The way to it is {dir}, and it is {far}.",
+    ),
+    Line(
+        H | S,
+        "The nearest place with a larger population is {big}, at a distance of {far} to the {dir}.",
+    ),
+    Line(
+        M,
+        "Who casts a shadow over it? Going by numbers alone, {big}: the nearest larger place, {far} to the {dir}.",
+    ),
+    Line(
+        F,
+        "Which is the closest place that has even more people? It is {big}, {far} to the {dir}.",
+    ),
+    Line(
+        C,
+        "It is the biggest thing around until you get to {big}, {far} to the {dir}, and there is no need to bring that up.",
+    ),
+    Line(
+        R | N,
+        "For a bigger crowd one would go {dir}, {far}, to {big}. It can be left where it is.",
+    ),
+];
+
+/// The nearest larger place.
+pub(super) fn larger(t: &mut Tale<'_>) -> Option<String> {
+    let big = t.f.nearest_larger?;
+    if !t.fresh(topic::LARGER) || !t.meet(&big.place) {
+        return None;
+    }
+    let (far, name) = (t.far(big.km), t.called(&big.place));
+    t.say(
+        LARGER,
+        &[("big", &name), ("far", &far), ("dir", words::wind(big.direction))],
+    )
+}
+
+const METRO: Bank = &[
+    Line(
+        ALL,
+        "The nearest city of a million or more is {big}, {far} to the {dir}, with {heads} people.",
+    ),
+    Line(
+        A,
+        "The bright lights, if you want them, are {far} to the {dir}: that is {big}, {heads} people strong and the nearest place in the million class.",
+    ),
+    Line(
+        A | K,
+        "Beyond the near hills, if there are hills, somewhere to the {dir}, sits a giant: {big}, with {heads} people. It is {far} away.",
+    ),
+    Line(
+        H | S,
+        "The nearest place with a million inhabitants is {big}: {heads}, at {far} to the {dir}.",
+    ),
+    Line(
+        M,
+        "Anyone who wished to vanish in a crowd would make for {big}. It has {heads} people, and it is the nearest place with a million: {far} to the {dir}.",
+    ),
+    Line(
+        F,
+        "A million is a one and six noughts. The nearest place with that many people is {big}. It has {heads}, and it is {far} to the {dir}.",
+    ),
+    Line(
+        C,
+        "If you miss traffic, proper traffic, the nearest city of a million is {big}, {far} to the {dir}. It has {heads} people, and one may assume that some of them drive.",
+    ),
+    Line(
+        R,
+        "A million strangers and more are waiting in {big}, {far} to the {dir}: {heads}, by the count. It only takes two to be somewhere else.",
+    ),
+    Line(
+        R | N,
+        "The glow of a great city would have to come from {big}, {far} to the {dir}, where {heads} people live. No place with a million is nearer.",
+    ),
+];
+
+/// The nearest place of a million.
+pub(super) fn metropolis(t: &mut Tale<'_>) -> Option<String> {
+    let big = t.f.nearest_metropolis?;
+    let heads = words::heads(u64::from(big.place.population))?;
+    if !t.fresh(topic::METRO) || !t.meet(&big.place) {
+        return None;
+    }
+    let (far, name) = (t.far(big.km), t.called(&big.place));
+    t.say(
+        METRO,
+        &[
+            ("big", &name),
+            ("far", &far),
+            ("heads", &heads),
+            ("dir", words::wind(big.direction)),
+        ],
+    )
+}
+
+const ABROAD_ONE: Bank = &[
+    Line(
+        ALL,
+        "Another country is within reach: {first} is {far} away, to the {dir}.",
+    ),
+    Line(
+        A,
+        "The border is an invitation. On the other side, {far} to the {dir}, lies {first}.",
+    ),
+    Line(
+        A | K,
+        "Go {dir} long enough, and the names are written in another country's hand: the first is {first}, {far} away.",
+    ),
+    Line(
+        H | S,
+        "The nearest place under another flag is {first}, {far} to the {dir}.",
+    ),
+    Line(
+        M,
+        "And there is a way out of the country. {first} lies {far} to the {dir}, over a line that only maps can see.",
+    ),
+    Line(
+        F | C,
+        "Without much trouble you could send a postcard from abroad: {first} is only {far} to the {dir}. Somebody remember the stamps.",
+    ),
+    Line(
+        R | N,
+        "To the {dir}, {far} from here, the country is a different one, and the name on the map is {first}.",
+    ),
+];
+
+const ABROAD_FAR: Bank = &[
+    Line(
+        ALL,
+        "To be abroad takes a while from here: the nearest foreign name is {first}, {far} to the {dir}.",
+    ),
+    Line(
+        A | K,
+        "Foreign parts begin, for our purposes, {far} to the {dir}, with a name that is worth the journey: {first}.",
+    ),
+    Line(
+        H | M | S,
+        "The nearest place under another flag is {first}, at {far} to the {dir}.",
+    ),
+    Line(
+        F | C,
+        "If you want to send a postcard from abroad, the closest place to buy one is {first}, {far} to the {dir}. Pack something to eat.",
+    ),
+    Line(
+        R | N,
+        "Another country is {far} off, to the {dir}; its nearest name is {first}.",
+    ),
+];
+
+const ABROAD_MORE: Bank = &[
+    Line(ALL, "More than one country is within reach. There is {list}."),
+    Line(
+        A,
+        "Have the passports ready, because the borders are generous here: {list}.",
+    ),
+    Line(
+        A | K,
+        "Frontiers gather in this corner of the map. Beyond them lie {list}.",
+    ),
+    Line(H | S, "Across the frontiers the nearest places are these: {list}."),
+    Line(
+        M,
+        "There are several ways to leave the country, which never makes an inquiry easier: {list}.",
+    ),
+    Line(
+        F | C,
+        "How many countries could you visit before somebody asks whether we are there yet? Try these: {list}.",
+    ),
+    Line(
+        R | N,
+        "From here the foreign names are near enough to be daydreams: {list}.",
+    ),
+];
+
+/// The nearest places in other countries.
+pub(super) fn abroad(t: &mut Tale<'_>) -> Option<String> {
+    let new: Vec<_> =
+        t.f.across_borders
+            .iter()
+            .filter(|other| !t.met(&other.place))
+            .take(3)
+            .copied()
+            .collect();
+    let first = *new.first()?;
+    if !t.fresh(topic::ABROAD) {
+        return None;
+    }
+    if new.len() == 1 || first.km > 250.0 {
+        t.meet(&first.place);
+        let (far, name) = (t.far(first.km), t.called(&first.place));
+        let bank = if first.km < 120.0 { ABROAD_ONE } else { ABROAD_FAR };
+        return t.say(
+            bank,
+            &[("first", &name), ("far", &far), ("dir", words::wind(first.direction))],
+        );
+    }
+    let mut parts = Vec::with_capacity(3);
+    for other in &new {
+        t.meet(&other.place);
+        parts.push(format!(
+            "{}, {} to the {}",
+            t.called(&other.place),
+            words::kilometres(other.km),
+            words::wind(other.direction)
+        ));
+    }
+    t.say(ABROAD_MORE, &[("list", &parts.join("; "))])
+}

@@ -1,0 +1,357 @@
+//! Cache, coalesce, generate, persist: the way of a story on one worker.
+//!
+//! A hit in the worker's own cache is answered at once ([`StoryService::cached`]). A miss joins or starts a *flight*:
+//! a task of its own that looks in the store, tells the story if it is not there, keeps it, and only then wakes those
+//! who wait (invariant 7). A client that goes away does not end the flight, and equal misses on one core share one.
+
+use super::gazetteer::{Found, Gazetteer};
+use super::key::{self, Asked};
+use super::narrator::{self, Ask};
+use super::types::uuid_text::UuidText;
+use super::types::{LocationQuery, Story, StoryRequest, Telling};
+use crate::cache::local::{CachedStory, LocalCache};
+use crate::limits;
+use crate::runtime::executor::spawn_detached;
+use crate::runtime::time::timeout;
+use crate::runtime::{context, executor};
+use crate::store::{Cursor, Filter, Page, Record, Store, StoreError, StoryKey};
+use crate::telemetry::metrics::WorkerMetrics;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Why there is no story.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TellError {
+    /// The store cannot keep or give it now.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// More stories are under way on this worker than it takes on.
+    #[error("too many stories are being told at once")]
+    Overloaded,
+    /// It took too long.
+    #[error("the story took too long")]
+    Timeout,
+    /// A mistake in this program; the log has the details.
+    #[error("the story could not be told")]
+    Internal,
+}
+
+/// Where a story came from, for Cache-Status and the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// This worker's cache.
+    Cache,
+    /// The store: told before, by any worker.
+    Store,
+    /// Told now.
+    Told,
+    /// Another request on this worker had the same wish at the same time.
+    Joined,
+}
+
+type Outcome = Result<(Rc<CachedStory>, Source), TellError>;
+
+#[derive(Default)]
+struct Flight {
+    outcome: Option<Outcome>,
+    waiting: Vec<Waker>,
+}
+
+type Flights = HashMap<Rc<[u8]>, Rc<RefCell<Flight>>>;
+
+/// The stories of one worker.
+pub struct StoryService {
+    gazetteer: &'static Gazetteer,
+    store: Store,
+    cache: RefCell<LocalCache>,
+    cache_ttl_ms: u64,
+    flights: RefCell<Flights>,
+    metrics: Rc<WorkerMetrics>,
+}
+
+impl StoryService {
+    /// Over the worker's handle to the store, with a cache of at most `cache_bytes`.
+    pub fn new(store: Store, cache_bytes: u64, cache_ttl: Duration, metrics: Rc<WorkerMetrics>) -> Rc<StoryService> {
+        Rc::new(StoryService {
+            gazetteer: Gazetteer::embedded(),
+            store,
+            cache: RefCell::new(LocalCache::new(cache_bytes)),
+            cache_ttl_ms: u64::try_from(cache_ttl.as_millis()).unwrap_or(u64::MAX),
+            flights: RefCell::default(),
+            metrics,
+        })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The cache, for its figures.
+    pub fn cache(&self) -> &RefCell<LocalCache> {
+        &self.cache
+    }
+
+    /// The story of a request whose canonical bytes are `request`, if this worker has it at hand.
+    pub fn cached(&self, request: &[u8]) -> Option<Rc<CachedStory>> {
+        self.cache.borrow_mut().get(request, now_ms())
+    }
+
+    /// The story of an id, if this worker has it at hand.
+    pub fn cached_by_id(&self, id: Uuid) -> Option<Rc<CachedStory>> {
+        self.cache.borrow_mut().get_by_id(id, now_ms())
+    }
+
+    /// The story of an id.
+    pub async fn by_id(&self, id: Uuid) -> Result<Option<Rc<CachedStory>>, TellError> {
+        let kept = within(self.store.get(id)).await?;
+        Ok(kept.map(|kept| {
+            let story = Rc::new(CachedStory::new(kept.id, kept.json, self.expiry()));
+            self.cache.borrow_mut().insert_by_id(Rc::clone(&story));
+            story
+        }))
+    }
+
+    /// A page of stories, newest first.
+    pub async fn list(&self, filter: Filter, cursor: Option<Cursor>, limit: usize) -> Result<Page, TellError> {
+        within(self.store.list(filter, cursor, limit)).await
+    }
+
+    /// Tells a story that was not [`cached`](Self::cached) under its canonical bytes `request`.
+    pub async fn tell(self: &Rc<Self>, request: &[u8], asked: StoryRequest) -> Outcome {
+        let (flight, joined) = self.board(request, asked)?;
+        let outcome = timeout(
+            Duration::from_millis(limits::story::TELL_MS_MAX),
+            poll_fn(|cx| {
+                let mut flight = flight.borrow_mut();
+                match &flight.outcome {
+                    Some(outcome) => Poll::Ready(outcome.clone()),
+                    None => {
+                        flight.waiting.push(cx.waker().clone());
+                        Poll::Pending
+                    }
+                }
+            }),
+        )
+        .await
+        .unwrap_or(Err(TellError::Timeout))?;
+        Ok(if joined { (outcome.0, Source::Joined) } else { outcome })
+    }
+
+    /// The flight of that request, under way already or started now.
+    fn board(self: &Rc<Self>, request: &[u8], asked: StoryRequest) -> Result<(Rc<RefCell<Flight>>, bool), TellError> {
+        let mut flights = self.flights.borrow_mut();
+        if let Some(flight) = flights.get(request) {
+            return Ok((Rc::clone(flight), true));
+        }
+        if flights.len() >= limits::story::FLIGHTS_MAX {
+            return Err(TellError::Overloaded);
+        }
+        let request: Rc<[u8]> = request.into();
+        let flight = Rc::new(RefCell::new(Flight::default()));
+        flights.insert(Rc::clone(&request), Rc::clone(&flight));
+        let landing = Landing {
+            service: Rc::clone(self),
+            request,
+            flight: Rc::clone(&flight),
+        };
+        spawn_detached("story", async move {
+            let outcome = landing.service.fly(&landing.request, asked).await;
+            landing.flight.borrow_mut().outcome = Some(outcome);
+            drop(landing);
+        });
+        Ok((flight, false))
+    }
+
+    async fn fly(&self, request: &[u8], asked: StoryRequest) -> Outcome {
+        let resolved = self.resolve(&asked.location);
+        // Finding a misspelt name and telling a long story may take a good part of a millisecond each; others go
+        // between.
+        executor::yield_now().await;
+        let words: Vec<std::borrow::Cow<'_, str>> = asked
+            .interests
+            .iter()
+            .map(|word| std::borrow::Cow::Borrowed(word.as_str()))
+            .collect();
+        let canonical = key::story_bytes(&borrowed(&asked, &words), resolved.place_id(self.gazetteer));
+        let key = StoryKey::of_canonical(&canonical);
+        if let Some(kept) = within(self.store.find(&key)).await? {
+            return Ok((self.remember(request, kept.id, kept.json), Source::Store));
+        }
+        let telling = resolved.tell(self.gazetteer, &asked);
+        executor::yield_now().await;
+        let record = self.record(key, &asked, telling)?;
+        let id = record.id;
+        let begun = context::precise_now_ns();
+        let kept = match within(self.store.put(record)).await {
+            Ok(kept) => kept,
+            Err(error) => {
+                self.metrics.store_failed();
+                return Err(error);
+            }
+        };
+        self.metrics
+            .store_committed(Duration::from_nanos(context::precise_now_ns().saturating_sub(begun)));
+        // Another worker may have kept the same story first; then that one is the story.
+        let source = if kept.id == id { Source::Told } else { Source::Store };
+        if source == Source::Told {
+            self.metrics.story_generated(asked.style as usize);
+        }
+        Ok((self.remember(request, kept.id, kept.json), source))
+    }
+
+    fn remember(&self, request: &[u8], id: Uuid, json: Vec<u8>) -> Rc<CachedStory> {
+        let story = Rc::new(CachedStory::new(id, json, self.expiry()));
+        self.cache.borrow_mut().insert(request, Rc::clone(&story));
+        story
+    }
+
+    /// When an entry made now is forgotten: the time to live with a tenth of jitter, so that what was told together is
+    /// not forgotten together.
+    fn expiry(&self) -> u64 {
+        let tenth = self.cache_ttl_ms / 10;
+        let jitter = context::random(|rng| rng.u64(0..=tenth));
+        now_ms()
+            .saturating_add(self.cache_ttl_ms - tenth / 2)
+            .saturating_add(jitter)
+    }
+
+    fn record(&self, key: StoryKey, asked: &StoryRequest, telling: Telling) -> Result<Record, TellError> {
+        let created_ms = context::unix_ns() / 1_000_000;
+        let id = uuid_v7(created_ms);
+        let created = i64::try_from(created_ms)
+            .ok()
+            .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        let location_key = key::location_key(&telling.location.name);
+        let story = Story {
+            id: UuidText(id),
+            title: telling.title,
+            story: telling.story,
+            location: telling.location,
+            style: asked.style,
+            length: asked.length,
+            language: asked.language,
+            generated_by: narrator::GENERATED_BY.to_owned(),
+            duration_seconds: telling.duration_seconds,
+            created_at: created.map(|at| format!("{at:.3}")).unwrap_or_default(),
+        };
+        let json = sonic_rs::to_vec(&story).map_err(|error| {
+            tracing::error!(%error, "a story could not be written as JSON");
+            TellError::Internal
+        })?;
+        Ok(Record {
+            key,
+            id,
+            json,
+            location_key,
+            style: asked.style,
+            created_ms,
+        })
+    }
+
+    fn resolve(&self, location: &LocationQuery) -> Resolved {
+        match location {
+            LocationQuery::Name(name) => match self.gazetteer.find(name) {
+                Found::Exact(id) | Found::Close { id, .. } => Resolved::Place(id),
+                Found::Unknown => Resolved::Unknown,
+            },
+            LocationQuery::Point { lat, lng, .. } => match self.gazetteer.nearest(*lat, *lng) {
+                Some((id, _)) => Resolved::Place(id),
+                None => Resolved::Unknown,
+            },
+        }
+    }
+}
+
+/// Takes a flight off the list however it ended, and wakes those who wait; a flight that panicked has no outcome.
+struct Landing {
+    service: Rc<StoryService>,
+    request: Rc<[u8]>,
+    flight: Rc<RefCell<Flight>>,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.service.flights.borrow_mut().remove(&self.request);
+        let waiting = {
+            let mut flight = self.flight.borrow_mut();
+            flight.outcome.get_or_insert(Err(TellError::Internal));
+            std::mem::take(&mut flight.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The place of a request.
+enum Resolved {
+    Place(super::gazetteer::PlaceId),
+    Unknown,
+}
+
+impl Resolved {
+    fn place_id(&self, gazetteer: &Gazetteer) -> Option<u32> {
+        match self {
+            Resolved::Place(id) => Some(gazetteer.place(*id).id),
+            Resolved::Unknown => None,
+        }
+    }
+
+    fn tell(&self, gazetteer: &'static Gazetteer, asked: &StoryRequest) -> Telling {
+        let ask = Ask::from(asked);
+        match (self, &asked.location) {
+            (Resolved::Place(id), LocationQuery::Name(_)) => narrator::tell(&gazetteer.facts(*id), &ask),
+            (Resolved::Place(id), LocationQuery::Point { lat, lng, name }) => {
+                let facts = gazetteer.facts(*id).seen_from(*lat, *lng, name.clone());
+                narrator::tell(&facts, &ask)
+            }
+            (Resolved::Unknown, LocationQuery::Name(name)) => narrator::tell_unknown(name, &ask),
+            (Resolved::Unknown, LocationQuery::Point { lat, lng, .. }) => {
+                narrator::tell_unknown(&format!("{lat:.4}, {lng:.4}"), &ask)
+            }
+        }
+    }
+}
+
+fn borrowed<'a>(asked: &'a StoryRequest, interests: key::Interests<'a>) -> Asked<'a> {
+    Asked {
+        location: match &asked.location {
+            LocationQuery::Name(name) => key::AskedLocation::Name(name),
+            LocationQuery::Point { lat, lng, name } => key::AskedLocation::Point {
+                lat: *lat,
+                lng: *lng,
+                name: name.as_deref(),
+            },
+        },
+        style: asked.style,
+        length: asked.length,
+        language: asked.language,
+        interests,
+        variation: asked.variation,
+    }
+}
+
+/// A call to the store, within its time.
+async fn within<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, TellError> {
+    match timeout(Duration::from_millis(limits::story::STORE_MS_MAX), call).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(TellError::Store(StoreError::Timeout)),
+    }
+}
+
+/// Milliseconds of the worker's clock, for expiry.
+fn now_ms() -> u64 {
+    context::now_ns() / 1_000_000
+}
+
+/// A UUIDv7 (RFC 9562 section 5.7) of that time, random otherwise.
+fn uuid_v7(unix_ms: u64) -> Uuid {
+    let random: u128 = context::random(|rng| rng.u128(..));
+    let mut bytes = [0u8; 10];
+    bytes.copy_from_slice(random.to_le_bytes().first_chunk::<10>().unwrap_or(&[0; 10]));
+    uuid::Builder::from_unix_timestamp_millis(unix_ms, &bytes).into_uuid()
+}

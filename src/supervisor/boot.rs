@@ -1,0 +1,382 @@
+//! From a configuration to a serving process, and to its end.
+
+use super::watchdog::{self, Watched};
+use super::worker::{self, Want, Word};
+use crate::config::{Config, StoreAt};
+use crate::limits;
+use crate::routes::{LABELS, Lifecycle, Process};
+use crate::runtime::driver::choose;
+use crate::runtime::net::listen;
+use crate::runtime::topology::Topology;
+use crate::store::Store;
+use crate::store::embedded::{self, Embedded};
+use crate::telemetry::logging::LogCounters;
+use crate::telemetry::metrics::Registry;
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Why the process did not start: what is wrong, the likely cause, the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// A backend that was asked for is not in this build.
+    #[error(
+        "{0} is set, but this version has no {1} backend yet.\nCause: the embedded store and the per-worker cache are what it can use.\nRemedy: unset {0} (and run with ENVIRONMENT other than production)."
+    )]
+    NoBackend(&'static str, &'static str),
+    /// The port cannot be had.
+    #[error("cannot listen on {addr}: {error}.\n{hint}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+        /// Cause and remedy.
+        hint: &'static str,
+    },
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] embedded::OpenError),
+    /// A worker did not start.
+    #[error("worker {worker} cannot serve: {reason}")]
+    Worker {
+        /// Which.
+        worker: u32,
+        /// Why.
+        reason: String,
+    },
+    /// The system refuses threads or signals.
+    #[error(
+        "the system refuses what the server needs: {0}.\nCause: a limit on threads or descriptors.\nRemedy: raise RLIMIT_NPROC or the cgroup's pids.max, and RLIMIT_NOFILE."
+    )]
+    System(#[from] io::Error),
+}
+
+/// What all workers read.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) process: Arc<Process>,
+    pub(super) io_driver: choose::IoDriver,
+}
+
+fn listen_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "Cause: another process has the port.\nRemedy: end it, or set PORT to another (0 takes any free one)."
+        }
+        io::ErrorKind::PermissionDenied => {
+            "Cause: ports below 1024 need CAP_NET_BIND_SERVICE.\nRemedy: set PORT to 1024 or more, or grant the capability."
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "Cause: HOST is no address of this machine.\nRemedy: set HOST to one that is, or unset it."
+        }
+        _ => "Cause: see the error above.\nRemedy: check PORT and HOST.",
+    }
+}
+
+/// True if another process answers on the address: SO_REUSEPORT would let a second server of the same user share the
+/// port in silence, each getting a part of the connections.
+fn taken(addr: SocketAddr) -> bool {
+    let plain = rustix::net::socket_with(
+        if addr.is_ipv4() {
+            rustix::net::AddressFamily::INET
+        } else {
+            rustix::net::AddressFamily::INET6
+        },
+        rustix::net::SocketType::STREAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    );
+    let Ok(plain) = plain else { return false };
+    // As std's listener does: connections of an ended server in TIME_WAIT do not count.
+    let _ = rustix::net::sockopt::set_socket_reuseaddr(&plain, true);
+    if addr.is_ipv6() {
+        let _ = rustix::net::sockopt::set_ipv6_v6only(&plain, false);
+    }
+    matches!(rustix::net::bind(&plain, &addr), Err(rustix::io::Errno::ADDRINUSE))
+}
+
+/// One listening socket per worker, all on one port.
+fn listen_all(config: &Config, workers: usize) -> Result<(SocketAddr, Vec<OwnedFd>), BootError> {
+    let candidates = config.listen.candidates();
+    let mut refused = None;
+    for addr in candidates {
+        if addr.port() != 0 && taken(addr) {
+            let error = io::Error::from(io::ErrorKind::AddrInUse);
+            return Err(BootError::Listen {
+                addr,
+                hint: listen_hint(&error),
+                error,
+            });
+        }
+        match listen::tcp(addr, limits::connection::LISTEN_BACKLOG) {
+            Ok(first) => {
+                let bound = listen::local_addr(&first)?;
+                let mut sockets = vec![first];
+                while sockets.len() < workers {
+                    sockets.push(listen::tcp(bound, limits::connection::LISTEN_BACKLOG)?);
+                }
+                return Ok((bound, sockets));
+            }
+            Err(error) => {
+                refused = Some(BootError::Listen {
+                    addr,
+                    hint: listen_hint(&error),
+                    error,
+                })
+            }
+        }
+    }
+    Err(refused.unwrap_or_else(|| BootError::System(io::Error::other("no address to listen on"))))
+}
+
+fn open_store(config: &Config) -> Result<Embedded, BootError> {
+    if config.redis_url.is_some() {
+        return Err(BootError::NoBackend("REDIS_URL", "Redis"));
+    }
+    match &config.store {
+        StoreAt::Folder(dir) => Ok(Embedded::open(embedded::Config::new(dir))?),
+        StoreAt::Postgres(_) => Err(BootError::NoBackend("DATABASE_URL", "PostgreSQL")),
+    }
+}
+
+fn host() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    // The name stands in headers and JSON: letters, digits, dots and dashes, as DNS has it.
+    let clean: String = name
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "-._".contains(*c))
+        .take(63)
+        .collect();
+    if clean.is_empty() {
+        "localhost".to_owned()
+    } else {
+        clean
+    }
+}
+
+/// Serves until told to end. Blocks the calling thread.
+///
+/// # Errors
+/// [`BootError`] when the process cannot begin to serve; an error of a running worker likewise.
+pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
+    let started = Instant::now();
+    let mut signals = Signals::new([SIGTERM, SIGQUIT, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU])?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let topology = Topology::detect(config.workers, config.pin);
+    for reason in &topology.reasons {
+        tracing::info!("workers: {reason}");
+    }
+    for warning in &topology.warnings {
+        tracing::warn!("workers: {warning}");
+    }
+    let registry = Registry::new(LABELS);
+    registry.watch_log(log);
+    let store = open_store(&config)?;
+    let (addr, sockets) = listen_all(&config, topology.workers)?;
+    let process = Process::new(host(), topology, registry, config.admin_token.clone(), "embedded");
+    let shared = Arc::new(Shared {
+        io_driver: config.io_driver.into(),
+        process: Arc::clone(&process),
+        config,
+    });
+
+    let (words, heard) = mpsc::channel();
+    let (want, wanted) = watch::channel(Want::Serve);
+    let mut threads = Vec::new();
+    for (index, socket) in sockets.iter().enumerate() {
+        let client = Store::from(store.client());
+        let lent = socket.try_clone()?;
+        threads.push(worker::start(
+            index as u32,
+            lent,
+            Arc::clone(&shared),
+            client,
+            words.clone(),
+            wanted.clone(),
+        )?);
+    }
+    drop(words);
+    let watched = wait_until_serving(&heard, threads.len())?;
+    process.advance(Lifecycle::Serving);
+    tracing::info!(
+        %addr,
+        port = addr.port(),
+        workers = threads.len(),
+        pinned = process.topology.pin,
+        pid = std::process::id(),
+        started_in_ms = started.elapsed().as_millis() as u64,
+        "ready"
+    );
+
+    let (stop_watch, watch_stopped) = mpsc::channel();
+    let watching = Arc::clone(&process);
+    let listed = Arc::clone(&watched);
+    std::thread::Builder::new()
+        .name("watchdog".into())
+        .spawn(move || watchdog::run(&listed, &watching, &watch_stopped))?;
+
+    let failed = run_until_told(&mut signals, heard, &watched, &process);
+    process.advance(Lifecycle::Draining);
+    let delay = shared.config.timeouts.drain_delay;
+    let graceful = shared.config.timeouts.graceful;
+    if failed.is_none() {
+        tracing::info!(
+            drain_delay_ms = delay.as_millis() as u64,
+            graceful_timeout_ms = graceful.as_millis() as u64,
+            "draining: readiness is 503, requests in flight are finished"
+        );
+    }
+    let ended = finish(signals, want, threads, delay, graceful);
+    drop(stop_watch);
+    let closing = graceful.max(Duration::from_secs(1));
+    if store.close(closing).is_err() {
+        tracing::error!("the store did not close in time; every answered story is kept");
+    }
+    match failed {
+        Some(error) => Err(error),
+        None => {
+            tracing::info!(in_time = ended, "ended");
+            Ok(())
+        }
+    }
+}
+
+/// Waits for every worker's word that it serves.
+fn wait_until_serving(heard: &Receiver<Word>, workers: usize) -> Result<Watched, BootError> {
+    let watched: Watched = Arc::new(Mutex::new(Vec::new()));
+    let deadline = Instant::now() + Duration::from_millis(limits::health::BOOT_MS_MAX);
+    let mut serving = 0;
+    while serving < workers {
+        match heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Word::Serving(index, heartbeat)) => {
+                note(&watched, index, heartbeat);
+                serving += 1;
+            }
+            Ok(Word::Failed(worker, reason)) => return Err(BootError::Worker { worker, reason }),
+            Ok(Word::Ended(worker, _)) => {
+                return Err(BootError::Worker {
+                    worker,
+                    reason: "it ended at once".to_owned(),
+                });
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                let reason = "it did not say that it serves; the log may say why".to_owned();
+                return Err(BootError::Worker {
+                    worker: serving as u32,
+                    reason,
+                });
+            }
+        }
+    }
+    Ok(watched)
+}
+
+fn note(watched: &Watched, index: u32, heartbeat: Arc<crate::runtime::heartbeat::Heartbeat>) {
+    let mut list = watched.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    list.retain(|(known, _)| *known != index);
+    list.push((index, heartbeat));
+}
+
+/// Sleeps until a signal asks for the end, or a worker ends without being asked.
+fn run_until_told(
+    signals: &mut Signals,
+    heard: Receiver<Word>,
+    watched: &Watched,
+    process: &Arc<Process>,
+) -> Option<BootError> {
+    // Workers' words come on a channel, signals on a pipe: a small thread turns the first into the second's kind.
+    let failed: Arc<Mutex<Option<BootError>>> = Arc::default();
+    let (noting, listed, asked) = (Arc::clone(&failed), Arc::clone(watched), Arc::clone(process));
+    let listening = std::thread::Builder::new().name("words".into()).spawn(move || {
+        while let Ok(word) = heard.recv() {
+            let error = match word {
+                Word::Serving(index, heartbeat) => {
+                    note(&listed, index, heartbeat);
+                    continue;
+                }
+                Word::Failed(worker, reason) => BootError::Worker { worker, reason },
+                Word::Ended(worker, cut_off) => {
+                    if cut_off > 0 {
+                        tracing::warn!(
+                            worker,
+                            connections = cut_off,
+                            "connections were cut off at the graceful timeout"
+                        );
+                    }
+                    if asked.lifecycle() == Lifecycle::Draining {
+                        continue;
+                    }
+                    BootError::Worker {
+                        worker,
+                        reason: "it ended without being asked".to_owned(),
+                    }
+                }
+            };
+            tracing::error!("{error}");
+            *noting.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(error);
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
+        }
+    });
+    if let Err(error) = listening {
+        return Some(BootError::System(error));
+    }
+    for signal in signals.forever() {
+        match signal {
+            SIGTERM | SIGQUIT | SIGINT => break,
+            other => {
+                let name = signal_hook::low_level::signal_name(other).unwrap_or("?");
+                tracing::warn!(signal = name, "this version does nothing on this signal");
+            }
+        }
+    }
+    failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
+}
+
+/// Drains the workers. A second SIGINT ends the process at once. True if all ended in time.
+fn finish(
+    mut signals: Signals,
+    want: watch::Sender<Want>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    delay: Duration,
+    graceful: Duration,
+) -> bool {
+    let handle = signals.handle();
+    let impatient = std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            if signal == SIGINT {
+                // Answered stories are safe on disk; nothing else needs an orderly end.
+                std::process::exit(130);
+            }
+        }
+    });
+    if !delay.is_zero() {
+        std::thread::sleep(delay);
+    }
+    let _ = want.send(Want::Drain);
+    let deadline = Instant::now() + graceful + Duration::from_millis(limits::health::DRAIN_MARGIN_MS);
+    while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let in_time = threads.iter().all(std::thread::JoinHandle::is_finished);
+    if in_time {
+        for thread in threads {
+            let _ = thread.join();
+        }
+    } else {
+        tracing::error!("a worker did not end in time; the process ends without it");
+    }
+    handle.close();
+    if let Ok(impatient) = impatient {
+        let _ = impatient.join();
+    }
+    in_time
+}

@@ -1,0 +1,386 @@
+//! From merged figures to Prometheus' text format 0.0.4, by the `prometheus` crate's own messages and encoder.
+
+use super::cells::{HISTOGRAM_CELLS, Layout, Slot};
+use super::registry::Merged;
+use super::{BOUNDS_NS, DRIVERS, Labels, METHODS, OTHER, STATUS_COLUMNS, STATUSES, process};
+use crate::telemetry::logging::LogCounters;
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use std::collections::BTreeMap;
+
+type Workers = BTreeMap<u32, Merged>;
+
+/// Cells of single figures that become a family with one series per worker.
+const PER_WORKER: [(Slot, MetricType, &str, &str); 14] = [
+    (
+        Slot::RequestsActive,
+        MetricType::GAUGE,
+        "worker_active_requests",
+        "Requests being handled now.",
+    ),
+    (
+        Slot::ConnectionsOpen,
+        MetricType::GAUGE,
+        "http_connections_open",
+        "Connections open now.",
+    ),
+    (
+        Slot::ConnectionsAccepted,
+        MetricType::COUNTER,
+        "http_connections_accepted_total",
+        "Connections accepted.",
+    ),
+    (
+        Slot::BytesReceived,
+        MetricType::COUNTER,
+        "http_received_bytes_total",
+        "Bytes received from clients.",
+    ),
+    (
+        Slot::BytesSent,
+        MetricType::COUNTER,
+        "http_sent_bytes_total",
+        "Bytes sent to clients.",
+    ),
+    (
+        Slot::CacheHits,
+        MetricType::COUNTER,
+        "cache_hits_total",
+        "Answers found in the worker's cache.",
+    ),
+    (
+        Slot::CacheMisses,
+        MetricType::COUNTER,
+        "cache_misses_total",
+        "Answers not found in the worker's cache.",
+    ),
+    (
+        Slot::CacheEvictions,
+        MetricType::COUNTER,
+        "cache_evictions_total",
+        "Cached answers that gave way to others.",
+    ),
+    (
+        Slot::CacheEntries,
+        MetricType::GAUGE,
+        "cache_entries",
+        "Answers in the worker's cache.",
+    ),
+    (
+        Slot::CacheBytes,
+        MetricType::GAUGE,
+        "cache_bytes",
+        "Bytes in the worker's cache.",
+    ),
+    (
+        Slot::StoreFailures,
+        MetricType::COUNTER,
+        "store_failures_total",
+        "Stories that the store refused or lost.",
+    ),
+    (
+        Slot::LoopTurns,
+        MetricType::COUNTER,
+        "executor_turns_total",
+        "Turns of the executor's loop.",
+    ),
+    (
+        Slot::LoopPolls,
+        MetricType::COUNTER,
+        "executor_polls_total",
+        "Tasks polled by the executor.",
+    ),
+    (
+        Slot::LoopStalls,
+        MetricType::COUNTER,
+        "executor_stalls_total",
+        "Polls that held the core for too long.",
+    ),
+];
+
+/// The families of `/metrics`.
+pub(super) fn everything(
+    labels: &Labels,
+    layout: Layout,
+    workers: &Workers,
+    log: Option<&LogCounters>,
+) -> Vec<MetricFamily> {
+    let mut families = per_worker(labels, layout, workers);
+    families.push(durations(labels, layout, workers));
+    let store = sum(workers, layout.store()..layout.store() + HISTOGRAM_CELLS);
+    families.push(family(
+        "store_commit_duration_seconds",
+        "Time from asking the store to keep a story to its word that it is safe.",
+        MetricType::HISTOGRAM,
+        vec![histogram(Vec::new(), &store)],
+    ));
+    let build = vec![
+        label("version", env!("CARGO_PKG_VERSION")),
+        label("profile", if cfg!(debug_assertions) { "debug" } else { "release" }),
+    ];
+    families.push(family(
+        "roadtrip_build_info",
+        "Always 1; the labels tell which build runs.",
+        MetricType::GAUGE,
+        vec![gauge(build, 1.0)],
+    ));
+    if let Some(log) = log {
+        families.push(family(
+            "log_lines_dropped_total",
+            "Log lines lost: the queue to the log thread was full, or stdout did not take them.",
+            MetricType::COUNTER,
+            vec![
+                counter(vec![label("reason", "queue_full")], log.queue_full()),
+                counter(vec![label("reason", "write_failed")], log.write_failed()),
+            ],
+        ));
+    }
+    families.extend(process::figures().into_iter().map(|figure| {
+        let (kind, metric) = if figure.counts {
+            let mut value = Counter::default();
+            value.set_value(figure.value);
+            let mut metric = Metric::default();
+            metric.set_counter(value);
+            (MetricType::COUNTER, metric)
+        } else {
+            (MetricType::GAUGE, gauge(Vec::new(), figure.value))
+        };
+        family(figure.name, figure.help, kind, vec![metric])
+    }));
+    families
+}
+
+/// The families of `/health/v2/metrics/worker`.
+pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> Vec<MetricFamily> {
+    let mut families = vec![
+        requests(labels, layout, workers),
+        family(
+            "worker_health_status",
+            "1 where the worker lives and is not stuck, else 0.",
+            MetricType::GAUGE,
+            workers
+                .iter()
+                .map(|(id, worker)| {
+                    gauge(
+                        vec![label("component", "worker"), worker_id(*id)],
+                        f64::from(u8::from(worker.healthy)),
+                    )
+                })
+                .collect(),
+        ),
+        family(
+            "io_driver_info",
+            "Always 1; the label tells how the worker talks to the kernel.",
+            MetricType::GAUGE,
+            workers
+                .iter()
+                .filter_map(|(id, worker)| {
+                    let driver = DRIVERS.get(worker.driver?)?;
+                    Some(gauge(vec![label("driver", driver), worker_id(*id)], 1.0))
+                })
+                .collect(),
+        ),
+    ];
+    for (slot, kind, name, help) in PER_WORKER {
+        let metrics = workers
+            .iter()
+            .map(|(id, worker)| {
+                let value = get(worker, layout.slot(slot));
+                match kind {
+                    MetricType::COUNTER => counter(vec![worker_id(*id)], value),
+                    _ => gauge(vec![worker_id(*id)], value as f64),
+                }
+            })
+            .collect();
+        families.push(family(name, help, kind, metrics));
+    }
+    families.push(family(
+        "store_commits_total",
+        "Stories kept.",
+        MetricType::COUNTER,
+        workers
+            .iter()
+            .map(|(id, worker)| {
+                let kept = (0..HISTOGRAM_CELLS - 1)
+                    .map(|at| get(worker, layout.store() + at))
+                    .sum();
+                counter(vec![worker_id(*id)], kept)
+            })
+            .collect(),
+    ));
+    families.push(table(
+        (
+            "http_requests_rejected_total",
+            "Connections ended because what came was no request, by the status answered.",
+        ),
+        workers,
+        (0..STATUS_COLUMNS).map(|column| (layout.reject(column), vec![label("status", &status(column))])),
+    ));
+    families.push(table(
+        ("stories_generated_total", "Stories told anew, by style."),
+        workers,
+        (0..layout.styles).map(|style| (layout.style(style), vec![label("style", name(labels.styles, style))])),
+    ));
+    families
+}
+
+/// The text of these families, sorted by name; families without a series are left out.
+pub(super) fn render(mut families: Vec<MetricFamily>) -> String {
+    families.retain(|family| !family.get_metric().is_empty());
+    families.sort_by(|a, b| a.name().cmp(b.name()));
+    let mut text = String::with_capacity(16 * 1024);
+    if let Err(fault) = prometheus::TextEncoder::new().encode_utf8(&families, &mut text) {
+        // The encoder refuses families without name or series only, and there are none. Were there one, what is
+        // written so far is still whole families, and this says that something is missing.
+        tracing::error!(%fault, "metrics could not be rendered whole");
+    }
+    text
+}
+
+fn requests(labels: &Labels, layout: Layout, workers: &Workers) -> MetricFamily {
+    let series = (0..layout.routes).flat_map(|route| {
+        METHODS
+            .iter()
+            .enumerate()
+            .flat_map(move |(row, method)| (0..STATUS_COLUMNS).map(move |column| (route, row, *method, column)))
+    });
+    let cells: Vec<(usize, (usize, &str, usize))> = series
+        .map(|(route, row, method, column)| (layout.request(route, row, column), (route, method, column)))
+        .collect();
+    let mut metrics = Vec::new();
+    for (id, worker) in workers {
+        for (cell, (route, method, column)) in &cells {
+            let count = get(worker, *cell);
+            if count > 0 {
+                let labels = vec![
+                    label("method", method),
+                    label("route", name(labels.routes, *route)),
+                    label("status", &status(*column)),
+                    worker_id(*id),
+                ];
+                metrics.push(counter(labels, count));
+            }
+        }
+    }
+    family(
+        "http_requests_total",
+        "Requests answered.",
+        MetricType::COUNTER,
+        metrics,
+    )
+}
+
+/// Latency by route, all workers together: by worker it would be 19 lines for each pair of the two.
+fn durations(labels: &Labels, layout: Layout, workers: &Workers) -> MetricFamily {
+    let metrics = (0..layout.routes)
+        .filter_map(|route| {
+            let cells = sum(workers, layout.route(route)..layout.route(route) + HISTOGRAM_CELLS);
+            let metric = histogram(vec![label("route", name(labels.routes, route))], &cells);
+            (metric.get_histogram().get_sample_count() > 0).then_some(metric)
+        })
+        .collect();
+    family(
+        "http_request_duration_seconds",
+        "Time from the first byte of a request to the last byte of its answer handed to the kernel.",
+        MetricType::HISTOGRAM,
+        metrics,
+    )
+}
+
+/// A counter family of cells, per worker, zeros left out.
+fn table(
+    (name, help): (&str, &str),
+    workers: &Workers,
+    cells: impl Iterator<Item = (usize, Vec<LabelPair>)> + Clone,
+) -> MetricFamily {
+    let mut metrics = Vec::new();
+    for (id, worker) in workers {
+        for (cell, mut labels) in cells.clone() {
+            let count = get(worker, cell);
+            if count > 0 {
+                labels.push(worker_id(*id));
+                metrics.push(counter(labels, count));
+            }
+        }
+    }
+    family(name, help, MetricType::COUNTER, metrics)
+}
+
+fn get(worker: &Merged, at: usize) -> u64 {
+    worker.cells.get(at).copied().unwrap_or_default()
+}
+
+fn sum(workers: &Workers, cells: std::ops::Range<usize>) -> Vec<u64> {
+    let total = |at| {
+        workers
+            .values()
+            .fold(0u64, |total, worker| total.wrapping_add(get(worker, at)))
+    };
+    cells.map(total).collect()
+}
+
+fn name(set: &[&'static str], at: usize) -> &'static str {
+    set.get(at).copied().unwrap_or(OTHER)
+}
+
+fn status(column: usize) -> String {
+    STATUSES.get(column).map_or_else(|| OTHER.to_owned(), u16::to_string)
+}
+
+fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}
+
+fn label(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+fn worker_id(id: u32) -> LabelPair {
+    label("worker_id", &id.to_string())
+}
+
+fn counter(labels: Vec<LabelPair>, count: u64) -> Metric {
+    let mut value = Counter::default();
+    // Exact up to 2^53: three thousand years at a million a second, two years of bytes at 1 Tbit/s.
+    value.set_value(count as f64);
+    let mut metric = Metric::from_label(labels);
+    metric.set_counter(value);
+    metric
+}
+
+fn gauge(labels: Vec<LabelPair>, level: f64) -> Metric {
+    let mut value = Gauge::default();
+    value.set_value(level);
+    let mut metric = Metric::from_label(labels);
+    metric.set_gauge(value);
+    metric
+}
+
+/// A histogram from its cells: a count per bucket, the one past the last bound, nanoseconds in all.
+fn histogram(labels: Vec<LabelPair>, cells: &[u64]) -> Metric {
+    let mut total = 0;
+    let mut buckets = Vec::with_capacity(BOUNDS_NS.len());
+    for (bound_ns, count) in BOUNDS_NS.iter().zip(cells) {
+        total += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(*bound_ns as f64 / 1e9);
+        bucket.set_cumulative_count(total);
+        buckets.push(bucket);
+    }
+    // The count is that of the buckets, so that the two always agree, whatever a worker writes meanwhile.
+    total += cells.get(BOUNDS_NS.len()).copied().unwrap_or_default();
+    let mut value = Histogram::default();
+    value.set_bucket(buckets);
+    value.set_sample_count(total);
+    value.set_sample_sum(cells.get(HISTOGRAM_CELLS - 1).copied().unwrap_or_default() as f64 / 1e9);
+    let mut metric = Metric::from_label(labels);
+    metric.set_histogram(value);
+    metric
+}
