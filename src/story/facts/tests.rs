@@ -158,6 +158,24 @@ fn capitals_and_countries() {
 }
 
 #[test]
+fn other_names_lead_with_the_local_one() {
+    for (asked, first) in [
+        ("Munich", "München"),
+        ("Prague", "Praha"),
+        ("Tokyo", "東京"),
+        ("Moscow", "Москва"),
+    ] {
+        assert_eq!(facts(asked).other_names.first(), Some(&first), "{asked}");
+    }
+    // Machine transliterations are searched, not shown.
+    for id in Gazetteer::embedded().places().take(3000) {
+        for name in Gazetteer::embedded().facts(id).other_names {
+            assert!(!name.starts_with(|c: char| c.is_ascii_lowercase()), "{name}");
+        }
+    }
+}
+
+#[test]
 fn the_other_side_of_the_globe() {
     let madrid = facts("Madrid").antipode.unwrap();
     assert_eq!(madrid.place.country_code, "NZ", "{madrid:?}");

@@ -259,17 +259,73 @@ def mark_parts(everything):
 
 # --------------------------------------------------------------------------------------------------- regions
 
-# Divisions drawn anew since the older list with names was made.
+# Divisions drawn or named anew since the older list was made, and those it has no usable English name for: country,
+# then code and name.
+REGIONS = """
+FR 11 Île-de-France|24 Centre-Val de Loire|27 Bourgogne-Franche-Comté|28 Normandy|32 Hauts-de-France|44 Grand Est
+FR 52 Pays de la Loire|53 Brittany|75 Nouvelle-Aquitaine|76 Occitanie|84 Auvergne-Rhône-Alpes|94 Corsica
+FR 93 Provence-Alpes-Côte d'Azur
+NO 21 Trøndelag|34 Innlandet|42 Agder|46 Vestland
+DE 01 Baden-Württemberg
+SE 28 Västra Götaland
+RS SE Central Serbia|VO Vojvodina
+MA 01 Tanger-Tétouan-Al Hoceïma|03 Fès-Meknès|04 Rabat-Salé-Kénitra|05 Béni Mellal-Khénifra|06 Casablanca-Settat
+MA 07 Marrakesh-Safi|08 Drâa-Tafilalet|09 Souss-Massa
+VN 01 Hanoi|04 Cao Bằng|08 Tuyên Quang|11 Điện Biên|12 Lai Châu|14 Sơn La|15 Lào Cai|19 Thái Nguyên|20 Lạng Sơn
+VN 22 Quảng Ninh|24 Bắc Ninh|25 Phú Thọ|31 Haiphong|33 Hưng Yên|37 Ninh Bình|38 Thanh Hóa|40 Nghệ An|42 Hà Tĩnh
+VN 44 Quảng Trị|46 Huế|48 Da Nang|51 Quảng Ngãi|52 Gia Lai|56 Khánh Hòa|66 Đắk Lắk|68 Lâm Đồng|75 Đồng Nai
+VN 79 Ho Chi Minh City|80 Tây Ninh|82 Đồng Tháp|86 Vĩnh Long|91 An Giang|92 Cần Thơ|96 Cà Mau
+CD 02 Équateur|04 Kasaï-Oriental|08 Kongo Central|11 North Kivu|12 South Kivu|14 Haut-Katanga|17 Ituri|18 Kasaï
+CD 20 Kwilu|22 Lualaba|23 Kasaï-Central|30 Tshopo
+RU 48 Moscow|51 Nizhny Novgorod Oblast|59 Primorsky Krai|62 Ryazan Oblast|70 Stavropol Krai|77 Tver Oblast
+RU 78 Tyumen Oblast|86 Voronezh Oblast|88 Yaroslavl Oblast|91 Krasnoyarsk Krai|38 Krasnodar Krai|10 Bryansk Oblast
+EG 01 Dakahlia|04 Faiyum|05 Gharbia|07 Ismailia|08 Giza|11 Cairo|12 Qalyubia|14 Sharqia|15 Suez|19 Port Said
+BR 06 Ceará|07 Federal District|13 Maranhão|16 Pará|17 Paraíba|18 Paraná|20 Piauí|24 Rondônia
+NP 1 Koshi|2 Madhesh|3 Bagmati|4 Gandaki|5 Lumbini|6 Karnali|7 Sudurpashchim
+SA 05 Medina|10 Riyadh|13 Ha'il|14 Mecca
+IN 07 Delhi|12 Jammu and Kashmir|22 Puducherry
+KZ 02 Almaty|05 Astana|1537272 Shymkent
+UA 12 Kyiv|20 Sevastopol|23 Vinnytsia Oblast
+PH 14 Bangsamoro|NCR Metro Manila
+AE 06 Sharjah
+AR 24 Tucumán
+AZ 09 Baku
+BG 42 Sofia
+CN 24 Shanxi
+CO 34 Bogotá
+CU 02 Havana
+CZ 52 Prague
+DZ 01 Algiers
+ET 44 Addis Ababa
+HR 21 Zagreb
+ID 04 Jakarta
+IQ 07 Baghdad
+IR 01 West Azerbaijan
+JO 17 Zarqa
+KE 05 Nairobi
+KR 22 Sejong
+LB 04 Beirut
+MC 01 Monaco
+MN 20 Ulaanbaatar
+MX 15 State of Mexico
+PE 07 Callao
+RO 10 Bucharest
+SK 02 Bratislava Region
+UZ 13 Tashkent
+YE 26 Sanaa
+ZA 03 Free State
+"""
 REGIONS = {
-    ("FR", "11"): "Île-de-France", ("FR", "24"): "Centre-Val de Loire", ("FR", "27"): "Bourgogne-Franche-Comté",
-    ("FR", "28"): "Normandy", ("FR", "32"): "Hauts-de-France", ("FR", "44"): "Grand Est",
-    ("FR", "52"): "Pays de la Loire", ("FR", "53"): "Brittany", ("FR", "75"): "Nouvelle-Aquitaine",
-    ("FR", "76"): "Occitanie", ("FR", "84"): "Auvergne-Rhône-Alpes", ("FR", "93"): "Provence-Alpes-Côte d'Azur",
-    ("FR", "94"): "Corsica", ("NO", "21"): "Trøndelag", ("NO", "34"): "Innlandet", ("NO", "42"): "Agder",
-    ("NO", "46"): "Vestland", ("DE", "01"): "Baden-Württemberg", ("RS", "SE"): "Central Serbia",
-    ("RS", "VO"): "Vojvodina", ("MA", "03"): "Fès-Meknès", ("MA", "04"): "Rabat-Salé-Kénitra",
-    ("MA", "05"): "Béni Mellal-Khénifra", ("MA", "06"): "Casablanca-Settat", ("MA", "08"): "Drâa-Tafilalet",
+    (line[:2], entry.split(" ", 1)[0]): entry.split(" ", 1)[1]
+    for line in REGIONS.split("\n") if line for entry in line[3:].split("|")
 }
+
+# Words for "province", "city" and so on that the older list leaves untranslated around the name.
+AROUND = re.compile(
+    r"^(Muhafazat|Mintaqat|Mayorality of|Wilaya de|Grad|Misto|Commune de) (al |ad |ash |as )?"
+    r"| (Shi|Sheng|Zizhiqu|Zhuangzu Zizhiqu|Huizu Zizhiqu|Uygur Zizhiqu|Qalasy|Shahri)$")
+# A town's spelling is not the English one where it marks long vowels or Semitic consonants.
+SCHOLARLY = re.compile("[āēīōūĀĒĪŌŪḩţşḑḨŢŞḐẔz̧‘’]")
 
 # Abbreviations people write after a comma, where GeoNames numbers its divisions: country, region, abbreviation.
 SHORT = """
@@ -301,7 +357,7 @@ COUNTRY_NAMES = {
 CAPITALS = {"PW": "Ngerulmud"}  # in Melekeok state
 
 
-def region_names(everything, older):
+def region_names(everything, states, older):
     """Names of first-order divisions, by the vote of the places that an older GeoNames extract puts in them."""
     named = collections.defaultdict(list)
     for row in older:
@@ -320,17 +376,27 @@ def region_names(everything, older):
     # The older list writes plain ASCII; a town of the region's name tells its accents.
     spelled = {}
     for place in everything:
-        spelled.setdefault((place["countrycode"], key(place["name"])), place["name"])
-    names, unnamed, places = {}, 0, 0
+        if place["population"] >= 20_000 and not SCHOLARLY.search(place["name"]):
+            spelled.setdefault((place["countrycode"], key(place["name"])), place["name"])
+    capitals_of = {(p["countrycode"], p["admin1code"], key(p["name"])) for p in everything if p["population"] >= 20_000}
+    names, claims = {}, collections.defaultdict(list)
     for code, counter in sorted(votes.items()):
         total = sum(counter.values())
         top, count = min(counter.items(), key=lambda kv: (-kv[1], kv[0]))
         if code in REGIONS:
             names[code] = REGIONS[code]
-        elif code[1] and total and count >= 0.8 * total:
-            names[code] = spelled.get((code[0], key(top)), top)
-        else:
-            unnamed += 1
+        elif code[0] == "US" and code[1] in states:
+            names[code] = states[code[1]]["name"]
+        elif code[1] and code[0] != "TW" and count >= 0.8 * total > 0:
+            top = AROUND.sub("", top)
+            claims[(code[0], spelled.get((code[0], key(top)), top))].append(
+                ((*code, key(top)) not in capitals_of, -total, code))
+    for (country, name), codes in sorted(claims.items()):
+        # Where a division was split, its parts all claim the old name; only one may bear it: that with the
+        # town of the name in it, else the largest.
+        if name not in (names[code] for code in names if code[0] == country):
+            names[min(codes)[2]] = name
+    unnamed, places = len(set(votes) - set(names)), 0
     for place in everything:
         places += (place["countrycode"], place["admin1code"]) not in names
     say(f"  {len(names)} regions named, {unnamed} codes left without a name ({places} places)")
@@ -368,38 +434,69 @@ def script(name):
     return found.pop() if len(found) == 1 else None
 
 
-class Accent:
-    """How names of a country look, by trigrams, against how names look anywhere: tells München from Monachium."""
+class Neighbourhood:
+    """In how many places of a country a word is part of a name: "Ottobrunn bei München" and its like tell that
+    München is what Munich is called there."""
 
-    def __init__(self):
-        self.here = collections.defaultdict(collections.Counter)
-        self.total = collections.Counter()
-        self.world = collections.defaultdict(collections.Counter)
+    def __init__(self, everything):
+        self.counts = collections.defaultdict(collections.Counter)
+        for place in everything:
+            words = set()
+            for name in [place["name"], *place["alternatenames"]]:
+                words.update(self.words(name))
+            self.counts[place["countrycode"]].update(words)
 
     @staticmethod
-    def grams(name):
-        padded = f"^{name.lower()}$"
-        return [padded[i : i + 3] for i in range(len(padded) - 2)] or [padded]
+    def words(name):
+        return [word for word in re.split(r"[^\w]+", name) if len(word) > 1]
 
-    def learn(self, country, kind, name):
-        for gram in self.grams(name):
-            self.here[(country, kind)][gram] += 1
-            self.world[kind][gram] += 1
+    def of(self, country, name):
+        return min((self.counts[country][word] for word in self.words(name)), default=0)
 
-    def finish(self):
-        for where, counter in list(self.here.items()):
-            self.total[where] = sum(counter.values())
-        for kind, counter in list(self.world.items()):
-            self.total[kind] = sum(counter.values())
 
-    def of(self, country, kind, name):
-        grams = self.grams(name)
-        score = 0.0
-        for gram in grams:
-            here = (self.here[(country, kind)][gram] + 0.2) / (self.total[(country, kind)] + 2000)
-            world = (self.world[kind][gram] + 0.2) / (self.total[kind] + 2000)
-            score += math.log(here / world) + 0.35 * math.log(here)
-        return round(score / len(grams), 6)
+# The letters of the most widely read spelling of a script; others mark a name as that of a smaller language.
+USUAL = {
+    "CYRILLIC": set("абвгдеёжзийклмнопрстуфхцчшщъыьэюя"),
+    "ARABIC": set("ابتثجحخدذرزسشصضطظعغفقكلمنهويىةءأإؤئآ"),
+}
+
+# Local names that the count of neighbours does not find, by country; shown only where GeoNames lists them.
+LOCAL = {
+    "CZ": "Praha", "AT": "Wien", "PT": "Lisboa", "DK": "København", "PL": "Warszawa", "RO": "București|Bucureşti",
+    "RS": "Beograd", "BE": "Bruxelles|Antwerpen|Gent|Brugge|Liège", "CH": "Genève|Zürich|Luzern",
+    "IT": "Roma|Firenze|Venezia|Napoli|Milano|Torino|Genova|Padova|Siracusa", "SE": "Göteborg", "NL": "Den Haag",
+    "DE": "München|Nürnberg|Köln|Hannover", "MX": "Ciudad de México", "CU": "La Habana", "ES": "Sevilla",
+    "HR": "Dubrovnik", "TR": "İstanbul", "VN": "Hà Nội", "PA": "Ciudad de Panamá", "GT": "Ciudad de Guatemala",
+}
+
+USUAL_AT_HOME = {"RU", "EG", "SA", "AE", "MA", "DZ", "TN", "LY", "SD", "JO", "LB", "SY", "IQ", "KW", "OM", "QA", "YE"}
+
+
+def pairs(name):
+    padded = f"^{name.lower()}$"
+    return {padded[i : i + 2] for i in range(len(padded) - 1)}
+
+
+def alike(a, b):
+    """From 0, no pair of letters in common, to 1."""
+    return 2 * len(a & b) / (len(a) + len(b))
+
+
+def ranked(names, country, kind, native, nearby):
+    """Names of one place in one script, the most usual first: where the script is at home the one that other names
+    are made with, elsewhere the one that most resembles the others in the usual letters of the script."""
+    bags = {name: pairs(name) for name in names}
+    usual_letters = USUAL if not native or country in USUAL_AT_HOME else {}
+
+    def score(name):
+        usual = sum(alike(bags[name], bag) for bag in bags.values()) / len(bags)
+        known = nearby.of(country, name)
+        usual += known if native else 0.1 * min(5, known)
+        if kind in usual_letters and any(c.isalpha() and c not in usual_letters[kind] for c in name.lower()):
+            usual -= 1000
+        return round(usual, 6)
+
+    return sorted(names, key=lambda name: (-score(name), name))
 
 
 def expand(name):
@@ -419,7 +516,7 @@ def presentable(name):
     return not re.search(r"\w\w['’ʻʼ`]|['’ʻʼ`]$|[,.]", name) and "’" not in name
 
 
-def shown_names(place, languages, accent, most):
+def shown_names(place, languages, nearby, most):
     """Up to `most` other names, most telling first: as written there, then in other scripts, then other tongues."""
     country, own = place["countrycode"], key(place["name"])
     by_script = collections.defaultdict(list)
@@ -438,31 +535,40 @@ def shown_names(place, languages, accent, most):
         elif "," in alias or "،" in alias or len(alias) < 2:
             continue
         seen.add(folded)
-        by_script[kind].append((accent.of(country, kind, alias), alias))
-    for kind, names in by_script.items():
-        names.sort(key=lambda pair: (-pair[0], pair[1]))
-    out = []
-
-    def take(kind, count):
-        for _, alias in by_script.get(kind, [])[:count]:
-            if alias not in out:
-                out.append(alias)
-
+        by_script[kind].append(alias)
     native = []
     for language in languages.split(",")[:3]:
         kind = SCRIPT_OF_LANGUAGE.get(language.split("-")[0])
         if kind and kind not in native:
             native.append(kind)
+    out = []
+
+    def take(kind, count):
+        for alias in ranked(by_script.get(kind, []), country, kind, kind in native, nearby):
+            if count and alias not in out:
+                out.append(alias)
+                count -= 1
+
     for kind in native:
         take(kind, 1)
+    # The name in the language of the land, where GeoNames leads with the English one: München, Praha.
     latin = by_script.get("LATIN", [])
-    if latin and latin[0][0] > accent.of(country, "LATIN", place["name"]):
-        take("LATIN", 1)
+    local = max(((nearby.of(country, alias), alias) for alias in latin), default=(0, ""))
+    preferred = [a for a in LOCAL.get(country, "").split("|") if a in latin]
+    if preferred:
+        out.append(preferred[0])
+    elif not languages.startswith("en") and local[0] > max(2, nearby.of(country, place["name"]) / 3):
+        out.append(local[1])
     for kind in ABROAD[:5]:
-        take(kind, 1)
-    take("LATIN", 3)
+        take(kind, 1 if kind not in native else 0)
+    # A name that is no mere variant: New Amsterdam, Yerba Buena. Two words, since a single one is most often the
+    # sound of the name in a tongue of few speakers.
+    other = min(((round(alike(pairs(alias), pairs(place["name"])), 6), alias)
+                 for alias in latin if " " in alias and not re.search(r"-\w", alias)), default=(1, ""))
+    if other[0] < 0.4 and other[1] not in out:
+        out.append(other[1])
     for kind in ABROAD[5:]:
-        take(kind, 1)
+        take(kind, 1 if kind not in native else 0)
     return out[:most]
 
 
@@ -535,7 +641,7 @@ def build(everything, towns, cities, countries, continents, states, older):
     everything.sort(key=lambda p: (-p["population"], p["geonameid"]))
     find_capitals(everything, countries)
     mark_parts(everything)
-    names_of_regions = region_names(everything, older)
+    names_of_regions = region_names(everything, states, older)
     rank(everything, names_of_regions)
     places = select(everything, towns, cities)
     say(f"keeping {len(places)} places")
@@ -549,22 +655,13 @@ def build(everything, towns, cities, countries, continents, states, older):
     zones = sorted({p["timezone"] for p in places})
     zone_index = {name: i for i, name in enumerate(zones)}
 
-    accent = Accent()
-    for place in everything:
-        accent.learn(place["countrycode"], "LATIN", place["name"])
-        if len(place["alternatenames"]) <= 8:
-            for alias in place["alternatenames"]:
-                kind = script(alias)
-                if kind and kind != "LATIN":
-                    accent.learn(place["countrycode"], kind, alias)
-    accent.finish()
-
+    nearby = Neighbourhood(everything)
     heap, alternates = Heap(), bytearray(b"\0")
     table = bytearray()
     for place in places:
         fame = len(place["alternatenames"])
         most = 8 if place["population"] >= 200_000 or fame >= 40 else 5 if place["population"] >= 30_000 else 1
-        place["shown"] = shown_names(place, countries[place["countrycode"]]["languages"], accent, most)
+        place["shown"] = shown_names(place, countries[place["countrycode"]]["languages"], nearby, most)
         at = 0
         if place["shown"]:
             at = len(alternates)
@@ -580,8 +677,8 @@ def build(everything, towns, cities, countries, continents, states, older):
             "<HHBBBB", region, zone_index[place["timezone"]], country_index[place["countrycode"]],
             (1 if place.get("capital") else 0) | (2 if place["part"] else 0), min(255, fame), 0)
 
-    in_country = collections.Counter(p["countrycode"] for p in places)
-    in_region = collections.Counter((p["countrycode"], p["admin1code"]) for p in places)
+    in_country = collections.Counter(p["countrycode"] for p in everything if p["rank_country"])
+    in_region = collections.Counter((p["countrycode"], p["admin1code"]) for p in everything if p["rank_region"])
     country_table = bytearray()
     for code in country_codes:
         c = countries[code]
