@@ -17,9 +17,13 @@ const FAR_KM: f64 = 2000.0;
 /// Places of one name closer than this are one place listed twice, or a place and its surroundings.
 const SAME_PLACE_KM: f64 = 10.0;
 
+/// So many places are scanned faster than the cells around a remote one are walked.
+const SCAN_MAX: u32 = 4000;
+
 const METROPOLIS: u32 = 1_000_000;
-/// From how many inhabitants on a place counts as well known.
+/// From how many inhabitants and other names on a place counts as well known.
 const WELL_KNOWN: u32 = 250_000;
+const WELL_KNOWN_NAMES: u8 = 30;
 
 /// Inhabitants on a square kilometre of a city: turns inhabitants into the radius within which other listed places
 /// are its parts. The build script uses the same figure.
@@ -78,30 +82,39 @@ impl Gazetteer {
             .min(CITY_RADIUS_KM_MAX);
         let home = (self.country_of(id).0, self.region(id));
         let mut nearest: Vec<(f64, PlaceId)> = Vec::with_capacity(NEAR_MAX + 1);
-        self.around(here, NEAR_KM, |other, km| {
-            let reach = match nearest.last() {
-                Some(&(km, _)) if nearest.len() == NEAR_MAX => km,
-                _ => NEAR_KM,
-            };
-            if other == id || km > reach || self.is_part(other) {
-                return reach;
-            }
-            // What lies within its own disc is it, unless it is the larger one (a borough's city is near it).
-            let within = km < radius
-                && self.population(other) < self.population(id)
-                && (self.country_of(other).0, self.region(other)) == home;
-            if within || (km < SAME_PLACE_KM && self.place(other).name == own) {
-                return reach;
-            }
-            let at = nearest.partition_point(|&(nearer, _)| nearer <= km);
-            nearest.insert(at, (km, other));
-            nearest.truncate(NEAR_MAX);
-            if nearest.len() == NEAR_MAX {
-                nearest.last().map_or(NEAR_KM, |&(km, _)| km)
-            } else {
-                NEAR_KM
-            }
-        });
+        self.around(
+            here,
+            NEAR_KM,
+            |other| other != id && !self.is_part(other),
+            |other, km| {
+                let reach = match nearest.last() {
+                    Some(&(km, _)) if nearest.len() == NEAR_MAX => km,
+                    _ => NEAR_KM,
+                };
+                if km > reach {
+                    return reach;
+                }
+                // What lies within its own disc is it, unless it is the larger one (a borough's city is near it).
+                // Hamlets deep inside it are too, whatever region they are listed under.
+                let within = km < radius
+                    && self.population(other) < self.population(id)
+                    && ((self.country_of(other).0, self.region(other)) == home
+                        || (km < radius / 2.0
+                            && self.country_of(other).0 == home.0
+                            && self.population(other) < self.population(id) / 100));
+                if within || (km < SAME_PLACE_KM && self.place(other).name == own) {
+                    return reach;
+                }
+                let at = nearest.partition_point(|&(nearer, _)| nearer <= km);
+                nearest.insert(at, (km, other));
+                nearest.truncate(NEAR_MAX);
+                if nearest.len() == NEAR_MAX {
+                    nearest.last().map_or(NEAR_KM, |&(km, _)| km)
+                } else {
+                    NEAR_KM
+                }
+            },
+        );
         nearest
             .into_iter()
             .map(|(_, other)| self.neighbour(here, other))
@@ -110,21 +123,15 @@ impl Gazetteer {
 
     fn nearest_larger(&self, id: PlaceId) -> Option<Neighbour<'_>> {
         let population = self.population(id);
-        if id.0 < 2000 {
+        if id.0 < SCAN_MAX {
             // The larger ones are few, and may lie half a world away.
             return self.nearest_from(id, population.saturating_add(1));
         }
         let here = self.point(id);
-        let mut best: Option<(f64, PlaceId)> = None;
-        self.around(here, f64::INFINITY, |other, km| {
-            let least = best.map_or(f64::INFINITY, |(least, _)| least);
-            if km < least && self.population(other) > population && !self.is_part(other) {
-                best = Some((km, other));
-                return km;
-            }
-            least
-        });
-        best.map(|(_, other)| self.neighbour(here, other))
+        // Places are sorted by inhabitants: only an earlier one can be larger.
+        let larger = |other: PlaceId| other < id && self.population(other) > population && !self.is_part(other);
+        self.nearest_where(here, larger)
+            .map(|(other, _)| self.neighbour(here, other))
     }
 
     fn nearest_metropolis(&self, id: PlaceId) -> Option<Neighbour<'_>> {
@@ -148,9 +155,10 @@ impl Gazetteer {
         let here = self.point(id);
         let home = self.country_of(id).0;
         let mut nearest: Vec<(f64, usize, PlaceId)> = Vec::new();
-        self.around(here, ABROAD_KM, |other, km| {
+        let abroad = |other| self.country_of(other).0 != home && !self.is_part(other);
+        self.around(here, ABROAD_KM, abroad, |other, km| {
             let country = self.country_of(other).0;
-            if country != home && km <= ABROAD_KM {
+            if km <= ABROAD_KM {
                 match nearest.iter_mut().find(|(_, there, _)| *there == country) {
                     Some(entry) if km < entry.0 => *entry = (km, country, other),
                     Some(_) => {}
@@ -181,6 +189,7 @@ impl Gazetteer {
             // One for each country: four cities of one plain would say less.
             if (there.0 - here.0).abs() <= 1.0
                 && !countries.contains(&country)
+                && self.names(other) >= WELL_KNOWN_NAMES
                 && !self.is_part(other)
                 && geo::distance_km(here, there) > FAR_KM
             {

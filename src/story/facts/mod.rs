@@ -82,7 +82,8 @@ pub struct CountryFacts<'g> {
     pub neighbours: Vec<&'g str>,
     /// Telephone prefix without plus ("1", "44"); empty where unknown.
     pub phone: &'g str,
-    /// How many places of the gazetteer lie in it.
+    /// How many places GeoNames lists in it (of 500 inhabitants or more, parts of cities left out): what the ranks
+    /// count.
     pub places: u32,
 }
 
@@ -111,11 +112,13 @@ pub struct Facts<'g> {
     pub country: CountryFacts<'g>,
     /// It is the country's capital.
     pub is_capital: bool,
-    /// 1 for the most populous place of its country; none where its population is unknown.
+    /// 1 for the most populous place of its country; none where its population is unknown or it is a part of a city.
     pub rank_in_country: Option<u32>,
-    /// 1 for the most populous place of its region; none where region or population is unknown.
+    /// 1 for the most populous place of its region; none where region or population is unknown or it
+    /// is a part of a city.
     pub rank_in_region: Option<u32>,
-    /// How many places of the gazetteer lie in its region; 0 where the region is unknown.
+    /// How many places GeoNames lists in its region, counted like [`CountryFacts::places`]; 0 where the region is
+    /// unknown.
     pub places_in_region: u32,
     /// Up to eight of its other names, most telling first (other scripts and languages), never the name itself.
     pub other_names: Vec<&'g str>,

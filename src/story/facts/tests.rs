@@ -150,11 +150,30 @@ fn capitals_and_countries() {
     );
     assert_eq!(vatican.across_borders.first().map(|n| n.place.country_code), Some("IT"));
     assert_eq!(facts("Chicago").rank_in_country, Some(3));
-    let capitals = Gazetteer::embedded()
+    let gazetteer = Gazetteer::embedded();
+    let capitals = gazetteer
         .places()
-        .filter(|&id| Gazetteer::embedded().facts(id).is_capital)
+        .filter(|&id| gazetteer.country_of(id).1 == Some(id))
         .count();
     assert!((235..=250).contains(&capitals), "{capitals}");
+}
+
+#[test]
+fn other_names_lead_with_the_local_one() {
+    for (asked, first) in [
+        ("Munich", "München"),
+        ("Prague", "Praha"),
+        ("Tokyo", "東京"),
+        ("Moscow", "Москва"),
+    ] {
+        assert_eq!(facts(asked).other_names.first(), Some(&first), "{asked}");
+    }
+    // Machine transliterations are searched, not shown.
+    for id in Gazetteer::embedded().places().take(3000) {
+        for name in Gazetteer::embedded().facts(id).other_names {
+            assert!(!name.starts_with(|c: char| c.is_ascii_lowercase()), "{name}");
+        }
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ const TAIL_WORDS_MAX: usize = 4;
 
 /// Inhabitants a place must have to be thought meant by a misspelt name: short keys and two edits are weak evidence.
 const MEANT_SHORT_MIN: u32 = 100_000;
+const MEANT_MIDDLING_MIN: u32 = 50_000;
 const MEANT_TWO_EDITS_MIN: u32 = 25_000;
 
 /// What a word after a comma may mean.
@@ -173,6 +174,8 @@ impl Gazetteer {
                 MEANT_TWO_EDITS_MIN
             } else if key.len() < 6 {
                 MEANT_SHORT_MIN
+            } else if key.len() < 8 {
+                MEANT_MIDDLING_MIN
             } else {
                 0
             };

@@ -56,7 +56,7 @@ impl Folder {
     }
 }
 
-/// `WORDS` of the build script.
+/// `WORDS` of folding.py.
 fn written_out(word: &str) -> &str {
     match word {
         "st" => "saint",
@@ -67,7 +67,7 @@ fn written_out(word: &str) -> &str {
     }
 }
 
-/// `hash40` of the build script: the upper 40 bits of 64-bit FNV-1a after one multiply-shift.
+/// `hash40` of folding.py: the upper 40 bits of 64-bit FNV-1a after one multiply-shift.
 pub(super) fn hash40(key: &str) -> u64 {
     let mut value: u64 = 0xCBF2_9CE4_8422_2325;
     for byte in key.bytes() {

@@ -153,14 +153,7 @@ impl Gazetteer {
         if !geo::on_the_globe(lat, lng) {
             return None;
         }
-        let mut best: Option<(PlaceId, f64)> = None;
-        self.around((lat, lng), f64::INFINITY, |id, km| {
-            if best.is_none_or(|(_, least)| km < least) {
-                best = Some((id, km));
-            }
-            best.map_or(f64::INFINITY, |(_, least)| least)
-        });
-        best
+        self.nearest_where((lat, lng), |_| true)
     }
 
     /// The place as the narrator names and counts it.
@@ -237,7 +230,12 @@ impl Gazetteer {
             .map(usize::from)
     }
 
-    /// Places of the gazetteer in a region.
+    /// How many names GeoNames has for it, 255 or more as 255: how widely it is known.
+    pub(super) fn names(&self, id: PlaceId) -> u8 {
+        u8_at(self.places, self.at(id) + 34)
+    }
+
+    /// Places that the ranks of a region count.
     pub(super) fn places_in_region(&self, region: usize) -> u32 {
         u24_at(self.regions, region * REGION + 3)
     }
@@ -286,12 +284,38 @@ impl Gazetteer {
         }
     }
 
-    /// Places around a point with their distances in kilometres; see [`Grid::around`].
-    pub(super) fn around(&self, point: (f64, f64), reach_km: f64, mut visit: impl FnMut(PlaceId, f64) -> f64) {
+    /// Places around a point that `wanted` takes, with their distances in kilometres; see [`Grid::around`].
+    pub(super) fn around(
+        &self,
+        point: (f64, f64),
+        reach_km: f64,
+        wanted: impl Fn(PlaceId) -> bool,
+        mut visit: impl FnMut(PlaceId, f64) -> f64,
+    ) {
+        let mut reach = reach_km;
         self.grid.around(point.0, point.1, reach_km, |index| {
             let id = PlaceId(index);
-            visit(id, geo::distance_km(point, self.point(id)))
+            if wanted(id) {
+                reach = visit(id, geo::distance_km(point, self.point(id)));
+            }
+            reach
         });
+    }
+
+    /// The nearest place that `wanted` takes. Looks in wider and wider rings, so that an empty sea costs cells, not
+    /// places.
+    pub(super) fn nearest_where(&self, point: (f64, f64), wanted: impl Fn(PlaceId) -> bool) -> Option<(PlaceId, f64)> {
+        // The last ring is more than half the way round the globe.
+        [60.0, 240.0, 960.0, 3840.0, 20_100.0].into_iter().find_map(|ring| {
+            let mut best: Option<(PlaceId, f64)> = None;
+            self.around(point, ring, &wanted, |id, km| {
+                if km <= ring && best.is_none_or(|(_, least)| km < least) {
+                    best = Some((id, km));
+                }
+                best.map_or(ring, |(_, least)| least)
+            });
+            best
+        })
     }
 
     /// The key a name is found by.

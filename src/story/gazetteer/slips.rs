@@ -71,7 +71,7 @@ pub(super) fn each(table: Table, typed: &str, mut found: impl FnMut(Slip)) {
     }
 }
 
-/// `signature` of the build script.
+/// `signature` of index.py.
 fn signature(key: &[u8]) -> u32 {
     key.iter().fold(0, |bits, &byte| {
         let bit = if byte.is_ascii_lowercase() {
