@@ -57,7 +57,10 @@ pub(crate) struct Reader {
 impl Reader {
     /// A reader for answers to HEAD requests, or to any others.
     pub(crate) fn new(head_request: bool) -> Self {
-        Self { head_request, ..Self::default() }
+        Self {
+            head_request,
+            ..Self::default()
+        }
     }
 
     /// Some bytes of the answer have been read.
@@ -100,7 +103,9 @@ impl Reader {
     }
 
     fn feed_body(&mut self, bytes: &[u8]) -> Result<Option<Answer>, FrameError> {
-        let Some((answer, left)) = self.body else { return Ok(None) };
+        let Some((answer, left)) = self.body else {
+            return Ok(None);
+        };
         let came = bytes.len() as u64;
         if came > left {
             return Err(FrameError::Surplus);
@@ -133,7 +138,9 @@ fn read_head(bytes: &[u8], head_request: bool) -> Result<Option<Head>, FrameErro
     let mut length = None;
     for header in response.headers.iter() {
         if header.name.eq_ignore_ascii_case("content-length") {
-            let text = std::str::from_utf8(header.value).map_err(|_| FrameError::BadLength)?.trim();
+            let text = std::str::from_utf8(header.value)
+                .map_err(|_| FrameError::BadLength)?
+                .trim();
             if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
                 return Err(FrameError::BadLength);
             }
@@ -146,14 +153,25 @@ fn read_head(bytes: &[u8], head_request: bool) -> Result<Option<Head>, FrameErro
             return Err(FrameError::TransferEncoding);
         } else if header.name.eq_ignore_ascii_case("connection") {
             let has = |word: &str| {
-                header.value.split(|&b| b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+                header
+                    .value
+                    .split(|&b| b == b',')
+                    .any(|t| t.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
             };
             close = has("close") || (close && !has("keep-alive"));
         }
     }
     let no_body = head_request || status < 200 || status == 204 || status == 304;
-    let body_len = if no_body { 0 } else { length.ok_or(FrameError::BadLength)? };
-    Ok(Some(Head { answer: Answer { status, close }, head_len, body_len }))
+    let body_len = if no_body {
+        0
+    } else {
+        length.ok_or(FrameError::BadLength)?
+    };
+    Ok(Some(Head {
+        answer: Answer { status, close },
+        head_len,
+        body_len,
+    }))
 }
 
 #[cfg(test)]
@@ -167,8 +185,20 @@ mod tests {
         for cut in 0..=OK.len() {
             let mut r = Reader::new(false);
             let first = r.feed(&OK[..cut]).unwrap();
-            let got = if cut == OK.len() { first } else { assert!(first.is_none()); r.feed(&OK[cut..]).unwrap() };
-            assert_eq!(got, Some(Answer { status: 200, close: false }), "cut at {cut}");
+            let got = if cut == OK.len() {
+                first
+            } else {
+                assert!(first.is_none());
+                r.feed(&OK[cut..]).unwrap()
+            };
+            assert_eq!(
+                got,
+                Some(Answer {
+                    status: 200,
+                    close: false
+                }),
+                "cut at {cut}"
+            );
             assert!(!r.started());
             assert!(r.feed(OK).unwrap().is_some());
         }
@@ -181,11 +211,23 @@ mod tests {
     #[test]
     fn surplus_bytes_and_bad_frames_are_errors() {
         let feed = |bytes: &[u8]| Reader::new(false).feed(bytes);
-        assert_eq!(feed(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab"), Err(FrameError::Surplus));
+        assert_eq!(
+            feed(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab"),
+            Err(FrameError::Surplus)
+        );
         assert_eq!(feed(b"HTTP/1.1 200 OK\r\n\r\n"), Err(FrameError::BadLength));
-        assert_eq!(feed(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"), Err(FrameError::BadLength));
-        assert_eq!(feed(b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n"), Err(FrameError::BadLength));
-        assert_eq!(feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), Err(FrameError::TransferEncoding));
+        assert_eq!(
+            feed(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"),
+            Err(FrameError::BadLength)
+        );
+        assert_eq!(
+            feed(b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n"),
+            Err(FrameError::BadLength)
+        );
+        assert_eq!(
+            feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            Err(FrameError::TransferEncoding)
+        );
         assert_eq!(feed(b"SMTP ready\r\n\r\n"), Err(FrameError::BadHead));
         let endless = [b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'a'; HEAD_BYTES_MAX]].concat();
         assert_eq!(feed(&endless), Err(FrameError::BadHead));
@@ -194,12 +236,35 @@ mod tests {
     #[test]
     fn answers_without_body_and_closing_answers() {
         let feed = |head: bool, bytes: &[u8]| Reader::new(head).feed(bytes).unwrap();
-        assert_eq!(feed(true, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").unwrap().status, 200);
+        assert_eq!(
+            feed(true, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+                .unwrap()
+                .status,
+            200
+        );
         assert_eq!(feed(false, b"HTTP/1.1 204 No Content\r\n\r\n").unwrap().status, 204);
         let interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
         assert_eq!(feed(false, interim).unwrap().status, 200);
-        assert!(feed(false, b"HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 0\r\n\r\n").unwrap().close);
-        assert!(feed(false, b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap().close);
-        assert!(!feed(false, b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n").unwrap().close);
+        assert!(
+            feed(
+                false,
+                b"HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 0\r\n\r\n"
+            )
+            .unwrap()
+            .close
+        );
+        assert!(
+            feed(false, b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n")
+                .unwrap()
+                .close
+        );
+        assert!(
+            !feed(
+                false,
+                b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n"
+            )
+            .unwrap()
+            .close
+        );
     }
 }

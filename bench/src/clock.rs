@@ -30,7 +30,10 @@ fn read_ns(id: ClockId) -> u64 {
 /// A sentence with the kernel's refusal, for example where the CPU is outside the cpuset.
 pub(crate) fn pin_to(cpu: usize) -> Result<(), String> {
     if cpu >= CpuSet::MAX_CPU {
-        return Err(format!("there is no CPU {cpu}: this kernel interface counts to {}", CpuSet::MAX_CPU - 1));
+        return Err(format!(
+            "there is no CPU {cpu}: this kernel interface counts to {}",
+            CpuSet::MAX_CPU - 1
+        ));
     }
     let mut set = CpuSet::new();
     set.set(cpu);

@@ -170,7 +170,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     }
     let report = report(args, pairs);
     if args.json {
-        println!("{}", sonic_rs::to_string_pretty(&report).map_err(|e| format!("cannot write the report: {e}"))?);
+        println!(
+            "{}",
+            sonic_rs::to_string_pretty(&report).map_err(|e| format!("cannot write the report: {e}"))?
+        );
     } else {
         println!("{}", text(&report));
     }
@@ -178,7 +181,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     if missed {
         eprintln!("the ratio {:.3} is above --max-ratio", report.medians.cpu_ratio);
     }
-    Ok(if report.errors > 0 || missed { ExitCode::from(EXIT_FOUND_ERRORS) } else { ExitCode::SUCCESS })
+    Ok(if report.errors > 0 || missed {
+        ExitCode::from(EXIT_FOUND_ERRORS)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// One of the two servers, and what it is asked.
@@ -197,7 +204,11 @@ impl Side {
             (None, Some(pid)) => Server::running(pid, address)?,
             (None, None) => return Err("a server needs a command or a pid".to_owned()),
         };
-        Ok(Self { server, url: url.to_owned(), target })
+        Ok(Self {
+            server,
+            url: url.to_owned(),
+            target,
+        })
     }
 
     fn load(&self, args: &Args, seconds: u32) -> Result<Run, String> {
@@ -218,7 +229,11 @@ impl Side {
                     timeout_ns: TIMEOUT_NS,
                     cpus: vec![args.load_cpu],
                 })?;
-                (report.requests_with_warmup, report.error_count, report.requests_per_second)
+                (
+                    report.requests_with_warmup,
+                    report.error_count,
+                    report.requests_per_second,
+                )
             }
             Tool::Wrk => self.wrk(args, seconds)?,
         };
@@ -239,7 +254,13 @@ impl Side {
     /// Requests, errors and requests per second by wrk.
     fn wrk(&self, args: &Args, seconds: u32) -> Result<(u64, u64, f64), String> {
         let mut command = Command::new("wrk");
-        command.args(["-t1", &format!("-c{}", args.connections), &format!("-d{seconds}s"), "--timeout", "5s"]);
+        command.args([
+            "-t1",
+            &format!("-c{}", args.connections),
+            &format!("-d{seconds}s"),
+            "--timeout",
+            "5s",
+        ]);
         let script = script(&args.request)?;
         // wrk takes a method or a body by a script file only.
         let path = std::env::temp_dir().join(format!("roadtrip-bench-wrk-{}.lua", std::process::id()));
@@ -267,7 +288,11 @@ fn script(request: &RequestArgs) -> Result<Option<Vec<u8>>, String> {
     }
     let mut lua = format!("wrk.method = {}\n", lua_string(request.method.as_bytes()));
     for (name, value) in headers {
-        lua.push_str(&format!("wrk.headers[{}] = {}\n", lua_string(name.as_bytes()), lua_string(value.as_bytes())));
+        lua.push_str(&format!(
+            "wrk.headers[{}] = {}\n",
+            lua_string(name.as_bytes()),
+            lua_string(value.as_bytes())
+        ));
     }
     if let Some(body) = body {
         lua.push_str(&format!("wrk.body = {}\n", lua_string(&body)));
@@ -290,7 +315,9 @@ fn read_wrk(text: &str) -> Option<(u64, u64, f64)> {
         } else if let Some(value) = line.strip_prefix("Requests/sec:") {
             rate = value.trim().parse().ok();
         } else if line.starts_with("Socket errors:") || line.starts_with("Non-2xx") {
-            let numbers = line.split(|c: char| !c.is_ascii_digit()).filter_map(|s| s.parse::<u64>().ok());
+            let numbers = line
+                .split(|c: char| !c.is_ascii_digit())
+                .filter_map(|s| s.parse::<u64>().ok());
             // "Non-2xx or 3xx responses: 5": the 2 and the 3 are not counts.
             let skip = if line.starts_with("Non-2xx") { 2 } else { 0 };
             errors = errors.saturating_add(numbers.skip(skip).fold(0, u64::saturating_add));
@@ -304,7 +331,12 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let upper = values.get(values.len() / 2).copied().unwrap_or(0.0);
-    let lower = values.len().checked_sub(1).and_then(|last| values.get(last / 2)).copied().unwrap_or(upper);
+    let lower = values
+        .len()
+        .checked_sub(1)
+        .and_then(|last| values.get(last / 2))
+        .copied()
+        .unwrap_or(upper);
     f64::midpoint(lower, upper)
 }
 
@@ -322,9 +354,15 @@ fn report(args: &Args, pairs: Vec<Pair>) -> Report {
     };
     let mut cautions = Vec::new();
     if pairs.len() < 5 {
-        cautions.push(format!("{} pairs are too few for a result: take 5 or more", pairs.len()));
+        cautions.push(format!(
+            "{} pairs are too few for a result: take 5 or more",
+            pairs.len()
+        ));
     }
-    for (name, utilisation) in [(&args.a_name, medians.a_utilisation), (&args.b_name, medians.b_utilisation)] {
+    for (name, utilisation) in [
+        (&args.a_name, medians.a_utilisation),
+        (&args.b_name, medians.b_utilisation),
+    ] {
         if utilisation < UTILISATION_MIN {
             cautions.push(format!(
                 "{name} was only {:.0} % busy: the load was the limit, so throughput is the load's, not the server's",
@@ -332,7 +370,10 @@ fn report(args: &Args, pairs: Vec<Pair>) -> Report {
             ));
         }
     }
-    let errors = pairs.iter().map(|p| p.a.errors.saturating_add(p.b.errors)).fold(0, u64::saturating_add);
+    let errors = pairs
+        .iter()
+        .map(|p| p.a.errors.saturating_add(p.b.errors))
+        .fold(0, u64::saturating_add);
     Report {
         a: args.a_name.clone(),
         b: args.b_name.clone(),
@@ -348,9 +389,20 @@ fn report(args: &Args, pairs: Vec<Pair>) -> Report {
 
 fn line(pair: &Pair) -> String {
     let one = |r: &Run| {
-        format!("{:7.3} us {:9.0} req/s {:5.1} %", r.cpu_us_per_request, r.requests_per_second, r.utilisation * 100.0)
+        format!(
+            "{:7.3} us {:9.0} req/s {:5.1} %",
+            r.cpu_us_per_request,
+            r.requests_per_second,
+            r.utilisation * 100.0
+        )
     };
-    format!("A {}   B {}   A/B {:.3} (throughput {:.3})", one(&pair.a), one(&pair.b), pair.cpu_ratio, pair.throughput_ratio)
+    format!(
+        "A {}   B {}   A/B {:.3} (throughput {:.3})",
+        one(&pair.a),
+        one(&pair.b),
+        pair.cpu_ratio,
+        pair.throughput_ratio
+    )
 }
 
 fn text(report: &Report) -> String {
@@ -358,7 +410,13 @@ fn text(report: &Report) -> String {
         "A = {}, B = {}; CPU us per request, requests/s, server utilisation; {} connections, {} s a run",
         report.a, report.b, report.connections, report.seconds_per_run
     )];
-    lines.extend(report.pairs.iter().enumerate().map(|(i, pair)| format!("pair {:>2}  {}", i + 1, line(pair))));
+    lines.extend(
+        report
+            .pairs
+            .iter()
+            .enumerate()
+            .map(|(i, pair)| format!("pair {:>2}  {}", i + 1, line(pair))),
+    );
     let m = &report.medians;
     lines.push(format!(
         "medians  A {:7.3} us {:9.0} req/s {:5.1} %   B {:7.3} us {:9.0} req/s {:5.1} %   A/B {:.3} (throughput {:.3})",
@@ -400,9 +458,18 @@ mod tests {
     #[test]
     fn a_body_cannot_break_out_of_the_script() {
         assert_eq!(lua_string(b"a\"\n0"), "\"\\097\\034\\010\\048\"");
-        let get = RequestArgs { method: "GET".into(), body: None, body_file: None, headers: vec![] };
+        let get = RequestArgs {
+            method: "GET".into(),
+            body: None,
+            body_file: None,
+            headers: vec![],
+        };
         assert_eq!(script(&get).unwrap(), None);
-        let post = RequestArgs { method: "POST".into(), body: Some("{}".into()), ..get };
+        let post = RequestArgs {
+            method: "POST".into(),
+            body: Some("{}".into()),
+            ..get
+        };
         let lua = String::from_utf8(script(&post).unwrap().unwrap()).unwrap();
         assert!(lua.contains("wrk.method") && lua.contains("wrk.headers") && lua.contains("wrk.body"));
     }

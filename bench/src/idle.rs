@@ -32,7 +32,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// 127.0.0.1 the connections come from several loopback source addresses, so that ports do not run short. Exit code 1
 /// where a connection failed or did not stay open.
 #[derive(clap::Args)]
-#[command(after_help = "Example: roadtrip-bench idle --url http://127.0.0.1:8080/health --server-cmd 'env PORT=8080 target/release/roadtrip-api serve'")]
+#[command(
+    after_help = "Example: roadtrip-bench idle --url http://127.0.0.1:8080/health --server-cmd 'env PORT=8080 target/release/roadtrip-api serve'"
+)]
 pub(crate) struct Args {
     /// What to ask for, http:// only
     #[arg(long)]
@@ -97,7 +99,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let before = Memory::read(server.pid)?;
     let start_ns = clock::now_ns();
     let streams = ask(wanted)?;
-    eprintln!("{wanted} connections opened and used in {:.2} s", (clock::now_ns() - start_ns) as f64 / 1e9);
+    eprintln!(
+        "{wanted} connections opened and used in {:.2} s",
+        (clock::now_ns() - start_ns) as f64 / 1e9
+    );
     std::thread::sleep(settle);
     let with_connections = Memory::read(server.pid)?;
     let closed_by_server = streams.iter().filter(|stream| !still_open(stream)).count();
@@ -116,12 +121,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         pss_bytes_per_connection: per(before.pss, with_connections.pss),
     };
     if args.json {
-        println!("{}", sonic_rs::to_string_pretty(&report).map_err(|e| format!("cannot write the report: {e}"))?);
+        println!(
+            "{}",
+            sonic_rs::to_string_pretty(&report).map_err(|e| format!("cannot write the report: {e}"))?
+        );
     } else {
         println!("{}", text(&report));
     }
     let too_much = args.max_bytes.is_some_and(|max| report.rss_bytes_per_connection > max);
-    Ok(if closed_by_server > 0 || too_much { ExitCode::from(EXIT_FOUND_ERRORS) } else { ExitCode::SUCCESS })
+    Ok(if closed_by_server > 0 || too_much {
+        ExitCode::from(EXIT_FOUND_ERRORS)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn text(r: &Report) -> String {
@@ -156,8 +168,14 @@ fn raise_file_limit(needed: u64) -> Result<(), String> {
             limit.maximum.unwrap_or(0)
         ));
     }
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
-        .map_err(|e| format!("cannot raise the limit of open files: {e}"))
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    )
+    .map_err(|e| format!("cannot raise the limit of open files: {e}"))
 }
 
 /// The source address of connection `index`: 127.0.0.1, 127.0.0.2 ... towards an IPv4 loopback, else the kernel's choice.
@@ -168,7 +186,9 @@ fn source(server: SocketAddr, index: usize) -> Option<Ipv4Addr> {
 }
 
 fn connect(server: SocketAddr, index: usize) -> std::io::Result<TcpStream> {
-    let Some(source) = source(server, index) else { return TcpStream::connect_timeout(&server, ANSWER_LIMIT) };
+    let Some(source) = source(server, index) else {
+        return TcpStream::connect_timeout(&server, ANSWER_LIMIT);
+    };
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     rustix::net::bind(&socket, &SocketAddr::from((source, 0)))?;
     rustix::net::connect(&socket, &server)?;
@@ -187,7 +207,10 @@ fn open_and_ask(server: SocketAddr, request: &[u8], count: usize, head: bool) ->
             loop {
                 let n = stream.read(&mut chunk)?;
                 if n == 0 {
-                    return Err(std::io::Error::new(ErrorKind::UnexpectedEof, "closed before the answer was whole"));
+                    return Err(std::io::Error::new(
+                        ErrorKind::UnexpectedEof,
+                        "closed before the answer was whole",
+                    ));
                 }
                 match reader.feed(chunk.get(..n).unwrap_or_default()) {
                     Ok(None) => {}
@@ -206,8 +229,7 @@ fn open_and_ask(server: SocketAddr, request: &[u8], count: usize, head: bool) ->
 
 /// The server has neither closed the connection nor said anything unasked.
 fn still_open(stream: &TcpStream) -> bool {
-    stream.set_nonblocking(true).is_ok()
-        && stream.peek(&mut [0]).is_err_and(|e| e.kind() == ErrorKind::WouldBlock)
+    stream.set_nonblocking(true).is_ok() && stream.peek(&mut [0]).is_err_and(|e| e.kind() == ErrorKind::WouldBlock)
 }
 
 #[cfg(test)]

@@ -28,7 +28,11 @@ const EXIT_FOUND_ERRORS: u8 = 1;
 const EXIT_COULD_NOT_RUN: u8 = 2;
 
 #[derive(Parser)]
-#[command(name = "roadtrip-bench", version, about = "Load generator, floor server and measurements for roadtrip-api")]
+#[command(
+    name = "roadtrip-bench",
+    version,
+    about = "Load generator, floor server and measurements for roadtrip-api"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -19,17 +19,27 @@ impl CpuTimes {
     pub(crate) fn read(pid: u32) -> Result<Self, String> {
         let mut times = BTreeMap::new();
         for process in with_descendants(pid) {
-            let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else { continue };
+            let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else {
+                continue;
+            };
             for task in tasks.flatten() {
-                let Some(tid) = task.file_name().to_str().and_then(|s| s.parse::<u32>().ok()) else { continue };
+                let Some(tid) = task.file_name().to_str().and_then(|s| s.parse::<u32>().ok()) else {
+                    continue;
+                };
                 let path = format!("/proc/{process}/task/{tid}/schedstat");
-                if let Some(ns) = fs::read_to_string(path).ok().and_then(|text| schedstat(&text)).map(|s| s.0) {
+                if let Some(ns) = fs::read_to_string(path)
+                    .ok()
+                    .and_then(|text| schedstat(&text))
+                    .map(|s| s.0)
+                {
                     times.insert((process, tid), ns);
                 }
             }
         }
         if times.is_empty() {
-            return Err(format!("cannot read the CPU time of process {pid}: it is gone, or /proc has no schedstat"));
+            return Err(format!(
+                "cannot read the CPU time of process {pid}: it is gone, or /proc has no schedstat"
+            ));
         }
         Ok(Self(times))
     }
@@ -51,15 +61,23 @@ fn schedstat(text: &str) -> Option<(u64, u64)> {
 
 /// Time the calling thread has waited for a CPU, in nanoseconds; 0 where the kernel does not say.
 pub(crate) fn this_thread_starved_ns() -> u64 {
-    fs::read_to_string("/proc/thread-self/schedstat").ok().and_then(|t| schedstat(&t)).map_or(0, |s| s.1)
+    fs::read_to_string("/proc/thread-self/schedstat")
+        .ok()
+        .and_then(|t| schedstat(&t))
+        .map_or(0, |s| s.1)
 }
 
 /// `pid` and every process under it.
 pub(crate) fn with_descendants(pid: u32) -> Vec<u32> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(child) = entry.file_name().to_str().and_then(|s| s.parse::<u32>().ok()) else { continue };
-        if let Some(parent) = fs::read_to_string(format!("/proc/{child}/stat")).ok().and_then(|t| parent_of(&t)) {
+        let Some(child) = entry.file_name().to_str().and_then(|s| s.parse::<u32>().ok()) else {
+            continue;
+        };
+        if let Some(parent) = fs::read_to_string(format!("/proc/{child}/stat"))
+            .ok()
+            .and_then(|t| parent_of(&t))
+        {
             children.entry(parent).or_default().push(child);
         }
     }
@@ -112,7 +130,11 @@ impl Memory {
 /// A line `Name:   123 kB` in bytes.
 fn kib_field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    line.split_ascii_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+    line.split_ascii_whitespace()
+        .next()?
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
 }
 
 #[cfg(test)]
@@ -125,7 +147,10 @@ mod tests {
         assert_eq!(schedstat("x"), None);
         assert_eq!(parent_of("12 (a) b) c) S 7 1 1"), Some(7));
         assert_eq!(parent_of("12"), None);
-        assert_eq!(kib_field("00-ff r\nRss:      8 kB\nPss:  3 kB\nPss_Anon: 1 kB", "Pss:"), Some(3072));
+        assert_eq!(
+            kib_field("00-ff r\nRss:      8 kB\nPss:  3 kB\nPss_Anon: 1 kB", "Pss:"),
+            Some(3072)
+        );
         assert_eq!(kib_field("", "Rss:"), None);
     }
 

@@ -28,7 +28,9 @@ impl Server {
     /// The port is already taken, the command does not start, ends early, or does not listen within 30 s.
     pub(crate) fn start(command: &str, address: SocketAddr, cpu: Option<usize>) -> Result<Self, String> {
         if answers(address) {
-            return Err(format!("{address} answers before {command:?} is started: end what listens there, or give its --pid"));
+            return Err(format!(
+                "{address} answers before {command:?} is started: end what listens there, or give its --pid"
+            ));
         }
         let spawn = || {
             Command::new("sh")
@@ -39,15 +41,23 @@ impl Server {
                 .map_err(|e| format!("cannot start {command:?}: {e}"))
         };
         let child = clock::while_pinned(cpu, spawn)??;
-        let mut server = Self { pid: child.id(), child: Some(child) };
+        let mut server = Self {
+            pid: child.id(),
+            child: Some(child),
+        };
         let start = Instant::now();
         while !answers(address) {
             if let Some(status) = server.child.as_mut().and_then(|c| c.try_wait().ok().flatten()) {
                 server.child = None;
-                return Err(format!("{command:?} ended before {address} answered ({status}); see its messages above"));
+                return Err(format!(
+                    "{command:?} ended before {address} answered ({status}); see its messages above"
+                ));
             }
             if start.elapsed() > START_LIMIT {
-                return Err(format!("{command:?} does not listen on {address} after {} s", START_LIMIT.as_secs()));
+                return Err(format!(
+                    "{command:?} does not listen on {address} after {} s",
+                    START_LIMIT.as_secs()
+                ));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -103,7 +113,7 @@ mod tests {
         let taken = listener.local_addr().unwrap();
         assert!(Server::start("true", taken, None).is_err_and(|e| e.contains("answers before")));
         drop(listener);
-        assert!(Server::start("exit 3", taken, None).is_err_and(|e| e.contains("ended before")));
+        assert!(Server::start("false", taken, None).is_err_and(|e| e.contains("ended before")));
         assert!(Server::running(std::process::id(), taken).is_err_and(|e| e.contains("nothing answers")));
         assert!(Server::running(u32::MAX - 1, taken).is_err_and(|e| e.contains("no process")));
     }

@@ -43,8 +43,9 @@ impl RequestArgs {
     pub(crate) fn header_pairs(&self) -> Result<Vec<(String, String)>, String> {
         let mut pairs = Vec::new();
         for line in &self.headers {
-            let (name, value) =
-                line.split_once(':').ok_or_else(|| format!("header {line:?} is not \"Name: value\""))?;
+            let (name, value) = line
+                .split_once(':')
+                .ok_or_else(|| format!("header {line:?} is not \"Name: value\""))?;
             let (name, value) = (name.trim(), value.trim());
             if name.is_empty() || line.contains(['\r', '\n']) {
                 return Err(format!("header {line:?} is not \"Name: value\" on one line"));
@@ -84,7 +85,11 @@ impl Target {
         let cut = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(cut);
         let path = path.split('#').next().unwrap_or("");
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let path = if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("/{path}")
+        };
         if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(format!("{url:?} has white space in it"));
         }
@@ -93,11 +98,16 @@ impl Target {
         }
         let (host, port) = match authority.strip_prefix('[') {
             Some(v6) => {
-                let (host, after) =
-                    v6.split_once(']').ok_or_else(|| format!("{url:?}: the bracket of the IPv6 host is open"))?;
+                let (host, after) = v6
+                    .split_once(']')
+                    .ok_or_else(|| format!("{url:?}: the bracket of the IPv6 host is open"))?;
                 let port = match after {
                     "" => None,
-                    _ => Some(after.strip_prefix(':').ok_or_else(|| format!("{url:?}: no port after the bracket"))?),
+                    _ => Some(
+                        after
+                            .strip_prefix(':')
+                            .ok_or_else(|| format!("{url:?}: no port after the bracket"))?,
+                    ),
                 };
                 (host, port)
             }
@@ -113,7 +123,12 @@ impl Target {
             Some(text) => text.parse().map_err(|_| format!("{url:?}: {text:?} is not a port"))?,
             None => 80,
         };
-        Ok(Self { host: host.to_owned(), port, authority: authority.to_owned(), path })
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+            authority: authority.to_owned(),
+            path,
+        })
     }
 
     /// The first address the host resolves to.
@@ -134,7 +149,11 @@ impl Target {
     /// What [`RequestArgs`] says of its headers and body, or a method that is no token (RFC 9110 section 9.1).
     pub(crate) fn request_bytes(&self, request: &RequestArgs) -> Result<Vec<u8>, String> {
         let method = &request.method;
-        if method.is_empty() || !method.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)) {
+        if method.is_empty()
+            || !method
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+        {
             return Err(format!("{method:?} is not a request method"));
         }
         let body = request.body_bytes()?;
@@ -161,26 +180,46 @@ mod tests {
     use super::*;
 
     fn get() -> RequestArgs {
-        RequestArgs { method: "GET".into(), body: None, body_file: None, headers: vec![] }
+        RequestArgs {
+            method: "GET".into(),
+            body: None,
+            body_file: None,
+            headers: vec![],
+        }
     }
 
     #[test]
     fn urls_are_taken_apart() {
         let t = Target::parse("http://127.0.0.1:8080/health?x=1#frag").unwrap();
-        assert_eq!((t.host.as_str(), t.port, t.path.as_str()), ("127.0.0.1", 8080, "/health?x=1"));
+        assert_eq!(
+            (t.host.as_str(), t.port, t.path.as_str()),
+            ("127.0.0.1", 8080, "/health?x=1")
+        );
         assert_eq!(Target::parse("http://example").unwrap().path, "/");
         assert_eq!(Target::parse("http://example?q").unwrap().path, "/?q");
         let v6 = Target::parse("http://[::1]:9/x").unwrap();
-        assert_eq!((v6.host.as_str(), v6.port, v6.authority.as_str()), ("::1", 9, "[::1]:9"));
+        assert_eq!(
+            (v6.host.as_str(), v6.port, v6.authority.as_str()),
+            ("::1", 9, "[::1]:9")
+        );
         assert!(v6.address().unwrap().is_ipv6());
         assert_eq!(Target::parse("http://[::1]/").unwrap().port, 80);
     }
 
     #[test]
     fn bad_urls_are_refused() {
-        for url in ["https://a/", "a", "http://", "http://:80/", "http://a:b/", "http://a:70000/", "http://[::1/",
-            "http://[::1]x/", "http://u@h/", "http://a/b c"]
-        {
+        for url in [
+            "https://a/",
+            "a",
+            "http://",
+            "http://:80/",
+            "http://a:b/",
+            "http://a:70000/",
+            "http://[::1/",
+            "http://[::1]x/",
+            "http://u@h/",
+            "http://a/b c",
+        ] {
             assert!(Target::parse(url).is_err(), "{url}");
         }
     }
@@ -188,7 +227,10 @@ mod tests {
     #[test]
     fn request_bytes_carry_host_length_and_type() {
         let t = Target::parse("http://h:1/p").unwrap();
-        assert_eq!(t.request_bytes(&get()).unwrap(), b"GET /p HTTP/1.1\r\nHost: h:1\r\n\r\n");
+        assert_eq!(
+            t.request_bytes(&get()).unwrap(),
+            b"GET /p HTTP/1.1\r\nHost: h:1\r\n\r\n"
+        );
         let mut post = get();
         post.method = "POST".into();
         post.body = Some("{}".into());

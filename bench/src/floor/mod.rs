@@ -30,7 +30,9 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// sends that post no completion. One answer for each received buffer: drive it with clients that neither pipeline
 /// nor send requests longer than 4096 bytes. Prints "listening on ADDRESS" and runs until it is ended.
 #[derive(clap::Args)]
-#[command(after_help = "Example: roadtrip-bench floor --cpu 0 --port 9000 & taskset -c 1 wrk -t1 -c64 -d5 http://127.0.0.1:9000/")]
+#[command(
+    after_help = "Example: roadtrip-bench floor --cpu 0 --port 9000 & taskset -c 1 wrk -t1 -c64 -d5 http://127.0.0.1:9000/"
+)]
 pub(crate) struct Args {
     /// Address to listen on
     #[arg(long, default_value = "127.0.0.1")]
@@ -95,13 +97,17 @@ fn health() -> Vec<u8> {
 /// A sound answer of exactly `total` bytes.
 fn filler(total: usize) -> Result<Vec<u8>, String> {
     if !(ANSWER_BYTES_MIN..=ANSWER_BYTES_MAX).contains(&total) {
-        return Err(format!("--answer-bytes takes {ANSWER_BYTES_MIN} to {ANSWER_BYTES_MAX}, not {total}"));
+        return Err(format!(
+            "--answer-bytes takes {ANSWER_BYTES_MIN} to {ANSWER_BYTES_MAX}, not {total}"
+        ));
     }
     // The length of the head depends on the digits of the body's length; leading zeros (allowed by RFC 9110 section
     // 8.6: 1*DIGIT) fill the one total in ten that no plain number reaches.
     for digits in 1..=7 {
         let head_len = ANSWER_BYTES_MIN - 1 + digits;
-        let Some(body_len) = total.checked_sub(head_len) else { break };
+        let Some(body_len) = total.checked_sub(head_len) else {
+            break;
+        };
         if body_len.to_string().len() <= digits {
             let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {body_len:0digits$}\r\n\r\n").into_bytes();
             answer.resize(total, b'x');
@@ -125,11 +131,19 @@ fn fetch(target: &Target, request: &RequestArgs) -> Result<Vec<u8>, String> {
         let came = chunk.get(..n).unwrap_or_default();
         bytes.extend_from_slice(came);
         if n == 0 || bytes.len() > ANSWER_BYTES_MAX {
-            return Err(format!("{} gave no whole answer of at most {ANSWER_BYTES_MAX} bytes", target.authority));
+            return Err(format!(
+                "{} gave no whole answer of at most {ANSWER_BYTES_MAX} bytes",
+                target.authority
+            ));
         }
         match reader.feed(came).map_err(|e| e.to_string())? {
             Some(answer) if (200..300).contains(&answer.status) => return Ok(bytes),
-            Some(answer) => return Err(format!("{} answered {}: nothing to imitate", target.authority, answer.status)),
+            Some(answer) => {
+                return Err(format!(
+                    "{} answered {}: nothing to imitate",
+                    target.authority, answer.status
+                ));
+            }
             None => {}
         }
     }
@@ -138,7 +152,11 @@ fn fetch(target: &Target, request: &RequestArgs) -> Result<Vec<u8>, String> {
 /// A listener with SO_REUSEPORT and TCP_NODELAY; accepted sockets inherit the latter, which saves a call for each.
 fn listen(address: SocketAddr) -> Result<(OwnedFd, SocketAddr), String> {
     let open = || -> rustix::io::Result<(OwnedFd, SocketAddr)> {
-        let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+        let family = if address.is_ipv6() {
+            AddressFamily::INET6
+        } else {
+            AddressFamily::INET
+        };
         let fd = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         sockopt::set_socket_reuseaddr(&fd, true)?;
         sockopt::set_socket_reuseport(&fd, true)?;
@@ -160,7 +178,11 @@ mod tests {
         for n in (ANSWER_BYTES_MIN..2500).chain([9_999, 10_038, 10_047, 100_048, 1_000_050, ANSWER_BYTES_MAX]) {
             let bytes = filler(n).unwrap();
             assert_eq!(bytes.len(), n);
-            assert_eq!(answer::Reader::new(false).feed(&bytes).unwrap().map(|a| a.status), Some(200), "{n}");
+            assert_eq!(
+                answer::Reader::new(false).feed(&bytes).unwrap().map(|a| a.status),
+                Some(200),
+                "{n}"
+            );
         }
         assert!(filler(ANSWER_BYTES_MIN - 1).is_err());
         assert!(filler(ANSWER_BYTES_MAX + 1).is_err());
@@ -168,7 +190,10 @@ mod tests {
 
     #[test]
     fn the_health_answer_is_one_whole_answer() {
-        assert_eq!(answer::Reader::new(false).feed(&health()).unwrap().map(|a| a.status), Some(200));
+        assert_eq!(
+            answer::Reader::new(false).feed(&health()).unwrap().map(|a| a.status),
+            Some(200)
+        );
     }
 
     #[test]

@@ -53,7 +53,9 @@ fn leak<Pages>() -> NonNull<Pages> {
     let layout = Layout::new::<Pages>();
     assert!(layout.size() > 0, "an allocation has a size");
     // SAFETY: the layout's size is above zero, by the line above.
-    NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout)).cast()
+    NonNull::new(unsafe { alloc_zeroed(layout) })
+        .unwrap_or_else(|| handle_alloc_error(layout))
+        .cast()
 }
 
 /// The provided buffer ring: entries that the kernel reads, and the buffers they point into.
@@ -65,7 +67,11 @@ struct Buffers {
 
 impl Buffers {
     fn new() -> Self {
-        let mut buffers = Self { entries: leak::<EntryPages>().cast(), bytes: leak::<BytePages>().cast(), tail: 0 };
+        let mut buffers = Self {
+            entries: leak::<EntryPages>().cast(),
+            bytes: leak::<BytePages>().cast(),
+            tail: 0,
+        };
         for id in 0..BUFFERS {
             buffers.give_back(id);
         }
@@ -123,11 +129,18 @@ impl Floor {
             .map_err(|e| explain(&format!("register {connections} files (see `ulimit -n`)"), &e))?;
         // SAFETY: the ring of entries is page-aligned, has BUFFERS entries and is never freed.
         unsafe {
-            ring.submitter().register_buf_ring_with_flags(buffers.entries.as_ptr() as u64, BUFFERS, GROUP, 0)
+            ring.submitter()
+                .register_buf_ring_with_flags(buffers.entries.as_ptr() as u64, BUFFERS, GROUP, 0)
         }
         .map_err(|e| explain("register the buffer ring", &e))?;
         let generations = vec![0; connections as usize].into_boxed_slice();
-        Ok(Self { ring, buffers, answer: answer.leak(), listener, generations })
+        Ok(Self {
+            ring,
+            buffers,
+            answer: answer.leak(),
+            listener,
+            generations,
+        })
     }
 
     /// Serves until the process is ended.
@@ -240,12 +253,19 @@ impl Outbox<'_> {
 }
 
 fn recv(generation: u32, slot: u32) -> squeue::Entry {
-    opcode::RecvMulti::new(Fixed(slot), GROUP).build().user_data(pack(OP_RECV, generation, slot))
+    opcode::RecvMulti::new(Fixed(slot), GROUP)
+        .build()
+        .user_data(pack(OP_RECV, generation, slot))
 }
 
 fn build_ring() -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
-    builder.setup_single_issuer().setup_defer_taskrun().setup_clamp().setup_cqsize(CQ_ENTRIES).setup_submit_all();
+    builder
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_clamp()
+        .setup_cqsize(CQ_ENTRIES)
+        .setup_submit_all();
     let plain = builder.clone();
     // 6.6 and later: one indirection less for each submission.
     builder.setup_no_sqarray();

@@ -88,7 +88,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         report.text(&args.url)
     };
     writeln!(std::io::stdout(), "{text}").map_err(|e| format!("cannot print the report: {e}"))?;
-    Ok(if report.error_count == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FOUND_ERRORS) })
+    Ok(if report.error_count == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_FOUND_ERRORS)
+    })
 }
 
 /// Seconds of the command line in nanoseconds.
@@ -134,7 +138,10 @@ pub(crate) struct Plan {
 /// counted in the report.
 pub(crate) fn measure(plan: &Plan) -> Result<Report, String> {
     if plan.connections < plan.threads || plan.threads == 0 {
-        return Err(format!("{} threads need at least as many connections, not {}", plan.threads, plan.connections));
+        return Err(format!(
+            "{} threads need at least as many connections, not {}",
+            plan.threads, plan.connections
+        ));
     }
     if let Some(rate) = plan.rate
         && !(rate > 0.0 && rate <= 10_000_000.0)
@@ -144,8 +151,14 @@ pub(crate) fn measure(plan: &Plan) -> Result<Report, String> {
     // Nobody starts before everybody has connected, or given up.
     let gate = Barrier::new(plan.threads as usize);
     let outcomes: Vec<Result<Outcome, String>> = std::thread::scope(|scope| {
-        let handles: Vec<_> =
-            (0..plan.threads).map(|index| scope.spawn({ let gate = &gate; move || one_thread(plan, index, gate) })).collect();
+        let handles: Vec<_> = (0..plan.threads)
+            .map(|index| {
+                scope.spawn({
+                    let gate = &gate;
+                    move || one_thread(plan, index, gate)
+                })
+            })
+            .collect();
         handles
             .into_iter()
             .map(|h| h.join().unwrap_or_else(|_| Err("a load thread panicked".to_owned())))

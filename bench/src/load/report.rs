@@ -20,7 +20,8 @@ const LAG_P99_US_MAX: f64 = 1000.0;
 pub(super) fn latency_histogram() -> Histogram<u64> {
     // The bounds are constants that the crate accepts; the fallback resizes itself and loses nothing.
     Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).unwrap_or_else(|_| {
-        let mut h = Histogram::new_from(&Histogram::<u64>::new(3).unwrap_or_else(|_| unreachable!("3 digits are valid")));
+        let mut h =
+            Histogram::new_from(&Histogram::<u64>::new(3).unwrap_or_else(|_| unreachable!("3 digits are valid")));
         h.auto(true);
         h
     })
@@ -73,9 +74,16 @@ impl Errors {
 
     /// All of them.
     pub(crate) fn total(&self) -> u64 {
-        [self.connect, self.io, self.timeouts, self.framing, self.status, self.unsent]
-            .into_iter()
-            .fold(0, u64::saturating_add)
+        [
+            self.connect,
+            self.io,
+            self.timeouts,
+            self.framing,
+            self.status,
+            self.unsent,
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
     }
 
     fn add(&mut self, other: Self) {
@@ -237,8 +245,16 @@ impl Report {
     pub(crate) fn text(&self, url: &str) -> String {
         let mut out = String::new();
         let rate = self.rate.map_or(String::new(), |r| format!(" at {r} requests/s"));
-        let _ = writeln!(out, "{url}: {} loop{rate}, {} connections, {:.2} s", self.mode, self.connections, self.seconds);
-        let _ = writeln!(out, "requests      {:>12}   {:.1} per second", self.requests, self.requests_per_second);
+        let _ = writeln!(
+            out,
+            "{url}: {} loop{rate}, {} connections, {:.2} s",
+            self.mode, self.connections, self.seconds
+        );
+        let _ = writeln!(
+            out,
+            "requests      {:>12}   {:.1} per second",
+            self.requests, self.requests_per_second
+        );
         let statuses: Vec<String> = self.statuses.iter().map(|(s, n)| format!("{s}: {n}")).collect();
         let _ = writeln!(out, "statuses      {}", statuses.join(", "));
         let row = |p: &Percentiles| {
@@ -247,7 +263,11 @@ impl Report {
                 p.mean, p.p50, p.p90, p.p99, p.p999, p.p9999, p.max
             )
         };
-        let from = if self.rate.is_some() { "from when due" } else { "from the send" };
+        let from = if self.rate.is_some() {
+            "from when due"
+        } else {
+            "from the send"
+        };
         let _ = writeln!(out, "latency us    {}  ({from})", row(&self.latency_us));
         if let Some(lag) = &self.generator_lag_us {
             let _ = writeln!(out, "own lag us    {}", row(lag));
@@ -256,8 +276,16 @@ impl Report {
         let _ = writeln!(
             out,
             "errors        {} (connect {}, io {}, timeout {}, framing {}, status {}, unsent {}){}",
-            self.error_count, e.connect, e.io, e.timeouts, e.framing, e.status, e.unsent,
-            e.first.as_ref().map_or(String::new(), |first| format!("; first: {first}"))
+            self.error_count,
+            e.connect,
+            e.io,
+            e.timeouts,
+            e.framing,
+            e.status,
+            e.unsent,
+            e.first
+                .as_ref()
+                .map_or(String::new(), |first| format!("; first: {first}"))
         );
         let _ = writeln!(out, "reconnects    {}", self.reconnects);
         for (i, t) in self.threads.iter().enumerate() {
@@ -279,7 +307,11 @@ impl Report {
 impl Errors {
     /// A run without one answer is no success, even where nothing failed within it.
     fn note_nothing(&mut self) {
-        Self::note(&mut self.timeouts, &mut self.first, "not one answer within the time measured");
+        Self::note(
+            &mut self.timeouts,
+            &mut self.first,
+            "not one answer within the time measured",
+        );
     }
 }
 
@@ -296,7 +328,10 @@ fn limits(threads: &[ThreadUse], lag_us: Option<&Percentiles>) -> Vec<String> {
         }
     }
     if let Some(lag) = lag_us.filter(|lag| lag.p99 > LAG_P99_US_MAX) {
-        found.push(format!("it missed its own schedule: 1 % of the sends were {:.0} us late or later", lag.p99));
+        found.push(format!(
+            "it missed its own schedule: 1 % of the sends were {:.0} us late or later",
+            lag.p99
+        ));
     }
     found
 }
@@ -307,11 +342,40 @@ mod tests {
 
     #[test]
     fn a_busy_or_starved_or_late_generator_says_so() {
-        let calm = ThreadUse { cpu_share: 0.5, starved_share: 0.1 };
+        let calm = ThreadUse {
+            cpu_share: 0.5,
+            starved_share: 0.1,
+        };
         assert!(limits(&[calm.clone()], None).is_empty());
-        assert_eq!(limits(&[calm.clone(), ThreadUse { cpu_share: 0.99, starved_share: 0.0 }], None).len(), 1);
-        assert_eq!(limits(&[ThreadUse { cpu_share: 0.5, starved_share: 0.46 }], None).len(), 1);
-        let late = Percentiles { p99: 1500.0, ..Percentiles::default() };
+        assert_eq!(
+            limits(
+                &[
+                    calm.clone(),
+                    ThreadUse {
+                        cpu_share: 0.99,
+                        starved_share: 0.0
+                    }
+                ],
+                None
+            )
+            .len(),
+            1
+        );
+        assert_eq!(
+            limits(
+                &[ThreadUse {
+                    cpu_share: 0.5,
+                    starved_share: 0.46
+                }],
+                None
+            )
+            .len(),
+            1
+        );
+        let late = Percentiles {
+            p99: 1500.0,
+            ..Percentiles::default()
+        };
         assert!(limits(&[calm], Some(&late))[0].contains("1500"));
     }
 
@@ -323,7 +387,10 @@ mod tests {
         a.add(&b).unwrap();
         let p = Percentiles::of(&a);
         assert_eq!(p.count, 100);
-        assert!((p.p50 - 50.0).abs() < 0.1 && (p.p99 - 99.0).abs() < 0.2 && (p.max - 100.0).abs() < 0.2, "{p:?}");
+        assert!(
+            (p.p50 - 50.0).abs() < 0.1 && (p.p99 - 99.0).abs() < 0.2 && (p.max - 100.0).abs() < 0.2,
+            "{p:?}"
+        );
     }
 
     #[test]

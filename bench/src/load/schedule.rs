@@ -30,7 +30,7 @@ impl Schedule {
     pub(super) fn next_due_ns(&self) -> Option<u64> {
         // From the count, not by adding up: errors do not add up either.
         let after = self.offset_ns + self.interval_ns * self.taken as f64;
-        let due = self.start_ns.saturating_add(after as u64);
+        let due = self.start_ns.saturating_add(after.round() as u64);
         (due < self.end_ns).then_some(due)
     }
 
@@ -69,7 +69,10 @@ mod tests {
             all.sort_unstable();
             assert_eq!(all.len() as f64, (rate * 4.0).round(), "{rate} over {threads}");
             let gap = SECOND_NS as f64 / rate;
-            assert!(all.windows(2).all(|w| ((w[1] - w[0]) as f64 - gap).abs() <= 2.0), "{rate} over {threads}");
+            assert!(
+                all.windows(2).all(|w| ((w[1] - w[0]) as f64 - gap).abs() <= 2.0),
+                "{rate} over {threads}"
+            );
         }
     }
 

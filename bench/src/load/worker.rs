@@ -93,8 +93,7 @@ impl<'a> Worker<'a> {
     pub(super) fn new(plan: &'a Plan, thread: u32) -> Result<Self, String> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(trouble("make an epoll"))?;
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        let timer =
-            rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags).map_err(trouble("make a timer"))?;
+        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags).map_err(trouble("make a timer"))?;
         epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN)
             .map_err(trouble("watch the timer"))?;
         let share = plan.connections / plan.threads + u32::from(thread < plan.connections % plan.threads);
@@ -144,7 +143,11 @@ impl<'a> Worker<'a> {
         while opened < total {
             let upto = opened.saturating_add(128).min(total);
             (opened..upto).for_each(|i| self.connect(i));
-            while self.connections.iter().any(|c| matches!(c.state, State::Connecting { .. })) {
+            while self
+                .connections
+                .iter()
+                .any(|c| matches!(c.state, State::Connecting { .. }))
+            {
                 let _ = self.wait(SWEEP_NS)?;
                 self.sweep(now_ns());
             }
@@ -167,8 +170,10 @@ impl<'a> Worker<'a> {
         let (cpu_before, starved_before) = (thread_cpu_ns(), procfs::this_thread_starved_ns());
         self.measure_from_ns = start_ns.saturating_add(self.plan.warmup_ns);
         self.end_ns = self.measure_from_ns.saturating_add(self.plan.duration_ns);
-        let mut schedule =
-            self.plan.rate.map(|rate| Schedule::new(rate, self.thread, self.plan.threads, start_ns, self.end_ns));
+        let mut schedule = self
+            .plan
+            .rate
+            .map(|rate| Schedule::new(rate, self.thread, self.plan.threads, start_ns, self.end_ns));
         // What was due is sent even after the end, or its delay would go unseen; but not for ever.
         let give_up_ns = self.end_ns.saturating_add(self.plan.timeout_ns);
         let mut next_sweep_ns = start_ns.saturating_add(SWEEP_NS);
@@ -178,7 +183,9 @@ impl<'a> Worker<'a> {
             let due = match &mut schedule {
                 Some(schedule) => {
                     while let Some(due) = schedule.next_due_ns().filter(|&due| due <= now) {
-                        let Some((index, since_ns)) = self.pop_idle() else { break };
+                        let Some((index, since_ns)) = self.pop_idle() else {
+                            break;
+                        };
                         let _ = schedule.take(now);
                         if due >= self.measure_from_ns {
                             let late = now_ns().saturating_sub(due.max(since_ns));
@@ -208,7 +215,9 @@ impl<'a> Worker<'a> {
                 self.set_timer(due)?;
                 timer_set_ns = Some(due);
             }
-            let wait_ns = next_sweep_ns.saturating_sub(now).min(self.end_ns.saturating_sub(now).max(1_000_000));
+            let wait_ns = next_sweep_ns
+                .saturating_sub(now)
+                .min(self.end_ns.saturating_sub(now).max(1_000_000));
             if self.wait(wait_ns)? {
                 timer_set_ns = None;
             }
@@ -238,7 +247,10 @@ impl<'a> Worker<'a> {
             tv_nsec: (at_ns % SECOND_NS) as _,
         };
         let never = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let spec = Itimerspec { it_interval: never, it_value: at };
+        let spec = Itimerspec {
+            it_interval: never,
+            it_value: at,
+        };
         rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &spec)
             .map(drop)
             .map_err(trouble("set the timer"))
@@ -246,7 +258,10 @@ impl<'a> Worker<'a> {
 
     /// Waits for events, at most `wait_ns`, and handles them; true where the timer was among them.
     fn wait(&mut self, wait_ns: u64) -> Result<bool, String> {
-        let timeout = Timespec { tv_sec: 0, tv_nsec: wait_ns.min(SECOND_NS - 1) as _ };
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: wait_ns.min(SECOND_NS - 1) as _,
+        };
         let mut events = Vec::with_capacity(EVENTS);
         match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -268,7 +283,11 @@ impl<'a> Worker<'a> {
     fn connect(&mut self, index: usize) {
         let address = self.plan.address;
         let open = || -> rustix::io::Result<OwnedFd> {
-            let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+            let family = if address.is_ipv6() {
+                AddressFamily::INET6
+            } else {
+                AddressFamily::INET
+            };
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
             sockopt::set_tcp_nodelay(&socket, true)?;
@@ -282,14 +301,18 @@ impl<'a> Worker<'a> {
         };
         let opened = open();
         let deadline_ns = now_ns().saturating_add(self.plan.connect_timeout_ns);
-        let Some(connection) = self.connections.get_mut(index) else { return };
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
         match opened {
             Ok(socket) => {
                 connection.socket = Some(socket);
                 connection.state = State::Connecting { deadline_ns };
             }
             Err(e) => {
-                connection.state = State::Closed { retry_ns: now_ns().saturating_add(RETRY_NS) };
+                connection.state = State::Closed {
+                    retry_ns: now_ns().saturating_add(RETRY_NS),
+                };
                 self.outcome.errors.connect(&format!("connect: {e}"));
             }
         }
@@ -297,13 +320,17 @@ impl<'a> Worker<'a> {
 
     /// Drops the socket (which leaves the epoll with it) and opens a new one, now or after a pause.
     fn reconnect(&mut self, index: usize, pause: bool) {
-        let Some(connection) = self.connections.get_mut(index) else { return };
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
         if matches!(connection.state, State::Asking { .. }) {
             self.asking = self.asking.saturating_sub(1);
         }
         connection.socket = None;
         connection.reader = Reader::new(self.plan.head_request);
-        connection.state = State::Closed { retry_ns: now_ns().saturating_add(RETRY_NS) };
+        connection.state = State::Closed {
+            retry_ns: now_ns().saturating_add(RETRY_NS),
+        };
         if now_ns() < self.end_ns.max(1) {
             self.outcome.reconnects = self.outcome.reconnects.saturating_add(1);
             if !pause {
@@ -315,7 +342,11 @@ impl<'a> Worker<'a> {
     fn ask(&mut self, index: usize, due_ns: u64) {
         if let Some(connection) = self.connections.get_mut(index) {
             let deadline_ns = now_ns().saturating_add(self.plan.timeout_ns);
-            connection.state = State::Asking { due_ns, sent: 0, deadline_ns };
+            connection.state = State::Asking {
+                due_ns,
+                sent: 0,
+                deadline_ns,
+            };
             self.asking = self.asking.saturating_add(1);
             self.send(index);
         }
@@ -323,8 +354,17 @@ impl<'a> Worker<'a> {
 
     /// Sends what is left of the request; where the socket is full, waits for room.
     fn send(&mut self, index: usize) {
-        let Some(connection) = self.connections.get_mut(index) else { return };
-        let (State::Asking { due_ns, sent, deadline_ns }, Some(socket)) = (connection.state, &connection.socket)
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        let (
+            State::Asking {
+                due_ns,
+                sent,
+                deadline_ns,
+            },
+            Some(socket),
+        ) = (connection.state, &connection.socket)
         else {
             return;
         };
@@ -339,7 +379,11 @@ impl<'a> Worker<'a> {
             }
         };
         let sent_now = sent.saturating_add(n);
-        connection.state = State::Asking { due_ns, sent: sent_now, deadline_ns };
+        connection.state = State::Asking {
+            due_ns,
+            sent: sent_now,
+            deadline_ns,
+        };
         let short = sent_now < self.plan.request.len();
         if short || sent > 0 {
             let mut interest = epoll::EventFlags::IN;
@@ -353,7 +397,9 @@ impl<'a> Worker<'a> {
     }
 
     fn ready(&mut self, index: usize) {
-        let Some(connection) = self.connections.get_mut(index) else { return };
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
         match connection.state {
             State::Connecting { .. } => {
                 let Some(socket) = &connection.socket else { return };
@@ -385,7 +431,9 @@ impl<'a> Worker<'a> {
     }
 
     fn receive(&mut self, index: usize) {
-        let Some(connection) = self.connections.get_mut(index) else { return };
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
         let Some(socket) = &connection.socket else { return };
         let came = match rustix::net::recv(socket, &mut *self.chunk, RecvFlags::empty()) {
             Ok(((came, _), _)) => came,
@@ -399,13 +447,21 @@ impl<'a> Worker<'a> {
         };
         let State::Asking { due_ns, sent, .. } = connection.state else {
             if !came.is_empty() {
-                self.outcome.errors.frame("bytes came on a connection that owed no answer");
+                self.outcome
+                    .errors
+                    .frame("bytes came on a connection that owed no answer");
             }
             return self.reconnect(index, false);
         };
         if came.is_empty() {
-            let how = if connection.reader.started() { "in the middle of" } else { "before" };
-            self.outcome.errors.io(&format!("the server closed the connection {how} the answer"));
+            let how = if connection.reader.started() {
+                "in the middle of"
+            } else {
+                "before"
+            };
+            self.outcome
+                .errors
+                .io(&format!("the server closed the connection {how} the answer"));
             return self.reconnect(index, true);
         }
         match connection.reader.feed(came) {
