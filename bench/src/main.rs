@@ -1,2 +1,65 @@
-//! roadtrip-bench.
-fn main() {}
+//! `roadtrip-bench`: the load generator, the floor server and the measurements behind every figure that the
+//! project quotes. One file (or folder) per subcommand.
+//!
+//! Who may call it: people and test scripts, from the command line. It knows the service only by its outside (HTTP
+//! over TCP, and what the kernel says of the process), never by its crate: a yardstick must not share code with what
+//! it measures. Deliberately absent: TLS, HTTP/2, and any load aimed beyond what the command line names.
+//!
+//! Exit codes: 0 the run is sound; 1 it ran, and what it measured has errors or misses a limit; 2 it could not run.
+
+mod answer;
+mod clock;
+mod cost;
+mod floor;
+mod idle;
+mod load;
+mod procfs;
+mod refuse;
+mod server;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit code where the run took place and found errors or a missed limit.
+const EXIT_FOUND_ERRORS: u8 = 1;
+/// Exit code where nothing could be measured.
+const EXIT_COULD_NOT_RUN: u8 = 2;
+
+#[derive(Parser)]
+#[command(
+    name = "roadtrip-bench",
+    version,
+    about = "Load generator, floor server and measurements for roadtrip-api"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Floor(floor::Args),
+    Load(load::Args),
+    Cost(cost::Args),
+    Idle(idle::Args),
+    RefuseUring(refuse::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Floor(args) => floor::run(&args),
+        Command::Load(args) => load::run(&args),
+        Command::Cost(args) => cost::run(&args),
+        Command::Idle(args) => idle::run(&args),
+        Command::RefuseUring(args) => refuse::run(&args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(why) => {
+            eprintln!("roadtrip-bench: {why}");
+            ExitCode::from(EXIT_COULD_NOT_RUN)
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Servers under measurement: started here (and ended by pid), or already running.
+
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::clock;
+
+/// How long a server may take from its start until its port answers.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long it may take to end after SIGTERM; then SIGKILL.
+const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// A server: its process, and whether it is ours to end.
+pub(crate) struct Server {
+    /// Process id; descendants are found from it.
+    pub(crate) pid: u32,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Starts `command` through `sh -c "exec ..."` (so the pid is the server's own; set variables with `env A=b cmd`),
+    /// pinned to `cpu` where given, its standard output dropped, and waits until `address` accepts connections.
+    ///
+    /// # Errors
+    /// The port is already taken, the command does not start, ends early, or does not listen within 30 s.
+    pub(crate) fn start(command: &str, address: SocketAddr, cpu: Option<usize>) -> Result<Self, String> {
+        if answers(address) {
+            return Err(format!(
+                "{address} answers before {command:?} is started: end what listens there, or give its --pid"
+            ));
+        }
+        let spawn = || {
+            Command::new("sh")
+                .args(["-c", &format!("exec {command}")])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()
+                .map_err(|e| format!("cannot start {command:?}: {e}"))
+        };
+        let child = clock::while_pinned(cpu, spawn)??;
+        let mut server = Self {
+            pid: child.id(),
+            child: Some(child),
+        };
+        let start = Instant::now();
+        while !answers(address) {
+            if let Some(status) = server.child.as_mut().and_then(|c| c.try_wait().ok().flatten()) {
+                server.child = None;
+                return Err(format!(
+                    "{command:?} ended before {address} answered ({status}); see its messages above"
+                ));
+            }
+            if start.elapsed() > START_LIMIT {
+                return Err(format!(
+                    "{command:?} does not listen on {address} after {} s",
+                    START_LIMIT.as_secs()
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
+    /// A server that somebody else started, and will end.
+    ///
+    /// # Errors
+    /// No such process, or nothing listens.
+    pub(crate) fn running(pid: u32, address: SocketAddr) -> Result<Self, String> {
+        if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+            return Err(format!("there is no process {pid}"));
+        }
+        if !answers(address) {
+            return Err(format!("nothing answers on {address}"));
+        }
+        Ok(Self { pid, child: None })
+    }
+}
+
+fn answers(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, Duration::from_millis(500)).is_ok()
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
+            // The child has not been waited for, so the pid is still its own.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let start = Instant::now();
+        while start.elapsed() < END_LIMIT {
+            if !matches!(child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_taken_port_and_an_early_end_are_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = listener.local_addr().unwrap();
+        assert!(Server::start("true", taken, None).is_err_and(|e| e.contains("answers before")));
+        drop(listener);
+        assert!(Server::start("false", taken, None).is_err_and(|e| e.contains("ended before")));
+        assert!(Server::running(std::process::id(), taken).is_err_and(|e| e.contains("nothing answers")));
+        assert!(Server::running(u32::MAX - 1, taken).is_err_and(|e| e.contains("no process")));
+    }
+}
