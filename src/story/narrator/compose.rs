@@ -114,7 +114,7 @@ pub(super) fn compose(t: &mut Tale<'_>, style: Style, length: Length, interests:
 /// round before one comes again.
 fn thread<'v>(t: &Tale<'_>, voice: &'v Voice) -> (&'v Thread, Option<&'static str>) {
     let n = voice.threads.len().max(1);
-    let at = t.walk(0x7423ad, n * 2);
+    let at = t.pen.cycle(0x7423ad, n * 2);
     let thread = voice.threads.get(at % n).unwrap_or(&voice.threads[0]);
     (thread, thread.open.get(at / n).or(thread.open.first()).copied())
 }

@@ -2,8 +2,8 @@
 //! handed back as something to look out for. Interests are text from outside; they are spoken, never interpreted
 //! beyond a lookup of their words.
 
-use super::beats::{BEATS, Chapter};
-use super::tale::{A, ALL, Bank, C, F, H, K, Line, M, N, R, S, Tale, topic};
+use super::beats::{BEATS, Chapter, travel};
+use super::tale::{A, ALL, Bank, C, F, H, K, Line, M, N, R, S, Tale};
 use super::words;
 
 /// How an interest can be answered.
@@ -156,95 +156,18 @@ const LEAD: Bank = &[
         "You said that you care for {interest}. Here is something near to it.",
     ),
     Line(R | N, "With {interest} in mind, as you wished, listen to this."),
-];
-
-const RAIL: Bank = &[
+    Line(A | F, "Who was it that likes {interest}? Pay attention now."),
     Line(
-        ALL,
-        "Picture a train that could run dead straight to {to}, {dir} of here, at a hundred and sixty kilometres an hour. It would need {time}. Whether there are rails, the gazetteer does not say.",
+        K | C,
+        "And for the friend of {interest}, whom no tale should leave out, there is this.",
     ),
     Line(
-        A | K | R | N,
-        "Imagine an express, for a moment, at a hundred and sixty kilometres an hour on perfectly straight rails to {to}. You would lean back for {time}. The rails I have imagined; the distance I have not.",
+        H | N,
+        "You named {interest} among the things you care for. The following bears on that.",
     ),
     Line(
-        H | M | S | F | C,
-        "An imaginary express at a hundred and sixty kilometres an hour, on a dead straight track, would take {time} to {to}. Real timetables, I am afraid, are not in the gazetteer.",
-    ),
-];
-
-const AIR: Bank = &[
-    Line(
-        ALL,
-        "In an airliner at eight hundred kilometres an hour, going straight and never mind the taxiing, {to} would be {time} away.",
-    ),
-    Line(
-        A | K | R | N,
-        "Lift off in your mind. At eight hundred kilometres an hour, on the great circle, {to} would slide underneath after {time}.",
-    ),
-    Line(
-        H | M | S | F | C,
-        "Along the great circle, at the eight hundred kilometres an hour of an airliner, the flight to {to} takes {time}, not counting the search for the boarding pass.",
-    ),
-];
-
-const BICYCLE: Bank = &[
-    Line(
-        ALL,
-        "By bicycle, at twenty kilometres an hour and in a straight line, {to} would be {time} away.",
-    ),
-    Line(
-        A | K | R | N | F,
-        "Suppose we had brought bicycles. At twenty kilometres an hour, and as straight as you can steer, {to} is {time} off.",
-    ),
-    Line(
-        H | M | S | C,
-        "Converted to bicycle, at twenty kilometres an hour without detours or punctures, {to} is {time} away.",
-    ),
-];
-
-const RUNNING: Bank = &[
-    Line(
-        ALL,
-        "Laid out in a straight line, the way to {to} would make {n} times a marathon.",
-    ),
-    Line(
-        A | K | R | N | F,
-        "How many marathons is it to {to}? On a straight course, {n}, and there would be nobody to hand out water.",
-    ),
-    Line(
-        H | M | S | C,
-        "A marathon is a little over 42 kilometres. In that currency, {to} lies at a price of {n}.",
-    ),
-];
-
-const MUSIC: Bank = &[
-    Line(
-        ALL,
-        "Sound goes 343 metres in a second. If a band played here and nothing muffled it, {to} would hear the first note after {time}.",
-    ),
-    Line(
-        A | K | R | N | F,
-        "Suppose that somebody sang here, so loudly that it carried. In {to} they would hear it {time} later, which is the speed of sound for you.",
-    ),
-    Line(
-        H | M | S | C,
-        "At the speed of sound, 343 metres a second, a chord struck here would be due in {to} after {time}. The gazetteer does not say who is playing.",
-    ),
-];
-
-const DRIVING: Bank = &[
-    Line(
-        ALL,
-        "At an even eighty kilometres an hour, on a road without a bend, {to} would be {time} away. Real roads bend, which is why one brings a story.",
-    ),
-    Line(
-        A | K | R | N | F,
-        "Suppose the road ran straight and you kept to eighty kilometres an hour. Then {to} would come up after {time}.",
-    ),
-    Line(
-        H | M | S | C,
-        "At a constant eighty kilometres an hour, in a straight line, the drive to {to} is computed at {time}. Corners are extra.",
+        M | R | S,
+        "There was {interest} on your list. I have looked, and found this.",
     ),
 ];
 
@@ -411,12 +334,12 @@ fn answer(t: &mut Tale<'_>, interest: &str, angle: Angle) -> Option<String> {
                 })
             })
         }
-        Angle::Rail => journey(t, RAIL, 160.0, 60.0, topic::TRAVEL),
-        Angle::Air => journey(t, AIR, 800.0, 300.0, topic::FLIGHT),
-        Angle::Driving => journey(t, DRIVING, 80.0, 15.0, topic::TRAVEL),
-        Angle::Bicycle => journey(t, BICYCLE, 20.0, 4.0, topic::TRAVEL),
-        Angle::Running => marathons(t),
-        Angle::Music => journey(t, MUSIC, 1234.8, 10.0, topic::LIGHTSPEED),
+        Angle::Rail => travel::by_rail(t),
+        Angle::Air => travel::by_air(t),
+        Angle::Driving => travel::by_car(t),
+        Angle::Bicycle => travel::by_bicycle(t),
+        Angle::Running => travel::marathons(t),
+        Angle::Music => travel::by_sound(t),
         Angle::Food | Angle::Wild | Angle::Past | Angle::Arts => None,
     };
     let Some(told) = told else {
@@ -428,40 +351,6 @@ fn answer(t: &mut Tale<'_>, interest: &str, angle: Angle) -> Option<String> {
         return None;
     };
     Some(format!("{lead} {told}"))
-}
-
-/// The time to a goal at a speed: the nearest goal that is at least `km_min` away.
-fn journey(t: &mut Tale<'_>, bank: Bank, km_per_hour: f64, km_min: f64, topic: u64) -> Option<String> {
-    let goals = [
-        t.f.near.first().copied(),
-        t.f.nearest_larger,
-        t.f.to_capital,
-        t.f.nearest_metropolis,
-    ];
-    let goal = goals
-        .into_iter()
-        .flatten()
-        .filter(|goal| goal.km >= km_min)
-        .min_by(|a, b| a.km.total_cmp(&b.km))?;
-    if !t.fresh(topic) {
-        return None;
-    }
-    let (to, time) = (t.called(&goal.place), words::travel(goal.km / km_per_hour));
-    t.say(
-        bank,
-        &[("to", &to), ("time", &time), ("dir", words::wind(goal.direction))],
-    )
-}
-
-fn marathons(t: &mut Tale<'_>) -> Option<String> {
-    let goals = [t.f.to_capital, t.f.nearest_metropolis, t.f.nearest_larger];
-    let goal = goals.into_iter().flatten().find(|goal| goal.km >= 80.0)?;
-    if !t.fresh(topic::TRAVEL) {
-        return None;
-    }
-    let n = format!("about {}", words::number(words::ear(goal.km / 42.195)));
-    let to = t.called(&goal.place);
-    t.say(RUNNING, &[("to", &to), ("n", &n)])
 }
 
 /// What no fact answers: together in one breath where there are several, else by kind.

@@ -81,11 +81,21 @@ impl Pen {
         below(mix(self.seed, u64::from(self.variation)), salt, n)
     }
 
-    /// A draw that walks on by one with each variation, so that neighbours never draw the same (n > 1).
+    /// A draw that comes round to each of `n` once in every `n` variations, in step with nothing else: each round
+    /// starts anew from a draw of its own. Neighbouring variations of a round never draw the same.
     pub(super) fn walk(&self, salt: u64, n: usize) -> usize {
+        if n == 0 {
+            return 0;
+        }
+        let (round, step) = (self.variation as usize / n, self.variation as usize % n);
+        (below(mix(self.seed, salt), round as u64, n) + step) % n
+    }
+
+    /// A draw that goes round and round through all of `n`, one with each variation.
+    pub(super) fn cycle(&self, salt: u64, n: usize) -> usize {
         match n {
             0 => 0,
-            _ => ((mix(self.seed, salt) % n as u64) as usize + self.variation as usize % n) % n,
+            _ => (below(self.seed, salt, n) + self.variation as usize % n) % n,
         }
     }
 

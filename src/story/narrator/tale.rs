@@ -19,7 +19,7 @@ pub(super) mod topic {
     }
     topics! {
         HEADS RANK REGION_RANK SHARE COUNTING CHAIN LAND_SIZE LAND_PLACES PHONE MONEY BORDERS
-        NEAREST RING LARGER METRO CAPITAL ABROAD TRIANGLE GUEST LIGHTSPEED WALK TRAVEL FLIGHT
+        NEAREST RING LARGER METRO CAPITAL ABROAD TRIANGLE GUEST LIGHTSPEED WALK MARATHON FLIGHT DRIVE RIDE RAIL HORIZON TOGETHER
         NAMES SCRIPTS NAMESAKES LETTERS SAME_NAME
         SUMMER WINTER NOON SHADOW CLOCK ZONE POLARIS GREENWICH EQUINOX
         EQUATOR POLE PARALLEL SPIN SAME_LATITUDE ANTIPODE DEGREE HALFWAY COORDINATES
@@ -66,7 +66,7 @@ impl<'a> Tale<'a> {
             ),
             ("land", land),
             ("in", within),
-            ("continent", f.country.continent.to_owned()),
+            ("continent", continent(f).to_owned()),
         ];
         let pen = Pen::new(style, seed, variation, common);
         Self {
@@ -196,4 +196,21 @@ fn vowel(name: &str) -> bool {
         .next()
         .is_some_and(|c| "AEIOUÀÁÂÄÅÆÈÉÊËÌÍÎÏÒÓÔÖØÙÚÛÜĀĒĪŌŪ".contains(c))
         && !name.starts_with("Eu")
+}
+
+/// The continent that the place stands on, where its country lies on two: geography, coarsely drawn.
+fn continent<'g>(f: &Facts<'g>) -> &'g str {
+    let (lat, lng) = (f.place.lat, f.place.lng);
+    match f.place.country_code {
+        // Behind the Urals.
+        "RU" if !(-100.0..=60.0).contains(&lng) => "Asia",
+        // Thrace and Gallipoli.
+        "TR" if (lat > 40.97 && lng < 29.0) || (lat > 40.35 && lng < 27.3) => "Europe",
+        // Sinai.
+        "EG" if lng > 32.6 && lat < 31.4 && lat > 27.7 => "Asia",
+        // Hawaii; Easter Island.
+        "US" if lng < -154.0 && lat < 30.0 => "Oceania",
+        "CL" if lng < -100.0 => "Oceania",
+        _ => f.country.continent,
+    }
 }

@@ -241,7 +241,7 @@ pub(super) fn compose(asked: &str, ask: &Ask<'_>) -> (String, String) {
     let body: &[Bank] = match ask.length {
         Length::Short => &[MEANWHILE],
         Length::Medium => &[HONEST, MEANWHILE, MORE, STILL],
-        Length::Long => &[HONEST, MEANWHILE, MORE, STILL, MEANWHILE, MORE, STILL],
+        Length::Long => &[HONEST, MEANWHILE, MORE, STILL, MEANWHILE, STILL, MORE, MEANWHILE, STILL],
     };
     for bank in body {
         paragraphs.push(pen.say(bank, &[]));

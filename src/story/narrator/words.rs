@@ -390,6 +390,15 @@ pub(super) fn region(region: &str) -> String {
         "City of ",
         "Autonomous ",
     ];
+    const WINDS: [&str; 10] = [
+        "Western", "Eastern", "Northern", "Southern", "North", "South", "East", "West", "Central", "Centre",
+    ];
+    if WINDS
+        .iter()
+        .any(|wind| name == *wind || name.ends_with(&format!(" {wind}")))
+    {
+        return format!("the {name} region");
+    }
     let article = LAST.iter().any(|word| name.ends_with(&format!(" {word}")))
         || FIRST.iter().any(|word| name.starts_with(word))
         || matches!(

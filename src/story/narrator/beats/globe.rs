@@ -3,7 +3,7 @@
 use super::super::angle::cos_deg;
 use super::super::tale::{A, ALL, Bank, C, F, H, K, Line, M, N, R, S, Tale, topic};
 use super::super::words;
-use super::ground::coordinates;
+use super::whereabouts::coordinates;
 
 /// Length of the equator, kilometres (WGS 84).
 const EQUATOR_KM: f64 = 40_075.017;
@@ -36,6 +36,26 @@ const EQUATOR: Bank = &[
     Line(
         R | N,
         "Between the {which} Pole, {pole} away, and the equator, {eq} away, this is its place in the order of warm and cold.",
+    ),
+    Line(
+        A | N,
+        "Two ways to leave the middle of the map. Towards the {which} Pole you would have {pole} of globe in front of you; towards the equator, {eq}.",
+    ),
+    Line(
+        H | M,
+        "The globe has only two natural landmarks, and this is where they stand from here: the equator at {eq}, the {which} Pole at {pole}.",
+    ),
+    Line(
+        S | C,
+        "The distance to the equator is {eq}, and to the {which} Pole {pole}. Add the two, and you get a quarter of the way round the Earth, as you would from anywhere. It never fails.",
+    ),
+    Line(
+        K | R,
+        "Somewhere between the ice and the long noon of the equator every place has to settle. This one settled {pole} from the {which} Pole and {eq} from the equator.",
+    ),
+    Line(
+        F,
+        "Two great big distances! All the way to the {which} Pole it is {pole}. All the way to the equator it is {eq}. Which walk would you pick?",
     ),
 ];
 
@@ -104,6 +124,22 @@ const DEGREE: Bank = &[
         R | N,
         "The globe's own name for it is {at}, to the nearest degree, and from one meridian to the next it is {wide} here.",
     ),
+    Line(
+        A | N,
+        "Write the position on your hand, to the nearest degree: {at}. One degree sideways along this latitude is {wide} of ground.",
+    ),
+    Line(
+        H | M,
+        "A position is a fact that nobody can talk away: {at}, to the nearest degree. On this latitude a degree east or west amounts to {wide}.",
+    ),
+    Line(
+        S | C,
+        "To the nearest degree we are talking about {at}. A degree of longitude, which is a generous helping at the equator, has shrunk here to {wide}.",
+    ),
+    Line(
+        K | R,
+        "On the great net that people have thrown over the Earth, this is the knot at {at}, to the nearest degree. The next thread east or west is {wide} away.",
+    ),
 ];
 
 /// Coordinates and the width of a degree.
@@ -145,6 +181,26 @@ const PARALLEL: Bank = &[
         R | N,
         "The line of latitude that passes through here goes on round the Earth for {round} and closes on itself again, like a ring.",
     ),
+    Line(
+        N,
+        "Set a feather on this latitude and blow it due east, and it has {round} to go before it comes home. Even at a hundred kilometres an hour, never resting, that is {days}.",
+    ),
+    Line(
+        H | M,
+        "To go round the world without once changing latitude takes, from here, {round}. At a hundred kilometres an hour one would be missed for {days}.",
+    ),
+    Line(
+        S | C,
+        "Cut the Earth along this latitude, and the edge of the slice is {round} long. A car doing a hundred kilometres an hour without a stop would drive round the edge in {days}, which nobody should attempt with children.",
+    ),
+    Line(
+        K,
+        "Tie a thread here, walk due east with the other end, and do not stop. When you come back from the west, {round} of thread will have run through your fingers.",
+    ),
+    Line(
+        F,
+        "How long would a rope have to be to go right round the world, due east, and come back to this very spot? It would be {round}! A car at a hundred kilometres an hour would need {days} to drive along it.",
+    ),
 ];
 
 /// The circle of latitude.
@@ -183,6 +239,26 @@ const SPIN: Bank = &[
         R | N,
         "Lie back in the grass, and you are under way: the Earth carries this latitude towards the sunrise at {speed} an hour.",
     ),
+    Line(
+        A | N,
+        "Even a tent pitched here is on the move. The globe rolls eastward, and at this latitude it takes the tent along at {speed} an hour.",
+    ),
+    Line(
+        H | M,
+        "Strictly speaking nobody has ever spent a night in one place. At this latitude the ground moves eastward at {speed} an hour, beds included.",
+    ),
+    Line(
+        S | C,
+        "One turn a day, over the circumference of this latitude: that makes {speed} an hour for everything here, cats and traffic lights included.",
+    ),
+    Line(
+        K | R,
+        "The ground only seems to be still. It is a great wheel, and here it runs eastward at {speed} an hour, so gently that no glass is ever spilled.",
+    ),
+    Line(
+        F,
+        "Who is faster, a racing car or a sleeping dog in this place? The dog! The Earth turns and carries it along at {speed} an hour, basket and all.",
+    ),
 ];
 
 /// Speed of rotation.
@@ -213,11 +289,11 @@ const SAME: Bank = &[
     Line(H | S, "On nearly the same latitude, within a degree, one finds {list}."),
     Line(
         M,
-        "Look along the line of latitude, because somebody always overlooks it. Within a degree of it are {list}. They have the same angle of the sun at noon, and nothing else that I could prove.",
+        "Look along the line of latitude, because somebody always overlooks it. Within a degree of it are {list}. They have very nearly the same sun at noon, and nothing else in common that I could prove.",
     ),
     Line(
         F,
-        "Which far-off places have days just as long as here? Those at the same latitude! Within a degree of the line you find {list}.",
+        "Which far-off places have days nearly as long as here, all year round? Those at the same latitude! Within a degree of the line you find {list}.",
     ),
     Line(
         C,
@@ -225,11 +301,31 @@ const SAME: Bank = &[
     ),
     Line(
         R,
-        "The same noon light, at the same slant, falls on others as well. Within a degree of this latitude lie {list}.",
+        "Noon light at very nearly this slant falls on others as well. Within a degree of this latitude lie {list}.",
     ),
     Line(
         R | N,
-        "This slant of light is shared. Within a degree of the same latitude lie {list}, and their days are as long as the days here.",
+        "This slant of light is shared. Within a degree of the same latitude lie {list}, and their days are very nearly as long as the days here.",
+    ),
+    Line(
+        N | K,
+        "The sun makes hardly a difference between places on one latitude. It treats this one much like {list}, all within a degree of the line.",
+    ),
+    Line(
+        H | M,
+        "Latitude keeps a list of its own, and this place shares a page with {list}: all of them lie within a degree.",
+    ),
+    Line(
+        S | C,
+        "Draw the parallel right round the globe, allow one degree either way, and the line collects {list}. It is not a club. There is no newsletter.",
+    ),
+    Line(
+        A | F,
+        "Run a finger along the globe at this height, and within one degree you touch {list}. That is a journey round half the world with one finger.",
+    ),
+    Line(
+        S,
+        "Equal latitude means equal sun at noon and equal day length, all through the year. Within a degree, the companions are {list}.",
     ),
 ];
 
@@ -283,6 +379,26 @@ const ANTIPODE: Bank = &[
     Line(
         R | N,
         "On the far side of the Earth, where it is night when it is day here, the nearest known place to the opposite point is {anti}, {far} from it.",
+    ),
+    Line(
+        N,
+        "Under your feet, at the other end of the Earth, the point is {at}. The nearest known place to it is {anti}, {far} off; there the sun goes down when yours comes up.",
+    ),
+    Line(
+        H | M,
+        "Ask which place is hardest to reach from here, and geometry points to {at}, on the reverse of the globe. The closest entry to that point is {anti}, {far} from it.",
+    ),
+    Line(
+        S | C,
+        "Turn both coordinates inside out, and you have the antipode, {at}. The gazetteer gets within {far} of it, with {anti}. Nobody can go further away than that, however hard they are trying.",
+    ),
+    Line(
+        K | R,
+        "They say that a stone dropped down a bottomless well comes out on the other side of the world. From here it would come out {far} from {anti}, the nearest name to that far side.",
+    ),
+    Line(
+        A | F,
+        "Think of the longest needle there is, and push it straight through the globe from here. The point comes out near {anti}, or not so near: there are still {far} in between.",
     ),
 ];
 

@@ -1,284 +1,7 @@
 //! Where the place lies, and the country around it.
 
 use super::super::tale::{A, ALL, Bank, C, F, H, K, Line, M, N, R, S, Tale, topic};
-use super::super::words::{self, plain};
-
-const WHERE_REGION: Bank = &[
-    Line(ALL, "On the map it belongs to {in}, in {land}, and so to {continent}."),
-    Line(
-        A,
-        "Get the chart straight first: {continent}, then {land}, then {in}, and there, under your fingertip, {name}.",
-    ),
-    Line(
-        A | K,
-        "To find it you go into {continent}, into {land}, into {in}, and keep going until the map says {name}.",
-    ),
-    Line(
-        A,
-        "The approach is simple to say and pleasant to drive: {continent}, {land}, {in}, {name}, in that order.",
-    ),
-    Line(
-        H,
-        "For the record: {name} stands in {in}, in {land}, and is entered in the books under {continent}.",
-    ),
-    Line(
-        H | S,
-        "Its entry is plain enough. Place: {name}. Division: {in}. Country: {land}. Continent: {continent}.",
-    ),
-    Line(
-        H,
-        "The geographer files {name} under {in}, {in_} under {land}, and all of it under {continent}.",
-    ),
-    Line(
-        S,
-        "Address first, as on any specimen label: {name}, in {in}, in {land}, {continent}, planet Earth.",
-    ),
-    Line(
-        M,
-        "What is certain fits on a luggage label: {name}, in {in}, in {land}. The continent is {continent}. The rest has to be worked out.",
-    ),
-    Line(
-        M,
-        "Start with the one thing nobody disputes. The scene is {in}, in {land}, and the name on the file is {name}.",
-    ),
-    Line(
-        F,
-        "If you sent a postcard there, you would write {name} on the first line, then {in}, then {land}, and, if the postman came from another planet, {continent} as well.",
-    ),
-    Line(
-        F | C,
-        "To find it from outer space, aim for {continent}, steer for {land}, slow down over {in}, and stop when somebody says {name}.",
-    ),
-    Line(
-        C,
-        "It is in {in}, which is in {land}, which is in {continent}, which is as far as the filing system goes before it gets silly.",
-    ),
-    Line(
-        R,
-        "It lies in {in}, in {land}, and for two people in a car that is address enough.",
-    ),
-    Line(
-        R | N,
-        "Somewhere in {continent} there is {land}; somewhere in {land} there is {in}; and there, at the end of that sentence, is {name}.",
-    ),
-    Line(
-        N,
-        "Its patch of the Earth is in {in}, in {land}, under the skies of {continent}.",
-    ),
-    Line(
-        K,
-        "The old way to begin is to say where. In {continent}, in {land}, in {in}, there was, and there still is, a place called {name}.",
-    ),
-];
-
-const WHERE_COUNTRY: Bank = &[
-    Line(ALL, "The map puts it in {land}, and so in {continent}."),
-    Line(
-        A,
-        "Unroll the chart: {continent} first, then {land}, then a dot, and the dot says {name}.",
-    ),
-    Line(
-        A | K,
-        "To find it you go into {continent}, into {land}, and keep going until the map says {name}.",
-    ),
-    Line(
-        H | S,
-        "Its entry is short. Place: {name}. Country: {land}. Continent: {continent}.",
-    ),
-    Line(H, "The books enter {name} under {land}, and {land} under {continent}."),
-    Line(S, "The label reads: {name}, {land}, {continent}, planet Earth."),
-    Line(
-        M,
-        "What is certain fits on a luggage label: {name}, {land}, {continent}. The rest has to be worked out.",
-    ),
-    Line(
-        M | K,
-        "Begin with what nobody disputes: this is {land}, and the name on the map is {name}.",
-    ),
-    Line(
-        F,
-        "On a postcard you would write {name}, then {land}, and then, for a postman from another planet, {continent}.",
-    ),
-    Line(
-        F | C,
-        "From outer space it is easy: aim for {continent}, steer for {land}, and brake when somebody says {name}.",
-    ),
-    Line(
-        C,
-        "It is in {land}, which is in {continent}, and there the paperwork ends.",
-    ),
-    Line(
-        R,
-        "It lies in {land}, and for two people in a car that is address enough.",
-    ),
-    Line(
-        R | N,
-        "Somewhere in {continent} there is {land}, and somewhere in {land}, keeping its own hours of light, is {name}.",
-    ),
-    Line(
-        N,
-        "Its patch of the Earth is in {land}, under the skies of {continent}.",
-    ),
-    Line(
-        K,
-        "In {continent}, in {land}, there was, and there still is, a place called {name}.",
-    ),
-];
-
-const WHERE_CAPITAL: Bank = &[
-    Line(
-        ALL,
-        "It is the capital of {land}, in {continent}, which is the shortest way of saying where it stands.",
-    ),
-    Line(
-        A,
-        "Get the chart straight first: {continent}, then {land}, then the capital itself, and that is {name}.",
-    ),
-    Line(
-        A | K,
-        "Go into {continent}, go into {land}, and follow the signs to the capital: that is {name}.",
-    ),
-    Line(
-        H | S,
-        "Its entry is short and grand. Place: {name}. Country: {land}. Continent: {continent}. Office held: capital.",
-    ),
-    Line(
-        H,
-        "{name} is the capital of {land}; in the tables of {continent} that one word sets it above larger and smaller alike.",
-    ),
-    Line(
-        M,
-        "The scene is {name}, capital of {land}, in {continent}. A capital has few hiding places and many addresses.",
-    ),
-    Line(
-        F | C,
-        "It is the capital of {land}, in {continent}, so it gets a star on the map where other places make do with a dot.",
-    ),
-    Line(
-        C,
-        "{name} is the capital of {land}, in {continent}, a job it cannot resign from.",
-    ),
-    Line(
-        R | N,
-        "In {continent} there is {land}, and {land} has put its capital here, in {name}.",
-    ),
-    Line(
-        R,
-        "It is the capital of {land}, and it will be ours too, for the length of this story.",
-    ),
-    Line(
-        N | S,
-        "It stands in {land}, in {continent}, and the country calls it its capital; sun and latitude treat it like any other spot.",
-    ),
-    Line(
-        K,
-        "In {continent} there is a country, {land}; and every country in a tale must have its chief place, and this one's is {name}.",
-    ),
-    Line(
-        F,
-        "If {land} were a class, {name} would be the one chosen to hand out the register: it is the capital. The school, if you like, is {continent}.",
-    ),
-];
-
-const WHERE_STATE: Bank = &[
-    Line(
-        ALL,
-        "{name} is the name of the place and of the country around it, in {continent}: say it once and you have said both.",
-    ),
-    Line(
-        A | M | S,
-        "One word does for two here. The country is called {name}, the place is called {name}, and the continent is {continent}.",
-    ),
-    Line(
-        F | C,
-        "It is in a country of the very same name, in {continent}, so nobody there ever loses their way on the envelope.",
-    ),
-    Line(
-        R | N | K,
-        "The country, in {continent}, bears the same name as the place: {name} within {name}, like a box within a box.",
-    ),
-];
-
-const POINT: Bank = &[
-    Line(
-        ALL,
-        "The point you gave me, {point}, lies {far} to the {dir} of it; {name} is the nearest place that the gazetteer knows.",
-    ),
-    Line(
-        A | K | N | R,
-        "You asked for {point}. That is {far} to the {dir} of {name}, the nearest name on my map, so from here we look out towards you.",
-    ),
-    Line(
-        H | M | S | F | C,
-        "To be exact, you pointed at {point}, which is {far} to the {dir}. The nearest place in the gazetteer is {name}, and so it gets the story.",
-    ),
-];
-
-const POINT_HERE: Bank = &[
-    Line(
-        ALL,
-        "The point you gave me, {point}, is less than a kilometre from the spot where the gazetteer pins {name}.",
-    ),
-    Line(
-        A | K | N | R | F,
-        "You asked for {point}: that is {name} itself, within a kilometre of where the map drives in its pin.",
-    ),
-];
-
-/// Country and continent; always told, right after the opening.
-pub(in super::super) fn whereabouts(t: &mut Tale<'_>) -> Option<String> {
-    let (place, country) = (&t.f.place, &t.f.country);
-    let within = words::region(place.region);
-    let bank = if place.name == country.name {
-        t.told |= topic::SAME_NAME;
-        WHERE_STATE
-    } else if t.f.is_capital {
-        WHERE_CAPITAL
-    } else if place.region.trim().is_empty() || place.region == place.name || place.region == country.name {
-        WHERE_COUNTRY
-    } else {
-        WHERE_REGION
-    };
-    t.say(bank, &[("in_", &within)])
-}
-
-/// The traveller's own point, where a point was asked; always told.
-pub(in super::super) fn asked_point(t: &mut Tale<'_>) -> Option<String> {
-    let asked = t.f.asked_point.as_ref()?;
-    let name = asked
-        .name
-        .as_deref()
-        .map(|name| plain(name, 80))
-        .filter(|name| !name.is_empty());
-    let point = name.unwrap_or_else(|| coordinates(asked.lat, asked.lng));
-    if asked.km < 0.95 {
-        return t.say(POINT_HERE, &[("point", &point)]);
-    }
-    let (far, dir) = (t.far(asked.km), words::wind(asked.direction));
-    t.say(POINT, &[("point", &point), ("far", &far), ("dir", dir)])
-}
-
-/// "38 degrees north and 122 degrees west", to a whole degree.
-pub(in super::super) fn coordinates(lat: f64, lng: f64) -> String {
-    let side = |value: f64, plus: &'static str, minus: &'static str| {
-        let n = words::whole(value.abs());
-        if n == 0 {
-            return (if plus == "north" {
-                "the equator"
-            } else {
-                "the meridian of Greenwich"
-            })
-            .to_owned();
-        }
-        format!(
-            "{} {} {}",
-            words::number(n),
-            if n == 1 { "degree" } else { "degrees" },
-            if value < 0.0 { minus } else { plus }
-        )
-    };
-    format!("{} and {}", side(lat, "north", "south"), side(lng, "east", "west"))
-}
+use super::super::words;
 
 const CAPITAL: Bank = &[
     Line(
@@ -291,7 +14,7 @@ const CAPITAL: Bank = &[
     ),
     Line(
         A,
-        "The seat of government, {cap}, is {far} off to the {dir}: {time} at motorway speed, if only the road ran straight, which roads do not.",
+        "The capital of these parts, {cap}, is {far} off to the {dir}: {time} at motorway speed, if only the road ran straight, which roads do not.",
     ),
     Line(
         A | K,
@@ -299,7 +22,7 @@ const CAPITAL: Bank = &[
     ),
     Line(
         H,
-        "Power in {land} is exercised from {cap}, {far} to the {dir}. Distances like that one have always been worth writing down.",
+        "The capital is {cap}, {far} to the {dir}. Distances to capitals have always been worth writing down.",
     ),
     Line(
         H | S,
@@ -307,7 +30,7 @@ const CAPITAL: Bank = &[
     ),
     Line(
         M,
-        "Who decides? On paper, {cap}, the capital. But {cap} is {far} away to the {dir}, and a good deal can happen in {far_plain}.",
+        "Who is in charge? The map points to {cap}, the capital. But {cap} is {far} away to the {dir}, and a good deal can happen in {far_plain}.",
     ),
     Line(
         F,
@@ -319,15 +42,31 @@ const CAPITAL: Bank = &[
     ),
     Line(
         R,
-        "The capital, {cap}, is {far} away to the {dir}. Let it govern. Nobody is in a hurry here.",
+        "The capital, {cap}, is {far} away to the {dir}. Let it be grand. Nobody is in a hurry here.",
     ),
     Line(
         R | N,
-        "Far to the {dir}, {far} from here, is {cap}, the capital, minding the country's business.",
+        "Far to the {dir}, {far} from here, is {cap}, the capital, with a star beside its name on the map.",
     ),
     Line(
         N,
         "A bird bound for the capital would set its course {dir} and fly {far} before {cap} came up beneath it.",
+    ),
+    Line(
+        M | S,
+        "Draw a line from here to {cap}, the capital. It runs to the {dir} and is {far} long; at a hundred kilometres an hour one would be on it for {time}.",
+    ),
+    Line(
+        H | C,
+        "Every country has one place that believes itself to be the middle. In {land} that is {cap}, the capital, which from here is {far} to the {dir}.",
+    ),
+    Line(
+        A | F,
+        "If this were a board game, {cap} would be the square where you collect your crown, since it is the capital. From here it is {far} to the {dir}.",
+    ),
+    Line(
+        K | N,
+        "{cap} has the title of capital, and {cap} is {far} from here, to the {dir}. The sun, one should add, rises without asking it.",
     ),
 ];
 
@@ -389,6 +128,22 @@ const SIZE: Bank = &[
         R | N,
         "Around it lies a country of {people} people on {area} square kilometres. If they all stood apart as evenly as stars on a flag, each square kilometre would hold {density}.",
     ),
+    Line(
+        H | C,
+        "For scale: {land} has {area} square kilometres and {people} people. Shared out fairly, that puts {density} on every square kilometre, although no country has ever shared out anything fairly.",
+    ),
+    Line(
+        M | S,
+        "Two numbers about {land}: {area} square kilometres, {people} people. Divide, and each square kilometre has {density}. Real people, of course, huddle.",
+    ),
+    Line(
+        A | F,
+        "How big is {land}? It measures {area} square kilometres, and it is home to {people} people. If each square kilometre got its fair share, there would be {density} on it.",
+    ),
+    Line(
+        K | R,
+        "It is a country of {people} people and {area} square kilometres, and if they spread themselves over it like dew there would be {density} on each.",
+    ),
 ];
 
 /// Area, inhabitants and density of the country.
@@ -439,6 +194,19 @@ const BORDERS: Bank = &[
     Line(
         R | N,
         "Beyond the edges of {land} other countries begin, with no line that a bird would notice: {list}.",
+    ),
+    Line(
+        H | C,
+        "By land {land} has to get along with {count}, and here is the full guest list: {list}.",
+    ),
+    Line(
+        M | S,
+        "Counting only borders on land, {land} touches {count}. They are {list}.",
+    ),
+    Line(K | N, "Where {land} ends, others begin, {count} in all: {list}."),
+    Line(
+        F | R,
+        "Hand in hand with {land} on the map stand {list}. That makes {count} to share a border with.",
     ),
 ];
 
@@ -514,6 +282,18 @@ const PLACES: Bank = &[
     Line(
         R | N,
         "{n} places in {land} have a line in my gazetteer. It is a fine thing to stop at a single one and look at it properly.",
+    ),
+    Line(
+        H | M,
+        "The list for {land} runs to {n} places. Most of them you will never see, and none of them knows it was counted.",
+    ),
+    Line(
+        A | N,
+        "{n} places in {land} have made it into the gazetteer. You could aim for {n_other} others. You did not, and so this one gets the story.",
+    ),
+    Line(
+        K | R,
+        "There are {n} names in the book for {land}. A finger came down on one of them, and the finger was yours.",
     ),
 ];
 

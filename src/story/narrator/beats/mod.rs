@@ -4,6 +4,8 @@
 //! geometry of the globe); buildings, food, rivers, weather, people and events are not in the gazetteer, so they
 //! are not in here. Phrasings that imagine say so ("picture", "suppose", "the tale might").
 
+mod abroad;
+mod crowd;
 mod globe;
 mod ground;
 mod names;
@@ -12,8 +14,10 @@ mod people;
 mod roads;
 mod sky;
 mod sun;
+pub(super) mod travel;
+mod whereabouts;
 
-pub(super) use ground::{asked_point, whereabouts};
+pub(super) use whereabouts::{asked_point, whereabouts};
 
 use super::tale::{A, C, F, H, K, M, N, R, S, Styles, Tale};
 
@@ -78,19 +82,24 @@ pub(super) static BEATS: &[Beat] = &[
     beat(Chapter::Ground, C | F, 0, ground::money),
     beat(Chapter::People, H | S | M, 4, people::heads),
     beat(Chapter::People, H | M, 2, people::region_rank),
-    beat(Chapter::People, C | R | S, 2, people::share),
-    beat(Chapter::People, F | C, 2, people::hand_in_hand),
-    beat(Chapter::People, F | S | K, 1, people::counting),
-    beat(Chapter::People, C | F | M, 1, people::guests),
+    beat(Chapter::People, C | R | S, 2, crowd::share),
+    beat(Chapter::People, F | C, 2, crowd::hand_in_hand),
+    beat(Chapter::People, F | S | K, 1, crowd::counting),
+    beat(Chapter::People, C | F | M, 1, crowd::guests),
     beat(Chapter::Near, A | M | K, 4, near::nearest),
     beat(Chapter::Near, A | K | F, 3, near::ring),
     beat(Chapter::Near, M | C | R, 2, near::larger),
     beat(Chapter::Near, A | M, 2, near::metropolis),
-    beat(Chapter::Near, A | M | K, 3, near::abroad),
+    beat(Chapter::Near, A | M | K, 3, abroad::abroad),
     beat(Chapter::Near, S | M, 1, roads::triangle),
     beat(Chapter::Near, A | K | N | R, 1, roads::on_foot),
     beat(Chapter::Near, F | M, 1, roads::riddle),
     beat(Chapter::Near, S | C | R, 1, roads::sound_and_light),
+    beat(Chapter::Near, A | N | S, 1, roads::horizon),
+    beat(Chapter::Near, H | C | F, 1, roads::together),
+    beat(Chapter::Near, A | F, 1, travel::by_car),
+    beat(Chapter::Near, C | S, 0, travel::by_air),
+    beat(Chapter::Near, N | R, 0, travel::by_bicycle),
     beat(Chapter::Names, H | K | R, 3, names::others),
     beat(Chapter::Names, H | S | M, 1, names::scripts),
     beat(Chapter::Names, M | C | F | K, 3, names::namesakes),

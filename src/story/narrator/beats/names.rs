@@ -49,6 +49,22 @@ const OTHERS: Bank = &[
         S | N,
         "The spot has one set of coordinates and several labels; the gazetteer adds {names}.",
     ),
+    Line(
+        K | C,
+        "It has been called other things, some of them politely. The gazetteer offers {names}.",
+    ),
+    Line(
+        H | N,
+        "Names wear down and grow back in other shapes. Here the collection includes {names}.",
+    ),
+    Line(
+        A | M,
+        "If you hear anybody ask the way to {names}, you can point in the same direction. It is all one place.",
+    ),
+    Line(
+        S | R,
+        "Ask in another language, and the answer changes its sound: {names} are on the list, and all of them mean here.",
+    ),
 ];
 
 const ONE_OTHER: Bank = &[
@@ -130,6 +146,15 @@ const SCRIPTS: Bank = &[
         "In {script} it looks like this, and whoever is not driving may try to draw it: {word}.",
     ),
     Line(R | N, "In {script} the name is drawn rather differently: {word}."),
+    Line(
+        A | N | R,
+        "On a page in {script} you would pass it by without knowing, unless somebody had shown you this: {word}.",
+    ),
+    Line(H | M, "In {script} the record reads {word}."),
+    Line(
+        S | C | F | K,
+        "Change the alphabet, and it puts on a different coat. In {script} it goes out as {word}.",
+    ),
 ];
 
 /// The script of a name by its first letter, where it is one that a listener would know by name.
@@ -200,6 +225,18 @@ const NAMESAKE: Bank = &[
         R | N,
         "Somewhere else the same name is spoken too. Another {name} lies {where}, {far} to the {dir}.",
     ),
+    Line(
+        H | M,
+        "Whoever files by name alone will go wrong here, because there is {a_name} {where} as well, {far} to the {dir}.",
+    ),
+    Line(
+        S | N,
+        "Two spots on the globe answer to this name. The other {name} is {where}, {far} to the {dir}.",
+    ),
+    Line(
+        K | R,
+        "It has a sister that it has never met. She is called {name} as well, and lives {where}, {far} to the {dir}.",
+    ),
 ];
 
 const NAMESAKES: Bank = &[
@@ -230,6 +267,22 @@ const NAMESAKES: Bank = &[
     Line(
         R | N,
         "The same word means home elsewhere too. There is {a_name} {list}.",
+    ),
+    Line(
+        H | M,
+        "One name, several places. The gazetteer also has {a_name} {list}, and an address without a country would be of little use.",
+    ),
+    Line(
+        S | C,
+        "A name is not an identifier, as anyone knows who has ordered something online. There is also {a_name} {list}.",
+    ),
+    Line(
+        K | R,
+        "Somebody liked the sound of it and said it again elsewhere, or so one may imagine. There is {a_name} {list}, too.",
+    ),
+    Line(
+        N,
+        "Like a seed on the wind the name has come up elsewhere. There is {a_name} {list}.",
     ),
 ];
 
@@ -291,6 +344,22 @@ const LETTERS: Bank = &[
     Line(
         H | S | N,
         "Written out, the name takes {n} letters, the first of them {first} and the last {last}.",
+    ),
+    Line(
+        A | N,
+        "{n} letters on a signpost, {first} in front and {last} behind: that is all there is to a name, and it is enough to steer by.",
+    ),
+    Line(
+        H | M,
+        "The name is a matter of {n} letters. It opens with {first} and closes with {last}, and everybody spells it as best they can.",
+    ),
+    Line(
+        S | C,
+        "Data on the name: {n} letters, first letter {first}, last letter {last}. Conclusions: none. But it does fill a line.",
+    ),
+    Line(
+        K | R,
+        "Count the letters on your fingers, and you get to {n}, with {first} to begin and {last} to end.",
     ),
 ];
 

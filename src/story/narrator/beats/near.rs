@@ -57,6 +57,22 @@ const NEAREST: Bank = &[
         N,
         "Go {dir} and let the land pass for {far}: then comes {near}, the first other name.",
     ),
+    Line(
+        H | C,
+        "Nobody lives closer than {near}, going by the map: {far} to the {dir}. Whatever the two think of each other is not recorded.",
+    ),
+    Line(
+        M | S,
+        "By distance alone the first name to examine is {near}. It lies {far} to the {dir}, and nothing else is closer.",
+    ),
+    Line(
+        A | F,
+        "Start small. The very next place is {near}, and you would get there by going {far} to the {dir}.",
+    ),
+    Line(
+        K | R,
+        "Every place has one that it could call to across the fields, if there are fields. Here that one is {near}, {far} to the {dir}.",
+    ),
 ];
 
 const ALONE: Bank = &[
@@ -87,6 +103,18 @@ const ALONE: Bank = &[
     Line(
         R | N,
         "It keeps its distance from the world. The nearest other name on my map is {near}, {far} to the {dir}.",
+    ),
+    Line(
+        H | C,
+        "Company is scarce. The nearest place on record is {near}, {far} to the {dir}, and one would hardly go over to borrow an egg.",
+    ),
+    Line(
+        A | F,
+        "Guess how far it is to the next-door neighbour. It is {far}, to the {dir}, and the neighbour is called {near}!",
+    ),
+    Line(
+        K | S,
+        "One could call it a lonely spot, by the numbers: {near}, the nearest other name, lies {far} to the {dir}.",
     ),
 ];
 
@@ -149,6 +177,19 @@ const RING: Bank = &[
         N,
         "Around it the land is dotted with names, as far as the eye could never see: {ring}.",
     ),
+    Line(
+        M | C,
+        "The others on the guest list are these: {ring}. They all say they were at home, and for once that seems likely.",
+    ),
+    Line(
+        H | K,
+        "Round about lie others, as they have lain on every map of these parts: {ring}.",
+    ),
+    Line(
+        S | N,
+        "Sample the surroundings in a few more directions, and you find {ring}.",
+    ),
+    Line(A | F, "And there is more to pick from. Near by on the map are {ring}."),
 ];
 
 /// Three more places around.
@@ -213,6 +254,26 @@ const LARGER: Bank = &[
         R | N,
         "For a bigger crowd one would go {dir}, {far}, to {big}. It can be left where it is.",
     ),
+    Line(
+        H | C,
+        "Nothing bigger comes along until {big}, {far} to the {dir}. Small places measure such things exactly, and so do large ones.",
+    ),
+    Line(
+        M | S,
+        "Search outward for the first place with more people, and the search ends {far} to the {dir}, in {big}.",
+    ),
+    Line(
+        A | F,
+        "Here is a treasure hunt: find the nearest place that has more people. You would have to go {far} to the {dir}. It is {big}.",
+    ),
+    Line(
+        K | R,
+        "The next one to outshine it in numbers is {big}, {far} away to the {dir}.",
+    ),
+    Line(
+        N,
+        "Follow the land to the {dir}, and {far} on the settlements have grown past this one: there is {big}.",
+    ),
 ];
 
 /// The nearest larger place.
@@ -265,6 +326,22 @@ const METRO: Bank = &[
         R | N,
         "The glow of a great city would have to come from {big}, {far} to the {dir}, where {heads} people live. No place with a million is nearer.",
     ),
+    Line(
+        H | C,
+        "To see a place with more than a million inhabitants, one goes to {big}, which has {heads} of them. It is {far} to the {dir}, and the parking there is presumably no better.",
+    ),
+    Line(
+        M | S,
+        "The nearest population in seven figures belongs to {big}, {heads} in all, at a distance of {far} to the {dir}.",
+    ),
+    Line(
+        A | F,
+        "Big city alert! The closest place with a million people is {big}. It has {heads}, and it lies {far} to the {dir}.",
+    ),
+    Line(
+        K | N,
+        "Where the numbers run past a million, there is {big}: {heads} people, {far} to the {dir}. Nothing as large lies nearer.",
+    ),
 ];
 
 /// The nearest place of a million.
@@ -284,118 +361,4 @@ pub(super) fn metropolis(t: &mut Tale<'_>) -> Option<String> {
             ("dir", words::wind(big.direction)),
         ],
     )
-}
-
-const ABROAD_ONE: Bank = &[
-    Line(
-        ALL,
-        "Another country is within reach: {first} is {far} away, to the {dir}.",
-    ),
-    Line(
-        A,
-        "The border is an invitation. On the other side, {far} to the {dir}, lies {first}.",
-    ),
-    Line(
-        A | K,
-        "Go {dir} long enough, and the names are written in another country's hand: the first is {first}, {far} away.",
-    ),
-    Line(
-        H | S,
-        "The nearest place under another flag is {first}, {far} to the {dir}.",
-    ),
-    Line(
-        M,
-        "And there is a way out of the country. {first} lies {far} to the {dir}, over a line that only maps can see.",
-    ),
-    Line(
-        F | C,
-        "Without much trouble you could send a postcard from abroad: {first} is only {far} to the {dir}. Somebody remember the stamps.",
-    ),
-    Line(
-        R | N,
-        "To the {dir}, {far} from here, the country is a different one, and the name on the map is {first}.",
-    ),
-];
-
-const ABROAD_FAR: Bank = &[
-    Line(
-        ALL,
-        "To be abroad takes a while from here: the nearest foreign name is {first}, {far} to the {dir}.",
-    ),
-    Line(
-        A | K,
-        "Foreign parts begin, for our purposes, {far} to the {dir}, with a name that is worth the journey: {first}.",
-    ),
-    Line(
-        H | M | S,
-        "The nearest place under another flag is {first}, at {far} to the {dir}.",
-    ),
-    Line(
-        F | C,
-        "If you want to send a postcard from abroad, the closest place to buy one is {first}, {far} to the {dir}. Pack something to eat.",
-    ),
-    Line(
-        R | N,
-        "Another country is {far} off, to the {dir}; its nearest name is {first}.",
-    ),
-];
-
-const ABROAD_MORE: Bank = &[
-    Line(ALL, "More than one country is within reach. There is {list}."),
-    Line(
-        A,
-        "Have the passports ready, because the borders are generous here: {list}.",
-    ),
-    Line(
-        A | K,
-        "Frontiers gather in this corner of the map. Beyond them lie {list}.",
-    ),
-    Line(H | S, "Across the frontiers the nearest places are these: {list}."),
-    Line(
-        M,
-        "There are several ways to leave the country, which never makes an inquiry easier: {list}.",
-    ),
-    Line(
-        F | C,
-        "How many countries could you visit before somebody asks whether we are there yet? Try these: {list}.",
-    ),
-    Line(
-        R | N,
-        "From here the foreign names are near enough to be daydreams: {list}.",
-    ),
-];
-
-/// The nearest places in other countries.
-pub(super) fn abroad(t: &mut Tale<'_>) -> Option<String> {
-    let new: Vec<_> =
-        t.f.across_borders
-            .iter()
-            .filter(|other| !t.met(&other.place))
-            .take(3)
-            .copied()
-            .collect();
-    let first = *new.first()?;
-    if !t.fresh(topic::ABROAD) {
-        return None;
-    }
-    if new.len() == 1 || first.km > 250.0 {
-        t.meet(&first.place);
-        let (far, name) = (t.far(first.km), t.called(&first.place));
-        let bank = if first.km < 120.0 { ABROAD_ONE } else { ABROAD_FAR };
-        return t.say(
-            bank,
-            &[("first", &name), ("far", &far), ("dir", words::wind(first.direction))],
-        );
-    }
-    let mut parts = Vec::with_capacity(3);
-    for other in &new {
-        t.meet(&other.place);
-        parts.push(format!(
-            "{}, {} to the {}",
-            t.called(&other.place),
-            words::kilometres(other.km),
-            words::wind(other.direction)
-        ));
-    }
-    t.say(ABROAD_MORE, &[("list", &parts.join("; "))])
 }

@@ -26,6 +26,18 @@ const TRIANGLE: Bank = &[
         R | N,
         "And {one} and {two} have a distance of their own, {side}, in which we play no part.",
     ),
+    Line(
+        A | F,
+        "Let {one} and {two} be the goals of a game. It is {side} from one goal to the other, and {name} is where the spectators sit.",
+    ),
+    Line(
+        K | C,
+        "Meanwhile {one} and {two}, which are {side} apart, have always had {name} to talk about.",
+    ),
+    Line(
+        N | S,
+        "Of the triangle between {name}, {one} and {two}, the side that faces {name} is {side} long.",
+    ),
 ];
 
 /// The distance between two of the neighbours.
@@ -69,6 +81,22 @@ const FOOT: Bank = &[
     Line(
         R | N,
         "Walk it, side by side, at five kilometres an hour, and {to} would come after {time}, supposing a straight path and no reason to stop.",
+    ),
+    Line(
+        H | C,
+        "Our ancestors would have walked it. To {to}, straight across, at five kilometres an hour, they would have needed {time}, and they would have talked about it for a week.",
+    ),
+    Line(
+        M | S,
+        "At a walking pace of five kilometres an hour, neglecting hills, the straight line to {to} takes {time}.",
+    ),
+    Line(
+        F | N,
+        "If you could hop straight across the country on two legs, at five kilometres an hour, you would be in {to} after {time}.",
+    ),
+    Line(
+        K | R,
+        "Those who have time may think of it as a walk. {to} would be {time} away at five kilometres an hour, with the path drawn straight.",
     ),
 ];
 
@@ -115,6 +143,18 @@ const RIDDLE: Bank = &[
         R | N,
         "If you had to choose by nearness alone, {one} or {two}, it would have to be {nearer}.",
     ),
+    Line(
+        A | H,
+        "Navigators, test yourselves: is {one} nearer, or {two}? The chart says {nearer}.",
+    ),
+    Line(
+        C | K,
+        "Two names walk up to the bar, {one} and {two}. The one that had less far to come is {nearer}.",
+    ),
+    Line(
+        S | N | R,
+        "Guess before you measure. Of {one} and {two}, the closer one is {nearer}.",
+    ),
 ];
 
 /// Which of two is nearer.
@@ -159,6 +199,18 @@ const LIGHT: Bank = &[
         R | N,
         "A light lit here could be in {to} after {light} of a second; a word spoken aloud, were it never to fade, would arrive after {sound}.",
     ),
+    Line(
+        A | F,
+        "Ready, steady, flash! Light from here reaches {to} in {light} of a second. Sound would come puffing in after {sound}.",
+    ),
+    Line(
+        H | N,
+        "News once went at the speed of what could be seen or heard. From here to {to}, a flash would take {light} of a second, and a sound in air {sound}.",
+    ),
+    Line(
+        M | C | K,
+        "A signal to {to}? Light would do it in {light} of a second. A trumpet, assuming heroic lungs, would be heard after {sound}.",
+    ),
 ];
 
 /// Light and sound to the capital or a metropolis.
@@ -182,4 +234,99 @@ pub(super) fn sound_and_light(t: &mut Tale<'_>) -> Option<String> {
     );
     let (to, sound) = (t.called(&goal.place), words::travel(goal.km / (0.343 * 3600.0)));
     t.say(LIGHT, &[("to", &to), ("light", &light), ("sound", &sound)])
+}
+
+const HORIZON: Bank = &[
+    Line(
+        ALL,
+        "The Earth is round, and it shows: were the ground between smooth as a ball, you would have to climb {high} before {to} came up over the horizon.",
+    ),
+    Line(
+        A | N,
+        "Could one see as far as {to}? On a smooth round Earth, with nothing in between, the lookout would have to stand {high} up.",
+    ),
+    Line(
+        H | M | S,
+        "The curve of the Earth hides {to}. On a perfectly smooth globe an eye would need to be raised {high} to see that far.",
+    ),
+    Line(
+        A | F,
+        "How tall must a giraffe be to see {to} from here, if the Earth were as smooth as an apple? It would need its eyes {high} up!",
+    ),
+    Line(
+        C | S,
+        "If the Earth were flat you could see {to} from here. It is not, so even on perfectly smooth ground you would need a ladder of {high}. Mention this to anyone who doubts the globe.",
+    ),
+    Line(
+        K | R,
+        "From a tower {high} tall, in a world without hills or haze, you might see as far as {to}. Nobody has built it; it stands only in this sentence.",
+    ),
+];
+
+/// How high one would have to stand to see another place over the curve of the Earth: d squared over 2 R.
+pub(super) fn horizon(t: &mut Tale<'_>) -> Option<String> {
+    let goals = [
+        t.f.to_capital,
+        t.f.nearest_larger,
+        t.f.near.first().copied(),
+        t.f.nearest_metropolis,
+    ];
+    let goal = goals
+        .into_iter()
+        .flatten()
+        .find(|goal| (16.0..400.0).contains(&goal.km) && goal.place.name != t.f.place.name)?;
+    if !t.fresh(topic::HORIZON) {
+        return None;
+    }
+    let metres = goal.km * goal.km / (2.0 * 6371.0088) * 1000.0;
+    let high = if metres < 2000.0 {
+        format!("{} metres", words::number(words::ear(metres)))
+    } else {
+        words::kilometres(metres / 1000.0)
+    };
+    let to = t.called(&goal.place);
+    t.say(HORIZON, &[("to", &to), ("high", &high)])
+}
+
+const TOGETHER: Bank = &[
+    Line(
+        ALL,
+        "Add up the {n} nearest places that have been counted, and you get {sum} people between them.",
+    ),
+    Line(
+        A | N,
+        "Gather in everyone from the {n} nearest counted places, and there would be {sum} people round the fire.",
+    ),
+    Line(
+        H | M | S,
+        "Taken together, the {n} nearest places with a count come to {sum} inhabitants.",
+    ),
+    Line(
+        F | C,
+        "If the {n} nearest places on the list all came over for a party, you would have to lay the table for {sum}.",
+    ),
+    Line(
+        H | K,
+        "The near neighbours, {n} of them with a count, have {sum} people in all. It is a company that any tale could use.",
+    ),
+    Line(
+        C | R | S,
+        "All in all the {n} nearest places that anyone has counted hold {sum} people. It is more than will fit in the car.",
+    ),
+];
+
+/// How many live in the nearest places together.
+pub(super) fn together(t: &mut Tale<'_>) -> Option<String> {
+    let counted =
+        t.f.near
+            .iter()
+            .filter(|near| near.km < 150.0 && near.place.population > 0);
+    let (n, sum) = counted.fold((0_u64, 0_u64), |(n, sum), near| {
+        (n + 1, sum + u64::from(near.place.population))
+    });
+    if n < 3 || !t.fresh(topic::TOGETHER) {
+        return None;
+    }
+    let sum = words::heads(sum)?;
+    t.say(TOGETHER, &[("n", &words::number(n)), ("sum", &sum)])
 }

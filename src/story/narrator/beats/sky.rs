@@ -32,6 +32,22 @@ const SOLAR: Bank = &[
         R | N,
         "The sun keeps its own hours. It reaches its height, averaged over the year, at {time} by standard time.",
     ),
+    Line(
+        A | N,
+        "The sun crosses the meridian here, on the yearly average, at {time} by standard time. A stick in the ground would tell you so without a battery.",
+    ),
+    Line(
+        H | M,
+        "Noon by the clock and noon by the sun parted company when time was unified. On the yearly average the sun culminates here at {time}, standard time.",
+    ),
+    Line(
+        S,
+        "Equation of time aside, the sun transits here at {time} by standard time. The rest is bureaucracy.",
+    ),
+    Line(
+        K | R,
+        "There are two noons here, one on the wall and one in the sky. The one in the sky comes, on average, at {time} by the standard-time one on the wall.",
+    ),
 ];
 
 const PUNCTUAL: Bank = &[
@@ -79,6 +95,18 @@ const ZONE: Bank = &[
     Line(
         R | N,
         "When it is twelve in Greenwich, a clock on standard time here is {offset} it; the zone is named {zone}.",
+    ),
+    Line(
+        A | F,
+        "Think of a clock in Greenwich. In standard time, this place is {offset} it, and its zone is called {zone}.",
+    ),
+    Line(
+        H | C,
+        "By decree its clocks run, in standard time, {offset} Greenwich. The decree has a name in the books, and the name is {zone}.",
+    ),
+    Line(
+        M | K | S,
+        "The official time here, without any summer allowance, is {offset} Greenwich, under the heading {zone}.",
     ),
 ];
 
@@ -128,6 +156,18 @@ const GREENWICH: Bank = &[
     Line(
         R | N,
         "The noon that reaches this place is the same one that Greenwich gets, {gap} {other}.",
+    ),
+    Line(
+        A | F,
+        "Noon travels. It gets to this meridian {gap} {side} it gets to the one at Greenwich, and it never stops for petrol.",
+    ),
+    Line(
+        H | C,
+        "Greenwich may keep the official noon, but the sun is over this meridian {gap} {other}.",
+    ),
+    Line(
+        K | R,
+        "The same sun stands over Greenwich and over this place, though not together: here it is {gap} {other}.",
     ),
 ];
 
@@ -182,6 +222,18 @@ const NORTH_STAR: Bank = &[
         N | S,
         "All the stars here wheel about a point {n} above the northern horizon, and the Pole Star keeps within a degree of it.",
     ),
+    Line(
+        H | C,
+        "You can read off the latitude at night. The Pole Star hangs about {n} above the northern horizon, and there is no subscription.",
+    ),
+    Line(
+        M | F,
+        "One light in the sky never moves. Look due north, about {n} up: there is the Pole Star, exactly where it was last night.",
+    ),
+    Line(
+        K | R,
+        "They would have pointed to it from any doorstep: the Pole Star, about {n} up in the north, the nail on which the sky is hung.",
+    ),
 ];
 
 const SOUTH_SKY: Bank = &[
@@ -212,6 +264,18 @@ const SOUTH_SKY: Bank = &[
     Line(
         R | N,
         "The stars here wheel about the south, around a dark place {n} above the horizon; the Pole Star belongs to other people.",
+    ),
+    Line(
+        H | C,
+        "The Pole Star, of which northerners are so proud, cannot be seen from here at all. The point on which this sky turns is {n} above the southern horizon, and it is vacant.",
+    ),
+    Line(
+        M | F,
+        "Which star never rises here? The Pole Star! The sky of the south turns about a place {n} above the horizon where there is no bright star at all.",
+    ),
+    Line(
+        S | K,
+        "The hub of the southern sky lies {n} above the horizon here. Nothing bright marks it, and all the stars go round it once a day.",
     ),
 ];
 

@@ -48,6 +48,22 @@ const DAYS: Bank = &[
         N,
         "At the turn of the year in {sm} the sun is above the horizon for {short}. Half a year on, in {lm}, it does not leave the sky for {long}.",
     ),
+    Line(
+        H | C,
+        "The sun attends for {long} at the {lm} solstice, and for {short} at the {sm} one. Nobody has ever managed to negotiate.",
+    ),
+    Line(
+        M | S,
+        "From geometry alone: {long} of sun at the {lm} solstice, {short} at the {sm} solstice.",
+    ),
+    Line(
+        A | F,
+        "Take the longest day of the year, in {lm}, and you get {long} of sun. Take the shortest, in {sm}, and you get {short}. You would notice the difference.",
+    ),
+    Line(
+        K,
+        "In {lm}, Day rules over {long}; in {sm}, it has to make do with {short}, and Night laughs last.",
+    ),
 ];
 
 const EVEN: Bank = &[
@@ -177,6 +193,22 @@ const HEIGHTS: Bank = &[
         R | N,
         "In late {lm} the noon light falls from {high} degrees; in late {sm} it comes in low, at {low}, and every fence post draws a line across the ground.",
     ),
+    Line(
+        H | C,
+        "The sun rises in rank as well as in fact: {high} degrees at noon in late {lm}, and only {low} in late {sm}, when it hardly seems to be trying.",
+    ),
+    Line(
+        M | S,
+        "Measure the sun at noon on the solstices, and you get {high} degrees in {lm} and {low} in {sm}. Those two angles fix the latitude.",
+    ),
+    Line(
+        A | F,
+        "In late {lm}, at noon, the sun is {high} degrees up, so tip your head back. In late {sm} it is only {low} degrees up, and gets you right in the eye.",
+    ),
+    Line(
+        K | R,
+        "At noon in late {lm} the sun looks down from {high} degrees. In late {sm} it comes no higher than {low}, and looks you in the face.",
+    ),
 ];
 
 const LOW_SUN: Bank = &[
@@ -258,6 +290,22 @@ const SHADOW: Bank = &[
         R | N,
         "Shadows keep the calendar. Anything a metre tall throws {short} of shade at noon in late {lm}, and {long} in late {sm}.",
     ),
+    Line(
+        A | N,
+        "Plant a stick in the ground, a metre tall. In late {lm}, at noon, its shadow reaches {short}; in late {sm}, {long}.",
+    ),
+    Line(
+        H | M,
+        "The shadow of a metre rule at noon is a clock hand for the whole year: {short} in late {lm}, {long} in late {sm}.",
+    ),
+    Line(
+        S | C,
+        "Take one metre stick and a noon. In late {lm} you get {short} of shadow, in late {sm} {long}, with no batteries required.",
+    ),
+    Line(
+        K | R,
+        "At noon in late {lm} a child a metre tall has a shadow of {short}. In late {sm} the same child would trail one of {long}.",
+    ),
 ];
 
 /// Shadow of a metre stick at noon, said in centimetres or metres.
@@ -314,6 +362,14 @@ const EQUINOX: Bank = &[
     Line(
         R | N,
         "At the equinoxes day and night share out the hours like friends, and at noon the sun stands here at {n} degrees.",
+    ),
+    Line(
+        A | N | F,
+        "When March or September brings the equinox, the noon sun stops at {n} degrees, just as far from the zenith as this place is from the equator.",
+    ),
+    Line(
+        K | R | C,
+        "Twice a year the sun plays fair, and gives day and night nearly equal shares everywhere. Here it stands {n} degrees high at noon on those days.",
     ),
 ];
 

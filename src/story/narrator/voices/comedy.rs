@@ -73,7 +73,7 @@ pub(super) static VOICE: Voice = Voice {
         Thread {
             lead: Chapter::Names,
             titles: &[
-                "The {name} Committee",
+                "The Committee on {name}",
                 "Any Other Business: {name}",
                 "Minutes of {name}",
             ],

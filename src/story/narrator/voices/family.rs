@@ -6,7 +6,11 @@ pub(super) static VOICE: Voice = Voice {
     threads: &[
         Thread {
             lead: Chapter::Near,
-            titles: &["The Great {name} Quiz", "Hands Up for {name}", "{name}: Who Knows It?"],
+            titles: &[
+                "The Great Quiz About {name}",
+                "Hands Up for {name}",
+                "{name}: Who Knows It?",
+            ],
             open: &[
                 "Welcome to the fastest quiz show on the road! There are no buttons and no prizes, and the host is a voice in a car. Today's subject is {name}. Ready? Seat belts count as stage costumes.",
                 "Everybody thinks of a number between one and ten. Keep it secret, because it will not be needed. What we do need is sharp ears, because this is a quiz about {name}.",
@@ -18,7 +22,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Double points from here.",
             ],
             close: &[
-                "That was the {name} quiz, and I declare everybody in the car the winner, including the one who is driving and could not put up a hand. The prize is getting out and looking.",
+                "That was our quiz about {name}, and I declare everybody in the car the winner, including the one who is driving and could not put up a hand. The prize is getting out and looking.",
                 "End of the quiz! Whoever remembers three things about {name} when the engine stops may be the first one out of the door.",
             ],
         },

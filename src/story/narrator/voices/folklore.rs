@@ -128,7 +128,7 @@ pub(super) static VOICE: Voice = Voice {
             turns: &[
                 "Well answered; but the lantern is raised again.",
                 "There is a further question.",
-                "And what more? the tale wants to know.",
+                "What more, the tale would like to know, is there to tell?",
                 "Listen, because this may be asked as well.",
             ],
             close: &[

@@ -6,7 +6,11 @@ pub(super) static VOICE: Voice = Voice {
     threads: &[
         Thread {
             lead: Chapter::Ground,
-            titles: &["The {name} File", "File Closed: {name}", "A Folder Marked {name}"],
+            titles: &[
+                "File Number One: {name}",
+                "File Closed: {name}",
+                "A Folder Marked {name}",
+            ],
             open: &[
                 "The folder on the desk is thin. There is one word on the cover, {name}, and no photograph. Somebody wants to know everything, and all that we are given is a list of figures. Very well.",
                 "Imagine a drawer that sticks, and at the back of it a folder marked {name}. No crime is reported. That is what makes it interesting: who keeps a file on a place where nothing is said to have happened?",
