@@ -105,6 +105,12 @@ pub mod connection {
     pub const LINGER_MS: u64 = 1000;
     /// Bytes that a closing connection reads and drops: a body of the greatest size that was refused, with margin.
     pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+    /// SO_RCVBUF of a connection (the kernel doubles it for its own book-keeping): a body of the greatest size, and at
+    /// most about an eighth of a worker's receive buffers in one burst.
+    pub const SOCKET_RECV_BYTES: usize = 64 * 1024;
+    /// Bytes of further requests that a connection may have sent while an answer is under way. A peer that sends more
+    /// without reading is no client.
+    pub const PIPELINED_BYTES_MAX: usize = 256 * 1024;
     /// Connections that may wait in a socket's accept queue; the kernel caps it at net.core.somaxconn.
     pub const LISTEN_BACKLOG: i32 = 4096;
     /// Milliseconds without accepting after an accept failed (no descriptors, no memory).

@@ -73,8 +73,10 @@ impl<A: App> Drop for Connection<A> {
 
 enum Input {
     Bytes(RecvBuffer),
-    /// The peer is done, or the connection broke.
+    /// The peer sends no more, but may still read.
     End,
+    /// The connection broke.
+    Broken,
     Late,
     Draining,
 }
@@ -100,7 +102,8 @@ impl<A: App> Connection<A> {
         loop {
             let mut next = match poll_fn(|cx| self.poll_input(cx)).await {
                 Input::Bytes(buffer) => self.feed(&buffer),
-                Input::End => return,
+                Input::End => Next::Close,
+                Input::Broken => return,
                 Input::Draining => Next::Close,
                 Input::Late => match self.late() {
                     Some(next) => next,
@@ -123,7 +126,7 @@ impl<A: App> Connection<A> {
                     }
                     Next::Later(later, exchange) => {
                         // What is answered already does not wait for it.
-                        if !self.flush().await {
+                        if !self.flush().await || !self.step_back() {
                             return;
                         }
                         let reply = guarded(later).await;
@@ -155,7 +158,8 @@ impl<A: App> Connection<A> {
     fn poll_input(&mut self, cx: &Context<'_>) -> Poll<Input> {
         match self.stream.poll_recv(cx) {
             Poll::Ready(Ok(Some(buffer))) => return Poll::Ready(Input::Bytes(buffer)),
-            Poll::Ready(Ok(None) | Err(_)) => return Poll::Ready(Input::End),
+            Poll::Ready(Ok(None)) => return Poll::Ready(Input::End),
+            Poll::Ready(Err(_)) => return Poll::Ready(Input::Broken),
             Poll::Pending => {}
         }
         if self.server.is_draining() && self.pending.is_none() {
@@ -454,6 +458,9 @@ impl<A: App> Connection<A> {
             return true;
         }
         if self.stream.is_sending() {
+            if !self.step_back() {
+                return false;
+            }
             let stream = &mut self.stream;
             let sent = timeout(self.server.settings.write_timeout, poll_fn(|cx| stream.poll_sent(cx)));
             match Box::pin(sent).await {
@@ -465,6 +472,21 @@ impl<A: App> Connection<A> {
         self.server.app.sent(out.len());
         self.stream.start_send_detached(out);
         true
+    }
+
+    /// Before a wait that is not for input: copies what has arrived out of the worker's receive buffers, and stops
+    /// receiving, so that a peer who sends without reading holds none of them. False if it has sent too much.
+    fn step_back(&mut self) -> bool {
+        let arrived = self.stream.pause_recv();
+        if arrived.is_empty() {
+            return true;
+        }
+        let bytes = &mut self.pending.get_or_insert_default().bytes;
+        for buffer in arrived {
+            self.server.app.received(buffer.len());
+            bytes.extend_from_slice(&buffer);
+        }
+        bytes.len() <= limits::connection::PIPELINED_BYTES_MAX
     }
 
     /// Closes without taking the last answer away from the peer: unread bytes at close would make the kernel send a
