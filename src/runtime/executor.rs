@@ -184,7 +184,9 @@ impl Context {
         let tasks = &self.tasks;
         let Some((mut future, waker, name)) = tasks.slab.borrow_mut().get_mut(index as usize).and_then(|task| {
             task.queued = false;
-            Some((task.future.take()?, task.waker.clone(), task.name))
+            // Lent for the poll: a clone would count up and down for nothing.
+            let waker = std::mem::replace(&mut task.waker, Waker::noop().clone());
+            Some((task.future.take()?, waker, task.name))
         }) else {
             return;
         };
@@ -195,7 +197,13 @@ impl Context {
         let polled = catch_unwind(AssertUnwindSafe(|| {
             future.as_mut().poll(&mut TaskContext::from_waker(&waker))
         }));
-        let held = self.tick().saturating_sub(started);
+        // A task that has looked at the clock itself (a request's last act) need not have it looked at again.
+        let held = if self.now_ns() == started {
+            self.tick()
+        } else {
+            self.now_ns()
+        }
+        .saturating_sub(started);
         self.heartbeat.leave(polls);
         if held > limits::runtime::STALL_NS {
             self.heartbeat.stalled(held);
@@ -209,6 +217,7 @@ impl Context {
                     && !task.aborted
                 {
                     task.future = Some(future);
+                    task.waker = waker;
                     return;
                 }
             }
