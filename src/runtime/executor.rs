@@ -86,7 +86,8 @@ pub(super) struct Tasks {
 impl Tasks {
     pub(super) fn new(unparker: Unparker) -> Tasks {
         Tasks {
-            slab: RefCell::new(Slab::new()),
+            // In one piece, as for the operations: doubling would copy, and keep the smaller halves resident.
+            slab: RefCell::new(Slab::with_capacity(limits::runtime::TASKS_RESERVED)),
             run_queue: RefCell::new(VecDeque::new()),
             remote: Arc::new(Remote {
                 unparker,
