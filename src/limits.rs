@@ -64,8 +64,9 @@ pub mod runtime {
     /// Receive buffers of a worker. Only requests being read hold one, so this bounds reads in one turn, not
     /// connections; a receive that finds none is armed again when some have come back. A power of two (kernel).
     pub const RECV_BUFFERS: u16 = 512;
-    /// Bytes of one receive buffer: nearly every request fits in one; a body of the greatest size takes sixteen.
-    pub const RECV_BUFFER_BYTES: usize = 4096;
+    /// Bytes of one receive buffer: an API client's request behind two proxies fits in one, and what does not is put
+    /// together. All of them are touched in time, so this times their number is resident memory: 1 MiB a worker.
+    pub const RECV_BUFFER_BYTES: usize = 2048;
     /// Buffers that one connection may have waiting before its receive is stopped: a fast sender with a slow handler
     /// must not take the buffers of the others.
     pub const RECV_QUEUE_BUFFERS_MAX: usize = 4;
@@ -78,6 +79,8 @@ pub mod runtime {
     pub const COMPLETION_ENTRIES: u32 = 4096;
     /// Operations for which address space is reserved at start (an idle connection has one, a busy one two).
     pub const OPS_RESERVED: usize = 32 * 1024;
+    /// Tasks, and timers, for which address space is reserved at start: a connection is one of each.
+    pub const TASKS_RESERVED: usize = 32 * 1024;
     /// Task polls in one turn before the driver is asked again, so that a busy queue cannot starve the sockets.
     pub const POLLS_PER_TURN_MAX: usize = 512;
     /// Write buffers that a worker keeps for reuse: about as many as there are answers in one turn.
@@ -105,6 +108,12 @@ pub mod connection {
     pub const LINGER_MS: u64 = 1000;
     /// Bytes that a closing connection reads and drops: a body of the greatest size that was refused, with margin.
     pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+    /// SO_RCVBUF of a connection (the kernel doubles it for its own book-keeping): a body of the greatest size, and at
+    /// most about an eighth of a worker's receive buffers in one burst.
+    pub const SOCKET_RECV_BYTES: usize = 64 * 1024;
+    /// Bytes of further requests that a connection may have sent while an answer is under way. A peer that sends more
+    /// without reading is no client.
+    pub const PIPELINED_BYTES_MAX: usize = 256 * 1024;
     /// Connections that may wait in a socket's accept queue; the kernel caps it at net.core.somaxconn.
     pub const LISTEN_BACKLOG: i32 = 4096;
     /// Milliseconds without accepting after an accept failed (no descriptors, no memory).

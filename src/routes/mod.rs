@@ -83,7 +83,7 @@ struct Asked<'r> {
     route: Route,
     method: Method,
     path: &'r str,
-    id: &'r str,
+    id: RequestId<'r>,
     begun_ns: u64,
 }
 
@@ -174,7 +174,7 @@ impl Worker {
             .request_ended(route as usize, method.as_str(), status.code(), elapsed);
         if self.access.wants(status.code()) {
             logging::access(&Access {
-                request_id: id,
+                request_id: id.as_str(),
                 worker_id: &self.id,
                 method: method.as_str(),
                 route: route.name(),
@@ -197,7 +197,7 @@ impl<'r> Call<'r> {
         fields: &[(FieldName, &[u8])],
         body: &[u8],
     ) -> Outcome {
-        let mut response = router::stamp(outbox.respond(status), self.id.as_str(), &self.worker.id);
+        let mut response = router::stamp(outbox.respond(status), self.id.as_bytes(), &self.worker.id);
         if !status.is_bodiless() {
             response = response.content_type(content_type);
         }
@@ -209,7 +209,7 @@ impl<'r> Call<'r> {
             route: self.route,
             method: self.method,
             path: self.path,
-            id: self.id.as_str(),
+            id: self.id,
             begun_ns: self.begun_ns,
         };
         self.worker.book(&asked, status, body.len());
@@ -292,7 +292,7 @@ impl LaterCall {
                 route: self.route,
                 method: self.method,
                 path: &self.path,
-                id: &self.id,
+                id: RequestId::Sent(&self.id),
                 begun_ns: self.begun_ns,
             };
             self.worker.book(&asked, status, bytes);
@@ -366,7 +366,7 @@ impl App for Api {
         self.worker.metrics.request_rejected(reject.status.code());
         let id = RequestId::made();
         let body = Problem::new(reject.status, reject.detail).to_json(id.as_str());
-        router::stamp(outbox.respond(reject.status), id.as_str(), &self.worker.id)
+        router::stamp(outbox.respond(reject.status), id.as_bytes(), &self.worker.id)
             .content_type(PROBLEM_JSON)
             .body(&body);
     }
@@ -387,7 +387,7 @@ impl App for Api {
             "a mistake in the server; the log has it under this id",
         );
         let body = problem.to_json(id.as_str());
-        router::stamp(outbox.respond(problem.status), id.as_str(), &self.worker.id)
+        router::stamp(outbox.respond(problem.status), id.as_bytes(), &self.worker.id)
             .content_type(PROBLEM_JSON)
             .body(&body)
     }

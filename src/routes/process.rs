@@ -98,12 +98,9 @@ impl Process {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// Remembers why io_uring was not to be had; true for the first worker that says so.
-    pub fn note_fallback(&self, why: String) -> bool {
-        let mut fallback = self.fallback.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let first = fallback.is_none();
-        fallback.get_or_insert(why);
-        first
+    /// Remembers why io_uring was not to be had.
+    pub fn note_fallback(&self, why: String) {
+        *self.fallback.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(why);
     }
 
     /// See [`note_fallback`](Self::note_fallback).

@@ -29,23 +29,47 @@ impl<'r> RequestId<'r> {
 
     /// A fresh id.
     pub(super) fn made() -> RequestId<'static> {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut bits: u128 = context::random(|rng| rng.u128(..));
+        let (high, low) = context::random(|rng| (rng.u64(..), rng.u64(..)));
         let mut text = [0u8; 32];
-        for digit in &mut text {
-            *digit = DIGITS[(bits & 15) as usize];
-            bits >>= 4;
+        for (half, bits) in text.chunks_exact_mut(16).zip([high, low]) {
+            half.copy_from_slice(&hexadecimal(bits));
         }
         RequestId::Made(text)
     }
 
-    /// As text.
+    /// As bytes, for a header: nothing to check.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            RequestId::Sent(text) => text.as_bytes(),
+            RequestId::Made(text) => text,
+        }
+    }
+
+    /// As text, for logs and JSON.
     pub(super) fn as_str(&self) -> &str {
         match self {
             RequestId::Sent(text) => text,
             RequestId::Made(text) => std::str::from_utf8(text).unwrap_or_default(),
         }
     }
+}
+
+/// The sixteen digits of a number, without a loop over them: each byte of two words is one digit.
+fn hexadecimal(bits: u64) -> [u8; 16] {
+    // Spreads the eight digits of a half word over the bytes of a word, then turns 0..=15 into '0'..='9', 'a'..='f':
+    // adding 6 carries into bit 4 for ten and above, and 'a' is 39 past '9' + 1.
+    let spread = |half: u32| {
+        let mut word = u64::from(half);
+        word = (word | word << 16) & 0x0000_ffff_0000_ffff;
+        word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
+        word = (word | word << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+        let letters = (word + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+        word + 0x3030_3030_3030_3030 + letters * 39
+    };
+    let mut text = [0u8; 16];
+    text[..8].copy_from_slice(&spread((bits >> 32) as u32).to_be_bytes());
+    text[8..].copy_from_slice(&spread(bits as u32).to_be_bytes());
+    text
 }
 
 /// Letters, digits and `-_.:/+=@`: what UUIDs, ULIDs, X-Ray and base64 ids are made of, and nothing that a log or a
@@ -88,6 +112,16 @@ mod tests {
         }
         for bad in ["", " a", "a b", "a\"b", "a\\b", "ä", &"x".repeat(129)] {
             assert_eq!(well_formed(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn digits_are_those_of_the_formatter() {
+        for bits in [0, 1, 9, 10, 0xf, 0xdead_beef_0123_4567, u64::MAX, 0xa0a0_9999_ffff_0000] {
+            assert_eq!(
+                std::str::from_utf8(&hexadecimal(bits)),
+                Ok(format!("{bits:016x}").as_str())
+            );
         }
     }
 

@@ -95,7 +95,7 @@ impl Route {
 pub(super) const X_WORKER_ID: FieldName = field::X_WORKER_ID;
 
 /// Adds the fields that every answer carries.
-pub(super) fn stamp<'o>(response: Response<'o>, request_id: &str, worker_id: &str) -> Response<'o> {
+pub(super) fn stamp<'o>(response: Response<'o>, request_id: &[u8], worker_id: &str) -> Response<'o> {
     response
         .header(field::X_REQUEST_ID, request_id)
         .header(X_WORKER_ID, worker_id)

@@ -86,7 +86,8 @@ pub(super) struct Tasks {
 impl Tasks {
     pub(super) fn new(unparker: Unparker) -> Tasks {
         Tasks {
-            slab: RefCell::new(Slab::new()),
+            // In one piece, as for the operations: doubling would copy, and keep the smaller halves resident.
+            slab: RefCell::new(Slab::with_capacity(limits::runtime::TASKS_RESERVED)),
             run_queue: RefCell::new(VecDeque::new()),
             remote: Arc::new(Remote {
                 unparker,
@@ -184,7 +185,9 @@ impl Context {
         let tasks = &self.tasks;
         let Some((mut future, waker, name)) = tasks.slab.borrow_mut().get_mut(index as usize).and_then(|task| {
             task.queued = false;
-            Some((task.future.take()?, task.waker.clone(), task.name))
+            // Lent for the poll: a clone would count up and down for nothing.
+            let waker = std::mem::replace(&mut task.waker, Waker::noop().clone());
+            Some((task.future.take()?, waker, task.name))
         }) else {
             return;
         };
@@ -195,7 +198,13 @@ impl Context {
         let polled = catch_unwind(AssertUnwindSafe(|| {
             future.as_mut().poll(&mut TaskContext::from_waker(&waker))
         }));
-        let held = self.tick().saturating_sub(started);
+        // A task that has looked at the clock itself (a request's last act) need not have it looked at again.
+        let held = if self.now_ns() == started {
+            self.tick()
+        } else {
+            self.now_ns()
+        }
+        .saturating_sub(started);
         self.heartbeat.leave(polls);
         if held > limits::runtime::STALL_NS {
             self.heartbeat.stalled(held);
@@ -209,6 +218,7 @@ impl Context {
                     && !task.aborted
                 {
                     task.future = Some(future);
+                    task.waker = waker;
                     return;
                 }
             }

@@ -44,6 +44,9 @@ pub mod listen {
             sockopt::set_ipv6_v6only(&socket, false)?;
         }
         sockopt::set_tcp_nodelay(&socket, true)?;
+        // Inherited too. One receive event may empty a whole socket buffer into the worker's receive buffers, so this
+        // bounds what one peer can take of them at once.
+        sockopt::set_socket_recv_buffer_size(&socket, crate::limits::connection::SOCKET_RECV_BYTES)?;
         rustix::net::bind(&socket, &addr)?;
         rustix::net::listen(&socket, backlog)?;
         Ok(socket)
@@ -214,6 +217,16 @@ impl Stream {
                 io.ops.start(&mut *io.driver, op)
             });
             io.ops.poll_recv(&mut *io.driver, op, cx)
+        })
+    }
+
+    /// Stops receiving until the next [`recv`](Self::recv), and gives what has arrived: the bytes that come later wait
+    /// in the socket, whose window then holds the peer back.
+    pub fn pause_recv(&mut self) -> Vec<RecvBuffer> {
+        let Some(op) = self.recv else { return Vec::new() };
+        context::with(|context| {
+            let io = &mut *context.io.borrow_mut();
+            io.ops.pause_recv(&mut *io.driver, op)
         })
     }
 

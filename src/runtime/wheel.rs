@@ -50,7 +50,7 @@ impl Wheel {
         Wheel {
             elapsed: now,
             levels: Box::new([empty; LEVELS]),
-            timers: Slab::new(),
+            timers: Slab::with_capacity(crate::limits::runtime::TASKS_RESERVED),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The future of an idle connection is small and holds no buffer (invariant 5): what a half-read request needs is
 //! boxed while it exists, write memory comes from the worker's spares and goes back when the kernel has taken it, and
-//! the rare long paths (streamed answers, lingering) are boxed futures. A request that comes whole, and whose answer
+//! whatever waits for something else than input is a boxed future. A request that comes whole, and whose answer
 //! is at hand, is read from the receive buffer and answered without a heap allocation; several in one buffer are
 //! answered with one write.
 
@@ -19,13 +19,13 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// Serves `stream` to its end.
-pub(super) async fn serve<A: App>(stream: Stream, server: Rc<Server<A>>) {
+pub(super) fn serve<A: App>(stream: Stream, server: Rc<Server<A>>) -> Serve<A> {
     let sleep = Sleep::after(server.settings.head_timeout);
-    let mut connection = Connection {
+    Serve::Fast(Connection {
         stream,
         server,
         sleep,
@@ -33,8 +33,57 @@ pub(super) async fn serve<A: App>(stream: Stream, server: Rc<Server<A>>) {
         out: Vec::new(),
         since_ns: context::now_ns(),
         answered: false,
-    };
-    connection.run().await;
+    })
+}
+
+/// The future of a connection, written by hand: an `async fn` would be three times as large in the state that nearly
+/// all connections are in, which is waiting for a request.
+pub(super) enum Serve<A: App> {
+    /// Waiting for input; what comes is answered at once.
+    Fast(Connection<A>),
+    /// Waiting for something else; gives the connection back if it goes on.
+    Slow(Pin<Box<dyn Future<Output = Option<Connection<A>>>>>),
+    Ended,
+}
+
+impl<A: App> Future for Serve<A> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let serve = self.get_mut();
+        loop {
+            match serve {
+                Serve::Fast(connection) => {
+                    let next = match ready!(connection.poll_input(cx)) {
+                        Input::Bytes(buffer) => connection.feed(&buffer),
+                        Input::End | Input::Draining => Next::Close,
+                        Input::Broken => {
+                            *serve = Serve::Ended;
+                            return Poll::Ready(());
+                        }
+                        Input::Late => match connection.late() {
+                            Some(next) => next,
+                            None => continue,
+                        },
+                    };
+                    if matches!(next, Next::Read) && connection.flush_now() {
+                        continue;
+                    }
+                    if let Serve::Fast(connection) = std::mem::replace(serve, Serve::Ended) {
+                        *serve = Serve::Slow(Box::pin(connection.go_slow(next)));
+                    }
+                }
+                Serve::Slow(slow) => match ready!(slow.as_mut().poll(cx)) {
+                    Some(connection) => *serve = Serve::Fast(connection),
+                    None => {
+                        *serve = Serve::Ended;
+                        return Poll::Ready(());
+                    }
+                },
+                Serve::Ended => return Poll::Ready(()),
+            }
+        }
+    }
 }
 
 /// A request that is not whole, and bytes that wait their turn.
@@ -53,7 +102,7 @@ struct PendingBody {
     body: Vec<u8>,
 }
 
-struct Connection<A: App> {
+pub(super) struct Connection<A: App> {
     stream: Stream,
     server: Rc<Server<A>>,
     sleep: Sleep,
@@ -73,8 +122,10 @@ impl<A: App> Drop for Connection<A> {
 
 enum Input {
     Bytes(RecvBuffer),
-    /// The peer is done, or the connection broke.
+    /// The peer sends no more, but may still read.
     End,
+    /// The connection broke.
+    Broken,
     Late,
     Draining,
 }
@@ -96,51 +147,36 @@ enum Phase {
 }
 
 impl<A: App> Connection<A> {
-    async fn run(&mut self) {
+    /// What takes more than answering at once; `None` at the end of the connection.
+    async fn go_slow(mut self, mut next: Next) -> Option<Connection<A>> {
         loop {
-            let mut next = match poll_fn(|cx| self.poll_input(cx)).await {
-                Input::Bytes(buffer) => self.feed(&buffer),
-                Input::End => return,
-                Input::Draining => Next::Close,
-                Input::Late => match self.late() {
-                    Some(next) => next,
-                    None => continue,
-                },
-            };
-            loop {
-                next = match next {
-                    Next::Read => {
-                        if !self.flush().await {
-                            return;
-                        }
-                        break;
+            next = match next {
+                Next::Read => return self.flush().await.then_some(self),
+                Next::Flush => {
+                    if !self.flush().await {
+                        return None;
                     }
-                    Next::Flush => {
-                        if !self.flush().await {
-                            return;
-                        }
+                    self.feed(&[])
+                }
+                Next::Later(later, exchange) => {
+                    // What is answered already does not wait for it.
+                    if !self.flush().await || !self.step_back() {
+                        return None;
+                    }
+                    let reply = guarded(later).await;
+                    if self.reply(reply, exchange).await {
                         self.feed(&[])
+                    } else {
+                        Next::Close
                     }
-                    Next::Later(later, exchange) => {
-                        // What is answered already does not wait for it.
-                        if !self.flush().await {
-                            return;
-                        }
-                        let reply = guarded(later).await;
-                        if self.reply(reply, exchange).await {
-                            self.feed(&[])
-                        } else {
-                            Next::Close
-                        }
+                }
+                Next::Close => {
+                    if self.flush().await {
+                        self.linger().await;
                     }
-                    Next::Close => {
-                        if self.flush().await {
-                            Box::pin(self.linger()).await;
-                        }
-                        return;
-                    }
-                };
-            }
+                    return None;
+                }
+            };
         }
     }
 
@@ -155,7 +191,8 @@ impl<A: App> Connection<A> {
     fn poll_input(&mut self, cx: &Context<'_>) -> Poll<Input> {
         match self.stream.poll_recv(cx) {
             Poll::Ready(Ok(Some(buffer))) => return Poll::Ready(Input::Bytes(buffer)),
-            Poll::Ready(Ok(None) | Err(_)) => return Poll::Ready(Input::End),
+            Poll::Ready(Ok(None)) => return Poll::Ready(Input::End),
+            Poll::Ready(Err(_)) => return Poll::Ready(Input::Broken),
             Poll::Pending => {}
         }
         if self.server.is_draining() && self.pending.is_none() {
@@ -402,7 +439,7 @@ impl<A: App> Connection<A> {
                     }
                     response.stream()
                 };
-                Box::pin(self.events(events, stream)).await
+                self.events(events, stream).await
             }
             Some(reply) => {
                 let mut clock = self.server.clock.borrow_mut();
@@ -447,24 +484,49 @@ impl<A: App> Connection<A> {
         }
     }
 
+    /// Hands the answers to the kernel; false if it still has those before, see [`flush`](Self::flush).
+    fn flush_now(&mut self) -> bool {
+        if !self.out.is_empty() {
+            if self.stream.is_sending() {
+                return false;
+            }
+            let out = std::mem::take(&mut self.out);
+            self.server.app.sent(out.len());
+            self.stream.start_send_detached(out);
+        }
+        true
+    }
+
     /// Hands the answers to the kernel, once it has taken those before. False if the connection is broken or the peer
     /// takes nothing for too long.
     async fn flush(&mut self) -> bool {
-        if self.out.is_empty() {
-            return true;
-        }
-        if self.stream.is_sending() {
+        if !self.flush_now() {
+            if !self.step_back() {
+                return false;
+            }
             let stream = &mut self.stream;
-            let sent = timeout(self.server.settings.write_timeout, poll_fn(|cx| stream.poll_sent(cx)));
-            match Box::pin(sent).await {
+            match timeout(self.server.settings.write_timeout, poll_fn(|cx| stream.poll_sent(cx))).await {
                 Ok((Ok(()), memory)) => net::recycle(memory),
                 Ok((Err(_), _)) | Err(_) => return false,
             }
+            return self.flush_now();
         }
-        let out = std::mem::take(&mut self.out);
-        self.server.app.sent(out.len());
-        self.stream.start_send_detached(out);
         true
+    }
+
+    /// Before a wait that is not for input: copies what has arrived out of the worker's receive buffers, and stops
+    /// receiving, so that a peer who sends without reading holds none of them. False if it has sent too much.
+    fn step_back(&mut self) -> bool {
+        let arrived = self.stream.pause_recv();
+        if arrived.is_empty() {
+            return true;
+        }
+        let bytes = &mut self.pending.get_or_insert_default().bytes;
+        for buffer in arrived {
+            self.server.app.received(buffer.len());
+            bytes.extend_from_slice(&buffer);
+        }
+        bytes.len() <= limits::connection::PIPELINED_BYTES_MAX
     }
 
     /// Closes without taking the last answer away from the peer: unread bytes at close would make the kernel send a

@@ -161,6 +161,37 @@ fn host() -> String {
     }
 }
 
+/// Decides the driver for all workers at once, by opening as many as there will be: O_NONBLOCK belongs to a shared
+/// listening socket, so io_uring on one worker and epoll on another would break each other, and a limit on locked
+/// memory may allow the first ring and refuse the second.
+fn choose_driver(
+    asked: choose::IoDriver,
+    workers: usize,
+) -> Result<(choose::IoDriver, Option<choose::Fallback>), BootError> {
+    let mut open = Vec::new();
+    for worker in 0..workers {
+        match choose::open(asked) {
+            Ok((_, Some(fallback))) => return Ok((choose::IoDriver::Epoll, Some(fallback))),
+            Ok((driver, None)) => open.push(driver),
+            Err(error) => {
+                return Err(BootError::Worker {
+                    worker: worker as u32,
+                    reason: error.to_string(),
+                });
+            }
+        }
+    }
+    let uring = open.first().is_some_and(|driver| driver.name() == "uring");
+    Ok((
+        if uring {
+            choose::IoDriver::Uring
+        } else {
+            choose::IoDriver::Epoll
+        },
+        None,
+    ))
+}
+
 /// Serves until told to end. Blocks the calling thread.
 ///
 /// # Errors
@@ -183,8 +214,13 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     let store = open_store(&config)?;
     let (addr, sockets) = listen_all(&config, topology.workers)?;
     let process = Process::new(host(), topology, registry, config.admin_token.clone(), "embedded");
+    let (io_driver, fallback) = choose_driver(config.io_driver.into(), sockets.len())?;
+    if let Some(fallback) = fallback {
+        tracing::warn!("{fallback}");
+        process.note_fallback(fallback.to_string());
+    }
     let shared = Arc::new(Shared {
-        io_driver: config.io_driver.into(),
+        io_driver,
         process: Arc::clone(&process),
         config,
     });

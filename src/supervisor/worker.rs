@@ -103,13 +103,7 @@ fn live(
     words: &Sender<Word>,
     want: watch::Receiver<Want>,
 ) -> io::Result<usize> {
-    let (driver, fallback) = choose::open(shared.io_driver).map_err(io::Error::other)?;
-    if let Some(fallback) = fallback {
-        let why = fallback.to_string();
-        if shared.process.note_fallback(why.clone()) {
-            tracing::warn!("{why}");
-        }
-    }
+    let (driver, _) = choose::open(shared.io_driver).map_err(io::Error::other)?;
     let runtime = Runtime::new(driver, seed());
     let heartbeat = runtime.heartbeat();
     let metrics: Rc<WorkerMetrics> = Rc::new(shared.process.registry.worker(index));

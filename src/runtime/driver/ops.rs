@@ -330,6 +330,21 @@ impl OpTable {
         }
     }
 
+    /// Stops a receive until the next [`poll_recv`](Self::poll_recv), and takes what has arrived: for a consumer that
+    /// will be busy for a while, and must not hold the worker's buffers meanwhile.
+    pub fn pause_recv(&mut self, driver: &mut dyn Driver, id: OpId) -> Vec<RecvBuffer> {
+        let pool = Rc::clone(&self.pool);
+        let Some(entry) = self.entry(id) else { return Vec::new() };
+        if entry.state == State::Armed {
+            entry.state = State::Stopping;
+            driver.cancel(id, &entry.op);
+        }
+        match &mut entry.op {
+            Op::Recv { ready, .. } => std::iter::from_fn(|| ready.pop(&pool)).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The next accepted descriptor. An error ends the operation (EMFILE, for one): abandon it and start another.
     pub fn poll_accept(&mut self, driver: &mut dyn Driver, id: OpId, cx: &Context<'_>) -> Poll<io::Result<RawFd>> {
         let Some(entry) = self.entry(id) else {
