@@ -1,10 +1,20 @@
 //! roadtrip-api: the AI Road Trip Storyteller API as a thread-per-core io_uring server.
+//!
+//! The map, from the outside in; `ARCHITECTURE.md` tells how a request walks through it.
+//!
+//! - [`config`]: the environment, read once. [`limits`]: every static limit, with its reason.
+//! - [`supervisor`]: the life of the process: listening sockets, workers, signals, the watchdog.
+//! - [`routes`]: the HTTP face: paths, errors, health, metrics.
+//! - [`server`]: connections: joins [`http`] (sans-IO HTTP/1.1) and [`runtime`].
+//! - [`story`]: the domain: gazetteer, facts, narrator, and the service that caches, coalesces and keeps.
+//! - [`store`]: stories at rest. [`cache`]: each worker's own.
+//! - [`runtime`]: the executor, timers, sockets and the drivers that talk to the kernel.
+//! - [`telemetry`]: metrics and logs.
 
 pub mod cache;
 pub mod config;
 pub mod http;
 pub mod limits;
-pub mod resilience;
 pub mod routes;
 pub mod runtime;
 pub mod server;
