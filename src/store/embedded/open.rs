@@ -53,8 +53,7 @@ pub enum OpenError {
     /// Another process has it open.
     #[error(
         "cannot open the story store {path}: another process has it open\n  cause: another roadtrip-api runs with the \
-         same DATA_DIR\n  remedy: stop that one (fuser {path} shows it), or give each its own DATA_DIR; to share \
-         stories between processes set DATABASE_URL"
+         same DATA_DIR\n  remedy: stop that one (fuser {path} shows it), or give each its own DATA_DIR"
     )]
     Locked {
         /// The file.
