@@ -217,7 +217,7 @@ const ISLANDED: Bank = &[
     ),
     Line(
         A | M | K,
-        "And mind this: by the gazetteer's record, {land} shares no land border with anyone. Wherever the road goes, it does not cross into another country.",
+        "And mind this: by the gazetteer's record, {land} shares no land border with anyone. Whatever roads there are, the record knows of no country at the far end of them.",
     ),
     Line(
         H | S,
@@ -235,7 +235,15 @@ const ISLANDED: Bank = &[
 
 /// The countries that share a land border.
 pub(super) fn borders(t: &mut Tale<'_>) -> Option<String> {
-    let all = &t.f.country.neighbours;
+    // GeoNames counts the leased base at Guantánamo as a border of the United States with Cuba; a listener would not.
+    let odd = |name: &&&str| matches!((t.f.country.code, **name), ("US", "Cuba") | ("CU", "United States"));
+    let all: Vec<&str> =
+        t.f.country
+            .neighbours
+            .iter()
+            .filter(|name| !odd(name))
+            .copied()
+            .collect();
     if !t.fresh(topic::BORDERS) {
         return None;
     }

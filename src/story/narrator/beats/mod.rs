@@ -72,6 +72,9 @@ const fn beat(chapter: Chapter, loved: Styles, weight: u32, tell: fn(&mut Tale<'
     }
 }
 
+/// The beat that tells how many live there, as an index into [`BEATS`]; a test keeps it true.
+pub(super) const HEADS: usize = 6;
+
 /// Every beat; within a chapter in the order in which they follow each other in a story.
 pub(super) static BEATS: &[Beat] = &[
     beat(Chapter::Ground, A | H | R, 3, ground::capital),

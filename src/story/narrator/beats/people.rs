@@ -300,7 +300,12 @@ const REGION_COUNT: Bank = &[
 pub(super) fn region_rank(t: &mut Tale<'_>) -> Option<String> {
     let n = t.f.places_in_region;
     let region = t.f.place.region.trim();
-    if n < 4 || region.is_empty() || region == t.f.country.name || !t.fresh(topic::REGION_RANK) {
+    if n < 4
+        || t.told & topic::HEADS == 0
+        || region.is_empty()
+        || region == t.f.country.name
+        || !t.fresh(topic::REGION_RANK)
+    {
         return None;
     }
     let within = words::region(region);
