@@ -247,11 +247,13 @@ fn arrange(
                 join(&mut text, &part.text);
             }
             // An aside after about every third paragraph, never after the first.
-            if asides < measure.asides && !paragraphs.is_empty() && t.draw(0xa51de + paragraphs.len() as u64, 3) == 0 {
-                if let Some(aside) = t.pick(voice.asides, &[]) {
-                    asides += 1;
-                    join(&mut text, &aside);
-                }
+            let turn = asides < measure.asides && !paragraphs.is_empty();
+            if turn
+                && t.draw(0xa51de + paragraphs.len() as u64, 3) == 0
+                && let Some(aside) = t.pick(voice.asides, &[])
+            {
+                asides += 1;
+                join(&mut text, &aside);
             }
             paragraphs.push(text);
         }

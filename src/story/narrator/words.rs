@@ -212,10 +212,12 @@ fn millions(n: u64) -> String {
     let whole = (n + 500_000) / 1_000_000;
     let base = whole * 1_000_000;
     let say = if whole == 1 { "a".to_owned() } else { number(whole) };
+    // "Just over" may mean up to a twentieth, and never more than a hundred thousand people.
+    let close = (base / 20).min(100_000);
     match (n >= base, n.abs_diff(base)) {
-        (_, 0..=40_000) => format!("about {say} million"),
-        (true, 40_001..=150_000) => format!("just over {say} million"),
-        (false, 40_001..=150_000) => format!("nearly {say} million"),
+        (_, gap) if gap <= close / 3 => format!("about {say} million"),
+        (true, gap) if gap <= close => format!("just over {say} million"),
+        (false, gap) if gap <= close => format!("nearly {say} million"),
         _ => format!("some {} million", tenths((n + 50_000) / 100_000)),
     }
 }

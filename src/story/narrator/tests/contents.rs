@@ -84,6 +84,10 @@ fn every_figure_is_derivable() {
             ] {
                 for (at, _) in sentence.match_indices(unit) {
                     let Some(value) = spoken(&sentence[..at]) else { continue };
+                    // "Two people in a car" are the travellers.
+                    if unit == " people" && value == 2.0 {
+                        continue;
+                    }
                     checked += 1;
                     let near = |known: &&f64| (*known - value).abs() <= 0.055 * *known + 0.55;
                     assert!(
