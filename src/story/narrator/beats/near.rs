@@ -71,7 +71,7 @@ const NEAREST: Bank = &[
     ),
     Line(
         K | R,
-        "Every place has one that it could call to across the fields, if there are fields. Here that one is {near}, {far} to the {dir}.",
+        "Every place has one to which it would turn first. Here that one is {near}, {far} to the {dir}.",
     ),
 ];
 

@@ -210,6 +210,8 @@ pub(super) fn heads(t: &mut Tale<'_>) -> Option<String> {
         return t.say(HEADS_NONE, &[]);
     };
     let rank = u64::from(t.f.rank_in_country.unwrap_or(0));
+    // A rank beyond the number of places listed would only confuse a listener.
+    let rank = if rank > u64::from(t.f.country.places) { 0 } else { rank };
     let above = match rank.saturating_sub(1) {
         1 => "one place".to_owned(),
         n => format!("{} places", words::number(n)),
@@ -309,7 +311,7 @@ pub(super) fn region_rank(t: &mut Tale<'_>) -> Option<String> {
         return None;
     }
     let within = words::region(region);
-    let rank = t.f.rank_in_region.unwrap_or(0);
+    let rank = t.f.rank_in_region.filter(|rank| *rank <= n).unwrap_or(0);
     let vars = [
         ("in", within.as_str()),
         ("n", &words::number(u64::from(n))),

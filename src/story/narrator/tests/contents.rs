@@ -290,3 +290,46 @@ fn voices_state_no_figures() {
         }
     }
 }
+
+#[test]
+fn interests_are_known_by_their_words() {
+    let facts = facts("Basel");
+    let told = |interest: &str, style: Style| {
+        let interests = [interest.to_owned()];
+        tell(
+            &facts,
+            &Ask {
+                interests: &interests,
+                ..ask(style, Length::Short, 0)
+            },
+        )
+        .story
+    };
+    for style in Style::ALL {
+        assert!(told("amateur Astronomy", *style).contains("48 degrees"), "{style}");
+        assert!(
+            told("hiking with dogs", *style).contains("kilometres an hour"),
+            "{style}"
+        );
+        assert!(
+            told("old trains", *style).contains("a hundred and sixty kilometres an hour"),
+            "{style}"
+        );
+        let names = told("other languages", *style);
+        assert!(
+            ["Basle", "letters", "characters", "script", "hangul", "kana"]
+                .iter()
+                .any(|w| names.contains(w)),
+            "{names}"
+        );
+    }
+    // No fact is bent to fit what is not known, and a word inside a word is not known.
+    for interest in ["party games", "quilting", "scarves"] {
+        assert!(
+            told(interest, Style::History).contains("no record is at hand")
+                || told(interest, Style::History).contains("not in the book")
+                || told(interest, Style::History).contains("silent"),
+            "{interest}"
+        );
+    }
+}
