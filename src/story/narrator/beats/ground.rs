@@ -68,6 +68,10 @@ const CAPITAL: Bank = &[
         K | N,
         "{cap} has the title of capital, and {cap} is {far} from here, to the {dir}. The sun, one should add, rises without asking it.",
     ),
+    Line(
+        ALL,
+        "{cap} is the capital, and it is not round the corner: {far} to the {dir}, or {time} at a hundred kilometres an hour on a road without bends.",
+    ),
 ];
 
 /// Distance and direction of the capital.
@@ -143,6 +147,10 @@ const SIZE: Bank = &[
     Line(
         K | R,
         "It is a country of {people} people and {area} square kilometres, and if they spread themselves over it like dew there would be {density} on each.",
+    ),
+    Line(
+        ALL,
+        "The country around it, {land}, has {people} people and {area} square kilometres, which leaves {density} for each of them.",
     ),
 ];
 

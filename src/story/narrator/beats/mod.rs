@@ -129,7 +129,7 @@ pub(super) type Teller = fn(&mut Tale<'_>) -> Option<String>;
 
 /// Beats that answer an interest, best first.
 pub(super) mod answers {
-    use super::{Teller, abroad, crowd, globe, ground, names, near, people, roads, sky, sun, travel};
+    use super::{Teller, abroad, globe, ground, names, near, roads, sky, sun, travel};
 
     pub(in super::super) const STARS: &[Teller] = &[sky::pole_star, sky::greenwich, sun::equinox];
     pub(in super::super) const LIGHT: &[Teller] = &[
@@ -148,13 +148,7 @@ pub(super) mod answers {
         globe::same_latitude,
     ];
     pub(in super::super) const PHYSICS: &[Teller] = &[globe::spin, roads::sound_and_light, roads::horizon];
-    pub(in super::super) const NUMBERS: &[Teller] = &[
-        roads::triangle,
-        people::heads,
-        roads::together,
-        crowd::hand_in_hand,
-        globe::parallel,
-    ];
+    pub(in super::super) const NUMBERS: &[Teller] = &[roads::triangle, roads::together, globe::parallel, globe::degree];
     pub(in super::super) const WORDS: &[Teller] = &[names::others, names::scripts, names::letters, names::namesakes];
     pub(in super::super) const STATE: &[Teller] = &[ground::borders, ground::size, abroad::abroad];
     pub(in super::super) const FOOT: &[Teller] = &[roads::on_foot, near::nearest];

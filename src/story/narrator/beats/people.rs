@@ -52,6 +52,10 @@ const HEADS_FIRST: Bank = &[
         K | R,
         "In all of {land} there is no larger company than this: {heads} people, by the count.",
     ),
+    Line(
+        ALL,
+        "With {heads} people by the gazetteer's figures, it is the largest place in {land}.",
+    ),
 ];
 
 const HEADS_HIGH: Bank = &[
@@ -103,6 +107,10 @@ const HEADS_HIGH: Bank = &[
         K | R,
         "There are {heads} who call it home. Only {above} in {land} can gather more.",
     ),
+    Line(
+        ALL,
+        "It has {heads} people, says the gazetteer, and stands {rank} in the whole of {land}.",
+    ),
 ];
 
 const HEADS_LOW: Bank = &[
@@ -153,6 +161,10 @@ const HEADS_LOW: Bank = &[
     Line(
         K | R,
         "It is not one of the great ones: {heads} people live here, and {above} in {land} are larger. But tales, like travellers, do not stop only at the great ones.",
+    ),
+    Line(
+        ALL,
+        "The gazetteer counts {heads} people here, and {above} in {land} with more.",
     ),
 ];
 

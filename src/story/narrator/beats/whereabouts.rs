@@ -332,24 +332,17 @@ pub(in super::super) fn asked_point(t: &mut Tale<'_>) -> Option<String> {
     t.say(POINT, &[("point", &point), ("far", &far), ("dir", dir)])
 }
 
-/// "38 degrees north and 122 degrees west", to a whole degree.
+/// "38 degrees north and 122 degrees west", to a whole degree; "the equator at 71 degrees west".
 pub(in super::super) fn coordinates(lat: f64, lng: f64) -> String {
     let side = |value: f64, plus: &'static str, minus: &'static str| {
         let n = words::whole(value.abs());
-        if n == 0 {
-            return (if plus == "north" {
-                "the equator"
-            } else {
-                "the meridian of Greenwich"
-            })
-            .to_owned();
-        }
-        format!(
-            "{} {} {}",
-            words::number(n),
-            if n == 1 { "degree" } else { "degrees" },
-            if value < 0.0 { minus } else { plus }
-        )
+        let unit = if n == 1 { "degree" } else { "degrees" };
+        (n > 0).then(|| format!("{} {unit} {}", words::number(n), if value < 0.0 { minus } else { plus }))
     };
-    format!("{} and {}", side(lat, "north", "south"), side(lng, "east", "west"))
+    match (side(lat, "north", "south"), side(lng, "east", "west")) {
+        (Some(lat), Some(lng)) => format!("{lat} and {lng}"),
+        (None, Some(lng)) => format!("the equator at {lng}"),
+        (Some(lat), None) => format!("{lat} on the meridian of Greenwich"),
+        (None, None) => "the equator on the meridian of Greenwich".to_owned(),
+    }
 }

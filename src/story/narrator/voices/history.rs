@@ -93,7 +93,7 @@ pub(super) static VOICE: Voice = Voice {
             away: &[],
             close: &[
                 "That is the position of {name} in the order of things, as of the latest figures. Orders change, and maps are redrawn, but one has to begin with how matters stand.",
-                "Such, then, is the standing of {name}. Those who made the lists are gone home for the day; the place itself remains, and is open to visitors.",
+                "Such, then, is the standing of {name}. Those who made the lists have gone home for the day; the place itself remains, and is open to visitors.",
             ],
         },
         Thread {
