@@ -151,7 +151,7 @@ pub(super) fn ear(value: f64) -> u64 {
         v if v < 3000.0 => 50,
         _ => 100,
     };
-    whole(value / step as f64) * step
+    whole(value / step as f64).saturating_mul(step)
 }
 
 fn unit(n: u64, one: &str, many: &str) -> String {
@@ -187,6 +187,8 @@ pub(super) fn both(km: f64) -> String {
 /// A head count without its noun, hedged: "some 870 thousand", "just over two million", "about 4,300".
 /// None where the gazetteer has no figure.
 pub(super) fn heads(n: u64) -> Option<String> {
+    // Far more than there are people, so that rounding up cannot overflow.
+    let n = n.min(1_000_000_000_000_000);
     Some(match n {
         0 => return None,
         1..=49 => number(n),

@@ -218,6 +218,23 @@ const BORDERS: Bank = &[
     ),
 ];
 
+const ONE_BORDER: Bank = &[
+    Line(ALL, "By land {land} has one neighbour and no more: {list}."),
+    Line(
+        A | K,
+        "There is a single border that one could cross by land from {land}, and beyond it lies {list}.",
+    ),
+    Line(
+        H | M | S,
+        "The list of land neighbours of {land} is a short one. It reads: {list}.",
+    ),
+    Line(
+        F | C,
+        "How many countries share a land border with {land}? Exactly one, so there can be no quarrel about which: {list}.",
+    ),
+    Line(R | N, "{land} touches one other country by land, and only one: {list}."),
+];
+
 const ISLANDED: Bank = &[
     Line(
         ALL,
@@ -265,11 +282,10 @@ pub(super) fn borders(t: &mut Tale<'_>) -> Option<String> {
         names.push(format!("{} more", words::number(left)));
     }
     let n = all.len() as u64;
-    let count = if n == 1 {
-        "one country".to_owned()
-    } else {
-        format!("{} countries", words::number(n))
-    };
+    if n == 1 {
+        return t.say(ONE_BORDER, &[("list", &words::list(&names))]);
+    }
+    let count = format!("{} countries", words::number(n));
     t.say(BORDERS, &[("count", &count), ("list", &words::list(&names))])
 }
 

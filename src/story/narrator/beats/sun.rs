@@ -292,7 +292,12 @@ pub(super) fn noon_heights(t: &mut Tale<'_>) -> Option<String> {
     if t.f.place.lat.abs() < TILT - 0.2 {
         return t.say(OVERHEAD, &[]);
     }
-    let bank = if low < 1.0 { LOW_SUN } else { HEIGHTS };
+    let bank = match low {
+        low if low >= 1.0 => HEIGHTS,
+        low if low < -1.0 => LOW_SUN,
+        // Grazing the horizon, where refraction decides: nothing short is true of it.
+        _ => return None,
+    };
     let (high, low) = (words::number(words::whole(high)), words::number(words::whole(low)));
     t.say(bank, &[("lm", lm), ("sm", sm), ("high", &high), ("low", &low)])
 }

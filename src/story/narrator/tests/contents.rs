@@ -34,6 +34,7 @@ fn every_figure_is_derivable() {
         ]);
         // Speeds, lengths and areas that phrasings name.
         km.extend([
+            300.0,
             5.0,
             20.0,
             80.0,
@@ -331,5 +332,45 @@ fn interests_are_known_by_their_words() {
                 || told(interest, Style::History).contains("silent"),
             "{interest}"
         );
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+
+    /// Whatever figures the facts hold, and whatever the traveller writes, a story comes out and nothing breaks.
+    #[test]
+    fn no_figure_and_no_word_breaks_the_teller(
+        lat in -90.0..=90.0_f64,
+        lng in -180.0..=180.0_f64,
+        heads in proptest::num::u32::ANY,
+        rank in proptest::option::of(0_u32..20_000),
+        june in 0_u32..=1440,
+        december in 0_u32..=1440,
+        noon in -60.0..=90.0_f64,
+        km in 0.0..20_100.0_f64,
+        offset in -900_i32..900,
+        area in proptest::num::f64::ANY,
+        words in proptest::collection::vec(".{0,60}", 0..8),
+        style in 0_usize..9,
+        length in 0_usize..3,
+        variation in proptest::num::u32::ANY,
+    ) {
+        let mut f = facts("Basel");
+        (f.place.lat, f.place.lng, f.place.population, f.rank_in_country, f.rank_in_region) = (lat, lng, heads, rank, rank);
+        (f.daylight.june_minutes, f.daylight.december_minutes) = (june, december);
+        (f.daylight.june_noon_degrees, f.daylight.december_noon_degrees) = (noon, -noon);
+        (f.utc_offset_minutes, f.daylight.solar_noon_minutes, f.country.area_km2) = (offset, june, area);
+        (f.equator_km, f.pole_km) = (km, 10_000.0 - km);
+        for other in f.near.iter_mut().chain(&mut f.across_borders).chain(&mut f.antipode).chain(&mut f.to_capital) {
+            (other.km, other.place.population) = (km, heads);
+        }
+        let (style, length) = (Style::ALL[style], Length::ALL[length]);
+        let asked = Ask { style, length, language: Language::En, interests: &words, variation };
+        let told = tell(&f, &asked);
+        proptest::prop_assert!(told.story.contains("Basel") && !told.title.is_empty());
+        proptest::prop_assert!(!told.story.chars().any(|c| c.is_control() && c != '\n'));
+        let unknown = tell_unknown(words.first().map_or("", String::as_str), &asked);
+        proptest::prop_assert!(!unknown.story.chars().any(|c| c.is_control() && c != '\n'));
     }
 }

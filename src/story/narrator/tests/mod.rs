@@ -219,7 +219,7 @@ fn tidy(story: &str, facts: &Facts<'_>) {
         "the The ",
         " a a ",
         "one people",
-        "zero ",
+        " zero ",
         " of the of ",
         " in in ",
     ] {
