@@ -150,7 +150,7 @@ const SIZE: Bank = &[
     ),
     Line(
         ALL,
-        "The country around it, {land}, has {people} people and {area} square kilometres, which leaves {density} for each of them.",
+        "The country around it, {land}, has {people} people and {area} square kilometres, which comes to {density} on each.",
     ),
 ];
 
