@@ -169,14 +169,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         pairs.push(pair);
     }
     let report = report(args, pairs);
-    if args.json {
-        println!(
-            "{}",
-            sonic_rs::to_string_pretty(&report).map_err(|e| format!("cannot write the report: {e}"))?
-        );
-    } else {
-        println!("{}", text(&report));
-    }
+    crate::print_report(args.json, &report, text)?;
     let missed = args.max_ratio.is_some_and(|max| report.medians.cpu_ratio > max);
     if missed {
         eprintln!("the ratio {:.3} is above --max-ratio", report.medians.cpu_ratio);

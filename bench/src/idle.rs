@@ -120,14 +120,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         rss_bytes_per_connection: per(before.rss, with_connections.rss),
         pss_bytes_per_connection: per(before.pss, with_connections.pss),
     };
-    if args.json {
-        println!(
-            "{}",
-            sonic_rs::to_string_pretty(&report).map_err(|e| format!("cannot write the report: {e}"))?
-        );
-    } else {
-        println!("{}", text(&report));
-    }
+    crate::print_report(args.json, &report, text)?;
     let too_much = args.max_bytes.is_some_and(|max| report.rss_bytes_per_connection > max);
     Ok(if closed_by_server > 0 || too_much {
         ExitCode::from(EXIT_FOUND_ERRORS)

@@ -18,6 +18,7 @@ mod refuse;
 mod server;
 mod target;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -45,6 +46,16 @@ enum Command {
     Cost(cost::Args),
     Idle(idle::Args),
     RefuseUring(refuse::Args),
+}
+
+/// Prints what a subcommand found: as JSON, or as its text. A reader that has gone (a closed pipe) is an error.
+fn print_report<R: serde::Serialize>(as_json: bool, report: &R, text: impl FnOnce(&R) -> String) -> Result<(), String> {
+    let told = if as_json {
+        sonic_rs::to_string_pretty(report).map_err(|e| format!("cannot write the report: {e}"))?
+    } else {
+        text(report)
+    };
+    writeln!(std::io::stdout(), "{told}").map_err(|e| format!("cannot print the report: {e}"))
 }
 
 fn main() -> ExitCode {

@@ -8,7 +8,8 @@
 
 use super::context;
 use super::driver::buffers::RecvBuffer;
-use super::driver::{Handle, Op, OpId, Shutdown, SocketAddrAny};
+use super::driver::ops::OpTable;
+use super::driver::{Driver, Handle, Op, OpId, Shutdown, SocketAddrAny};
 use crate::limits;
 use std::future::poll_fn;
 use std::io;
@@ -233,6 +234,10 @@ impl Stream {
     /// Starts to send all of `data`. Only one send may be in flight: [`poll_sent`](Self::poll_sent) must have been
     /// ready since the last.
     pub fn start_send(&mut self, data: Vec<u8>) {
+        self.start_with(data, OpTable::start);
+    }
+
+    fn start_with(&mut self, data: Vec<u8>, start: impl FnOnce(&mut OpTable, &mut dyn Driver, Op) -> OpId) {
         debug_assert!(!self.is_sending(), "two sends in flight would mix their bytes");
         context::with(|context| {
             let io = &mut *context.io.borrow_mut();
@@ -241,7 +246,7 @@ impl Stream {
                 data,
                 sent: 0,
             };
-            self.send = Some(io.ops.start(&mut *io.driver, op));
+            self.send = Some(start(&mut io.ops, &mut *io.driver, op));
         });
     }
 
@@ -259,16 +264,7 @@ impl Stream {
     /// spare buffers by itself. A failure shows in the next [`poll_sent`](Self::poll_sent), and mostly in the next
     /// receive.
     pub fn start_send_detached(&mut self, data: Vec<u8>) {
-        debug_assert!(!self.is_sending(), "two sends in flight would mix their bytes");
-        context::with(|context| {
-            let io = &mut *context.io.borrow_mut();
-            let op = Op::Send {
-                socket: Handle::clone(&self.handle),
-                data,
-                sent: 0,
-            };
-            self.send = Some(io.ops.start_detached(&mut *io.driver, op));
-        });
+        self.start_with(data, OpTable::start_detached);
     }
 
     /// True while a send is in flight.

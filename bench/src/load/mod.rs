@@ -9,7 +9,6 @@ mod report;
 mod schedule;
 mod worker;
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Barrier;
 use std::time::Duration;
@@ -82,12 +81,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         cpus: args.cpus.clone(),
     };
     let report = measure(&plan)?;
-    let text = if args.json {
-        sonic_rs::to_string_pretty(&report).map_err(|e| format!("cannot write the report: {e}"))?
-    } else {
-        report.text(&args.url)
-    };
-    writeln!(std::io::stdout(), "{text}").map_err(|e| format!("cannot print the report: {e}"))?;
+    crate::print_report(args.json, &report, |report| report.text(&args.url))?;
     Ok(if report.error_count == 0 {
         ExitCode::SUCCESS
     } else {
