@@ -47,7 +47,8 @@ pub mod story {
 
     /// Nesting of a request's JSON: a story request has two levels, and the reader recurses into what it skips.
     pub const JSON_DEPTH_MAX: usize = 32;
-    /// Stories under way on one worker; more are refused with 503 and Retry-After. About what the store's queue takes.
+    /// Stories under way on one worker, waiting for a generation or the store; more are refused with 503 and
+    /// Retry-After. About what the store's queue takes; at 10 ms each that is 100,000 a second.
     pub const FLIGHTS_MAX: usize = 1024;
     /// Milliseconds for one call to the store.
     pub const STORE_MS_MAX: u64 = 5_000;
@@ -57,6 +58,7 @@ pub mod story {
     const _: () = assert!(TELL_MS_MAX > 2 * STORE_MS_MAX);
     const _: () = assert!(INTERESTS_MAX * INTEREST_BYTES_MAX + LOCATION_BYTES_MAX < super::http::BODY_BYTES_MAX);
     const _: () = assert!(PAGE_DEFAULT <= PAGE_MAX);
+    const _: () = assert!(FLIGHTS_MAX as u64 <= super::server::CONNECTIONS_MAX);
 }
 
 /// The executor and its drivers.
@@ -148,8 +150,6 @@ pub mod store {
     pub const RETRY_MS: u64 = 1000;
     /// What a refused client is told to wait, seconds.
     pub const RETRY_AFTER_S: u32 = 1;
-    /// Milliseconds that closing may take: the queue is written out and the file closed.
-    pub const CLOSE_MS_MAX: u64 = 5000;
 
     const _: () = assert!(STORY_BYTES_MAX <= PAGE_BYTES_MAX);
     const _: () = assert!(BATCH_PUTS_MAX <= PUT_QUEUE_MAX);
@@ -157,11 +157,8 @@ pub mod store {
     const _: () = assert!(LOCATION_KEY_BYTES_MAX <= u16::MAX as usize);
 }
 
-/// The cache of each core.
+/// The cache of each core. How much it holds is `server::CACHE_BYTES`.
 pub mod cache {
-    /// Bytes of stories each worker keeps ready to send: about 8000 stories of medium length. Filled only as they
-    /// are asked for, so an idle process pays nothing.
-    pub const BYTES_PER_WORKER: u64 = 32 * 1024 * 1024;
     /// An entry may take at most this part of the cache (one sixteenth): one giant must not push everything out.
     pub const ENTRY_FRACTION: u64 = 16;
     /// Bytes an entry costs beside its key and its body: slab slot, hash slots, reference counts, ETag, the entry of
@@ -170,7 +167,7 @@ pub mod cache {
     /// Bytes of a typical entry: sizes the memory of lately evicted keys, nothing else.
     pub const ENTRY_BYTES_TYPICAL: u64 = 4 * 1024;
 
-    const _: () = assert!(BYTES_PER_WORKER / ENTRY_FRACTION > super::store::STORY_BYTES_MAX as u64);
+    const _: () = assert!(super::server::CACHE_BYTES / ENTRY_FRACTION > super::store::STORY_BYTES_MAX as u64);
     const _: () = assert!(ENTRY_BYTES_TYPICAL > ENTRY_OVERHEAD_BYTES);
 }
 
@@ -223,12 +220,10 @@ pub mod server {
     pub const CONNECTIONS_MAX: u64 = 16_384;
     /// The most that CONNECTIONS_MAX may be: a million sockets per worker is past what one core can serve.
     pub const CONNECTIONS_BOUND: u64 = 1_048_576;
-    /// Requests per worker that wait for something slow (generation, the store) at one time. At 10 ms each that is
-    /// 100,000 a second; more waiting than that is overload and is answered 503.
-    pub const SLOW_REQUESTS_MAX: usize = 1024;
     /// Workers of one process. Larger machines exist, but gain more from two processes than from one.
     pub const WORKERS_MAX: usize = 1024;
-    /// Bytes of cached answers per worker: about 10,000 medium stories.
+    /// Bytes of cached answers per worker: about 15,000 medium stories. Filled only as they are asked for, so an idle
+    /// process pays nothing.
     pub const CACHE_BYTES: u64 = 64 * 1024 * 1024;
     /// The most that CACHE_BYTES may be, 1 TiB: more is a slip of the unit.
     pub const CACHE_BYTES_BOUND: u64 = 1 << 40;
@@ -246,7 +241,48 @@ pub mod server {
 
     const _: () = assert!(HEAD_TIMEOUT_MS <= GRACEFUL_TIMEOUT_MS && BODY_TIMEOUT_MS <= GRACEFUL_TIMEOUT_MS);
     const _: () = assert!(HEAD_TIMEOUT_MS < KEEP_ALIVE_MS && KEEP_ALIVE_MS < TIMEOUT_MS_MAX);
-    const _: () = assert!(SLOW_REQUESTS_MAX as u64 <= CONNECTIONS_MAX && CONNECTIONS_MAX <= CONNECTIONS_BOUND);
+    const _: () = assert!(CONNECTIONS_MAX <= CONNECTIONS_BOUND);
     const _: () = assert!(CACHE_BYTES <= CACHE_BYTES_BOUND && CACHE_TTL_MS <= CACHE_TTL_MS_BOUND);
     const _: () = assert!(ADMIN_TOKEN_CHARS_MAX < super::http::HEAD_BYTES_MAX);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// The text of every source file below a folder but this one.
+    fn sources(dir: &Path, text: &mut String) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, text);
+            } else if path.extension().is_some_and(|end| end == "rs") && !path.ends_with("src/limits.rs") {
+                text.push_str(&std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn every_limit_is_kept_to_somewhere() {
+        let mut text = String::new();
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut text);
+        let is_word = |character: char| character.is_alphanumeric() || character == '_';
+        let words: std::collections::HashSet<&str> = text.split(|character| !is_word(character)).collect();
+        let mut room = "";
+        let mut unread = Vec::new();
+        for line in include_str!("limits.rs").lines() {
+            if let Some(name) = line.strip_prefix("pub mod ") {
+                room = name.trim_end_matches(" {");
+            }
+            if let Some((name, _)) = line
+                .strip_prefix("    pub const ")
+                .and_then(|rest| rest.split_once(':'))
+                && !words.contains(name)
+            {
+                unread.push(format!("{room}::{name}"));
+            }
+        }
+        assert!(unread.is_empty(), "nobody reads {unread:?}");
+        assert_eq!(room, "server", "the last room was seen");
+    }
 }

@@ -1,6 +1,7 @@
 //! The budget "request path, cached story: no heap allocation per request once warm", counted.
 //!
 //! The server runs on the test's thread, whose allocations are counted; the client is a plain socket on another.
+#![expect(clippy::unwrap_used, reason = "a test's helper may fail by panicking")]
 
 use roadtrip_api::routes::{Api, LABELS, Process};
 use roadtrip_api::runtime::driver::choose::{self, IoDriver};

@@ -226,7 +226,7 @@ impl fmt::Debug for LocalCache {
 }
 
 impl LocalCache {
-    /// An empty cache of at most that many bytes (`limits::cache::BYTES_PER_WORKER` where nothing else is wished).
+    /// An empty cache of at most that many bytes (`limits::server::CACHE_BYTES` where nothing else is wished).
     /// Zero keeps nothing.
     pub fn new(capacity_bytes: u64) -> Self {
         let index = Rc::new(Index::default());

@@ -332,3 +332,33 @@ proptest! {
         prop_assert_eq!(parse_number(Kind::Count { min: 0, max: 10 }, &n.to_string()), (n <= 10).then_some(n));
     }
 }
+
+/// Between these two lines of the README stands [`markdown_table`].
+const README_MARKS: [&str; 2] = ["<!-- config:begin -->\n", "<!-- config:end -->\n"];
+
+#[test]
+fn the_readme_has_this_table() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = readme.split_once(README_MARKS[0]).unwrap();
+    let (told, after) = rest.split_once(README_MARKS[1]).unwrap();
+    let table = markdown_table();
+    if told == table {
+        return;
+    }
+    if std::env::var_os("UPDATE_README").is_some() {
+        let [begin, end] = README_MARKS;
+        std::fs::write(path, format!("{before}{begin}{table}{end}{after}")).unwrap();
+        return;
+    }
+    let lines = |one: &str, other: &str, sign: &str| {
+        let only = one.lines().filter(|line| !other.lines().any(|theirs| theirs == *line));
+        only.map(|line| format!("{sign} {line}\n")).collect::<String>()
+    };
+    panic!(
+        "README.md (-) and src/config/variables.rs (+) differ:\n{}{}\
+         To write the table anew: UPDATE_README=1 cargo test --lib the_readme_has_this_table",
+        lines(told, &table, "-"),
+        lines(&table, told, "+")
+    );
+}

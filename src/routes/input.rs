@@ -6,7 +6,7 @@ use crate::limits::story as limits;
 use crate::story::key::{Asked, AskedLocation};
 use crate::story::types::UnknownWord;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Unexpected, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -95,7 +95,39 @@ struct Body<'a> {
     #[serde(borrow, default)]
     interests: Option<Vec<Text<'a>>>,
     #[serde(default)]
-    variation: Option<u32>,
+    variation: Option<Whole>,
+}
+
+/// A whole number, also where it is written as 2.0 or 2e0: JSON has one kind of number, and a client that computes
+/// with floats sends them so.
+struct Whole(u32);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WholeVisitor;
+        impl Visitor<'_> for WholeVisitor {
+            type Value = Whole;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a whole number from 0 to {}", u32::MAX)
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Whole, E> {
+                let fault = || E::invalid_value(Unexpected::Unsigned(number), &self);
+                u32::try_from(number).map(Whole).map_err(|_| fault())
+            }
+
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Whole, E> {
+                if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) {
+                    // In range and whole: the cast is exact.
+                    Ok(Whole(number as u32))
+                } else {
+                    Err(E::invalid_value(Unexpected::Float(number), &self))
+                }
+            }
+        }
+        deserializer.deserialize_any(WholeVisitor)
+    }
 }
 
 /// A checked wish. [`Wish::asked`] is its borrowed form.
@@ -210,7 +242,7 @@ pub(super) fn read(body: &[u8]) -> Result<Wish<'_>, Problem> {
         language: faults.word("language", body.language),
         location: body.location,
         interests,
-        variation: body.variation.unwrap_or(0),
+        variation: body.variation.map_or(0, |number| number.0),
     };
     if faults.0.is_empty() {
         Ok(wish)
@@ -326,6 +358,38 @@ mod tests {
         let problem = read(body.as_bytes()).err();
         let fields: Vec<_> = problem.unwrap().errors.iter().map(|error| error.field).collect();
         assert_eq!(fields, ["location", "style", "length"]);
+    }
+
+    #[test]
+    fn a_variation_is_any_whole_number_however_written() {
+        let variation =
+            |text: &str| read(format!(r#"{{"location":"x","variation":{text}}}"#).as_bytes()).map(|w| w.variation);
+        for (text, number) in [
+            ("0", 0),
+            ("7", 7),
+            ("7.0", 7),
+            ("-0.0", 0),
+            ("2e3", 2000),
+            ("4294967295", u32::MAX),
+            ("4294967295.0", u32::MAX),
+            ("null", 0),
+        ] {
+            assert_eq!(variation(text).ok(), Some(number), "{text}");
+        }
+        for text in [
+            "-1",
+            "-1.0",
+            "1.5",
+            "4294967296",
+            "4294967296.0",
+            "1e300",
+            "\"7\"",
+            "true",
+            "[7]",
+        ] {
+            let status = variation(text).err().map(|problem| problem.status);
+            assert_eq!(status, Some(Status::UNPROCESSABLE_CONTENT), "{text}");
+        }
     }
 
     #[test]

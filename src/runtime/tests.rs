@@ -1,6 +1,6 @@
-//! The executor over a real driver. The simulation runs are beside the drivers and in `server`.
+//! The executor over each real driver that can be had here. The simulation runs are beside the drivers and in `server`.
 
-use super::driver::uring::UringDriver;
+use super::driver::choose::{self, IoDriver};
 use super::executor::{JoinError, Runtime, spawn, yield_now};
 use super::net::{Listener, Stream, listen};
 use super::time::{Sleep, sleep, timeout};
@@ -12,10 +12,35 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-fn run<T: 'static>(future: impl Future<Output = T> + 'static) -> T {
-    Runtime::new(Box::new(UringDriver::new().unwrap()), 1)
-        .block_on(future)
-        .unwrap()
+/// io_uring where there is one, and epoll.
+fn drivers() -> impl Iterator<Item = Box<dyn driver::Driver>> {
+    let open = |kind| {
+        let (driver, fallback) = choose::open(kind).unwrap();
+        if let Some(fallback) = fallback {
+            println!("SKIPPED: {fallback}");
+            return None;
+        }
+        println!("over {}", driver.name());
+        Some(driver)
+    };
+    [IoDriver::Auto, IoDriver::Epoll].into_iter().filter_map(open)
+}
+
+fn runtimes() -> impl Iterator<Item = Runtime> {
+    drivers().map(|driver| Runtime::new(driver, 1))
+}
+
+fn run<F: Future<Output = ()> + 'static>(test: impl Fn() -> F) {
+    for runtime in runtimes() {
+        runtime.block_on(test()).unwrap();
+    }
+}
+
+#[test]
+fn every_real_driver_is_tested() {
+    let names: Vec<_> = drivers().map(|driver| driver.name()).collect();
+    let has_uring = choose::open(IoDriver::Uring).is_ok();
+    assert_eq!(names, if has_uring { &["uring", "epoll"][..] } else { &["epoll"] });
 }
 
 #[test]
@@ -26,7 +51,7 @@ fn tasks_join_abort_and_panic_without_harm_to_each_other() {
             self.0.set(true);
         }
     }
-    run(async {
+    run(|| async {
         let value = spawn("value", async {
             yield_now().await;
             7
@@ -50,7 +75,7 @@ fn tasks_join_abort_and_panic_without_harm_to_each_other() {
 
 #[test]
 fn a_wake_from_another_thread_ends_an_endless_wait() {
-    let sum = run(async {
+    run(|| async {
         let mut sum = 0;
         for round in 0..100u32 {
             let (tx, rx) = tokio::sync::oneshot::channel();
@@ -58,14 +83,13 @@ fn a_wake_from_another_thread_ends_an_endless_wait() {
             sum += rx.await.unwrap();
             thread.join().unwrap();
         }
-        sum
+        assert_eq!(sum, 4950);
     });
-    assert_eq!(sum, 4950);
 }
 
 #[test]
 fn timers_fire_in_order_never_early_and_leave_nothing_behind() {
-    run(async {
+    run(|| async {
         let order = Rc::new(RefCell::new(Vec::new()));
         let started = context::precise_now_ns();
         let tasks: Vec<_> = [30u64, 10, 20, 0, 10]
@@ -118,7 +142,7 @@ async fn pair() -> (Stream, Stream, Listener) {
 
 #[test]
 fn a_stream_carries_megabytes_both_ways_and_ends_cleanly() {
-    run(async {
+    run(|| async {
         let (mut client, mut server, listener) = pair().await;
         assert_eq!(server.peer_addr().unwrap().ip().to_string(), "127.0.0.1");
         let echo = spawn("echo", async move {
@@ -171,7 +195,7 @@ fn a_stream_carries_megabytes_both_ways_and_ends_cleanly() {
 
 #[test]
 fn a_listener_that_stops_keeps_what_it_had_accepted() {
-    run(async {
+    run(|| async {
         let socket = listen::tcp("127.0.0.1:0".parse().unwrap(), 16).unwrap();
         let addr = listen::local_addr(&socket).unwrap();
         let mut listener = Listener::new(socket).unwrap();
@@ -192,28 +216,29 @@ fn a_listener_that_stops_keeps_what_it_had_accepted() {
 
 #[test]
 fn a_task_that_holds_the_core_is_counted() {
-    let runtime = Runtime::new(Box::new(UringDriver::new().unwrap()), 1);
-    let heartbeat = runtime.heartbeat();
-    let watched = runtime.heartbeat();
-    let watcher = std::thread::spawn(move || {
-        for _ in 0..1000 {
-            if watched.pulse().task == Some("hog") {
-                return true;
+    for runtime in runtimes() {
+        let heartbeat = runtime.heartbeat();
+        let watched = runtime.heartbeat();
+        let watcher = std::thread::spawn(move || {
+            for _ in 0..1000 {
+                if watched.pulse().task == Some("hog") {
+                    return true;
+                }
+                std::thread::sleep(Duration::from_millis(1));
             }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        false
-    });
-    runtime
-        .block_on(async {
-            spawn("hog", async { std::thread::sleep(Duration::from_millis(150)) })
-                .await
-                .unwrap();
-        })
-        .unwrap();
-    assert_eq!(heartbeat.stalls(), 1);
-    assert!(
-        watcher.join().unwrap(),
-        "the watchdog sees the name while the core is held"
-    );
+            false
+        });
+        runtime
+            .block_on(async {
+                spawn("hog", async { std::thread::sleep(Duration::from_millis(150)) })
+                    .await
+                    .unwrap();
+            })
+            .unwrap();
+        assert_eq!(heartbeat.stalls(), 1);
+        assert!(
+            watcher.join().unwrap(),
+            "the watchdog sees the name while the core is held"
+        );
+    }
 }

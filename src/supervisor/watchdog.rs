@@ -70,7 +70,7 @@ pub(super) fn run(watched: &Watched, process: &Process, stop: &Receiver<()>) {
 mod tests {
     use super::*;
     use crate::routes::LABELS;
-    use crate::runtime::driver::uring::UringDriver;
+    use crate::runtime::driver::choose::{self, IoDriver};
     use crate::runtime::executor::{Runtime, spawn};
     use crate::runtime::topology::{Pin, Topology};
     use crate::telemetry::metrics::Registry;
@@ -84,7 +84,8 @@ mod tests {
             None,
             "embedded",
         );
-        let runtime = Runtime::new(Box::new(UringDriver::new().unwrap()), 1);
+        let (driver, _) = choose::open(IoDriver::Auto).unwrap();
+        let runtime = Runtime::new(driver, 1);
         let watched: Watched = Arc::new(Mutex::new(vec![(0, runtime.heartbeat())]));
         let (stop, stopped) = std::sync::mpsc::channel();
         let watching = Arc::clone(&process);

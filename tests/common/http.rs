@@ -151,7 +151,7 @@ impl Connection {
                 let line = self.line()?;
                 let length = usize::from_str_radix(&line, 16).map_err(|_| format!("a bad chunk line {line:?}"))?;
                 let chunk = self.take(length)?;
-                if self.line()? != "" {
+                if !self.line()?.is_empty() {
                     return Err("a chunk without its end".into());
                 }
                 if length == 0 {

@@ -346,7 +346,7 @@ mod tests {
             cpu_share: 0.5,
             starved_share: 0.1,
         };
-        assert!(limits(&[calm.clone()], None).is_empty());
+        assert!(limits(std::slice::from_ref(&calm), None).is_empty());
         assert_eq!(
             limits(
                 &[

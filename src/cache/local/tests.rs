@@ -1,4 +1,5 @@
 use super::*;
+use crate::limits::server::CACHE_BYTES;
 use proptest::prelude::*;
 
 fn story(id: u128, body_bytes: usize, expires_ms: u64) -> Rc<CachedStory> {
@@ -102,7 +103,7 @@ fn what_is_asked_for_often_outlives_what_is_asked_for_once() {
 
 #[test]
 fn an_empty_cache_costs_nothing_worth_naming() {
-    let cache = LocalCache::new(limits::BYTES_PER_WORKER);
+    let cache = LocalCache::new(CACHE_BYTES);
     let tables = cache.entries.memory_used();
     assert!(tables.entries + tables.map < 4096, "{tables:?}");
 }
@@ -190,7 +191,7 @@ fn memory_and_time() {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     };
     let before = rss_kib();
-    let mut cache = LocalCache::new(limits::BYTES_PER_WORKER);
+    let mut cache = LocalCache::new(CACHE_BYTES);
     println!("empty: {} KiB", rss_kib() - before);
     let key = |number: u32| format!("v1|en|medium|adventure|place number {number}|0").into_bytes();
     for number in 0..50_000 {

@@ -4,6 +4,7 @@
 //! who finds it failed empties the slot, opens the file again (which rolls back to the last commit), and everyone goes
 //! on. Time comes from the system here, not from a runtime: these are helper threads, outside the simulation.
 
+use super::containment::{Contained, Panicked, contained};
 use super::file::Faults;
 use super::open::{self, OpenError};
 use super::schema::{self, Tables};
@@ -11,8 +12,8 @@ use super::{Config, ms_since};
 use crate::limits::store::{RETRY_AFTER_S, STORY_BYTES_MAX};
 use crate::store::{Health, Kept, Record, StoreError};
 use redb::{Database, ReadTransaction, ReadableDatabase};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -39,10 +40,14 @@ pub(super) struct Engine {
     figures: Figures,
     file_bytes: Arc<AtomicU64>,
     faults: Arc<Faults>,
+    /// redb panicked: then the file is not written to at its closing.
+    is_damaged: AtomicBool,
+    /// A write panicked: then nothing more is written, lest live pages be taken for free ones.
+    is_read_only: AtomicBool,
 }
 
 struct Slot {
-    database: Option<Database>,
+    database: Option<Contained<Database>>,
     /// Counts the openings, so that one failure is not repaired twice.
     generation: u64,
     is_closed: bool,
@@ -75,6 +80,10 @@ impl From<redb::Error> for Failure {
         let is_latched = open::is_latched(&error);
         let error = match error {
             redb::Error::Corrupted(detail) => StoreError::Corrupt(detail),
+            // A page number that leads beyond the end.
+            redb::Error::Io(source) if source.kind() == ErrorKind::UnexpectedEof => {
+                StoreError::Corrupt(source.to_string())
+            }
             redb::Error::Io(source) if open::is_disk_full(&source) => StoreError::unavailable(format!(
                 "the disk or quota of DATA_DIR is full ({source}); free space there, the store goes on by itself"
             )),
@@ -108,6 +117,8 @@ impl Engine {
             figures,
             file_bytes,
             faults,
+            is_damaged: AtomicBool::new(false),
+            is_read_only: AtomicBool::new(false),
         })
     }
 
@@ -158,7 +169,7 @@ impl Engine {
             self.set_trouble(Some(error.to_string()));
             return Err(error);
         }
-        let tried = self.with(schema::probe);
+        let tried = self.write(schema::probe);
         self.set_trouble(tried.as_ref().err().map(ToString::to_string));
         tried
     }
@@ -167,7 +178,7 @@ impl Engine {
     pub(super) fn commit(&self, records: &[Record]) -> Result<Vec<Outcome>, StoreError> {
         self.pause_over()?;
         let start = Instant::now();
-        match self.with(|database| write_batch(database, records)) {
+        match self.write(|database| write_batch(database, records)) {
             Ok((outcomes, stories)) => {
                 if let Some(stories) = stories {
                     let us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -197,12 +208,19 @@ impl Engine {
     pub(super) fn close(&self) {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
         slot.is_closed = true;
-        if let Some(database) = slot.database.take()
-            && let Err(error) = database.close()
-        {
-            // Nothing is lost: the next start finds the last commit.
-            tracing::warn!(%error, "the story store did not close cleanly");
+        let Some(database) = slot.database.take() else {
+            return;
+        };
+        if self.is_damaged.load(Ordering::Relaxed) {
+            return;
         }
+        let error = match contained(|| database.into_inner().close()) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(Panicked) => Panicked::DETAIL.to_owned(),
+        };
+        // Nothing is lost: the next start finds the last commit.
+        tracing::warn!(error, "the story store did not close cleanly");
     }
 
     fn trouble(&self) -> Option<Trouble> {
@@ -220,8 +238,18 @@ impl Engine {
         });
     }
 
+    /// After a write that panicked there are no others, whatever a pause would say.
+    fn writable(&self) -> Result<(), StoreError> {
+        if self.is_read_only.load(Ordering::Relaxed) {
+            let detail = format!("{}; nothing is written until it is restored", Panicked::DETAIL);
+            return Err(StoreError::Corrupt(detail));
+        }
+        Ok(())
+    }
+
     /// The answer to a write while the pause after a failed one lasts.
     fn pause_over(&self) -> Result<(), StoreError> {
+        self.writable()?;
         let Some(trouble) = self.trouble() else {
             return Ok(());
         };
@@ -238,6 +266,17 @@ impl Engine {
         })
     }
 
+    /// Runs a write, after [`Engine::pause_over`]. Called by the writer thread alone.
+    fn write<T>(&self, work: impl Fn(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        self.with(|database| {
+            // Stays so where the work does not come back.
+            self.is_read_only.store(true, Ordering::Relaxed);
+            let outcome = work(database);
+            self.is_read_only.store(false, Ordering::Relaxed);
+            outcome
+        })
+    }
+
     /// Runs work on the open database, opening it again where it is not.
     fn with<T>(&self, work: impl Fn(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
         let mut is_second_try = false;
@@ -248,18 +287,21 @@ impl Engine {
                     return Err(StoreError::Closed);
                 }
                 if let Some(database) = &slot.database {
-                    let failure = match catch_unwind(AssertUnwindSafe(|| work(database))) {
+                    let failure = match contained(|| work(database)) {
                         Ok(Ok(value)) => return Ok(value),
                         Ok(Err(error)) => Failure::from(error),
-                        Err(_) => Failure {
-                            error: StoreError::Corrupt("the structure of the file makes no sense".to_owned()),
-                            is_latched: true,
-                        },
+                        Err(Panicked) => {
+                            self.is_damaged.store(true, Ordering::Relaxed);
+                            Failure {
+                                error: StoreError::Corrupt(Panicked::DETAIL.to_owned()),
+                                is_latched: true,
+                            }
+                        }
                     };
                     if failure.is_latched {
                         let generation = slot.generation;
                         drop(slot);
-                        self.reopen(generation, true);
+                        self.reopen(generation, Some(&failure.error));
                     }
                     return Err(failure.error);
                 }
@@ -272,25 +314,29 @@ impl Engine {
                 return Err(StoreError::unavailable(reason));
             }
             is_second_try = true;
-            self.reopen(seen, false);
+            self.reopen(seen, None);
         }
     }
 
-    /// Closes the database of that generation and opens the next. At once after a failure (`is_fresh`); where an
-    /// opening failed before, not before its pause is over.
-    fn reopen(&self, generation: u64, is_fresh: bool) {
+    /// Closes the database of that generation and opens the next. At once after a failure (`fresh`); where an opening
+    /// failed before, not before its pause is over.
+    fn reopen(&self, generation: u64, fresh: Option<&StoreError>) {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
-        let is_paused = !is_fresh && self.trouble().is_some_and(|trouble| Instant::now() < trouble.retry_at);
+        let is_paused = fresh.is_none() && self.trouble().is_some_and(|trouble| Instant::now() < trouble.retry_at);
         if slot.generation != generation || slot.is_closed || is_paused {
             return;
         }
         let start = Instant::now();
-        // The lock of the old one must go first. Dropping may fail or panic as well, after a panic.
-        let old = slot.database.take();
-        let _ = catch_unwind(AssertUnwindSafe(move || drop(old)));
+        // The lock of the old one must go first.
+        drop(slot.database.take());
         match open::open_database(&self.config, Duration::ZERO, &self.file_bytes, &self.faults) {
             Ok((database, stories)) => {
-                tracing::warn!(ms = ms_since(start), "the story store was opened again after a failure");
+                let cause = fresh.map(ToString::to_string);
+                tracing::warn!(
+                    cause,
+                    ms = ms_since(start),
+                    "the story store was opened again after a failure"
+                );
                 self.figures.stories.store(stories, Ordering::Relaxed);
                 slot.database = Some(database);
                 slot.generation = slot.generation.wrapping_add(1);
@@ -315,19 +361,17 @@ pub(super) type Outcome = Result<Option<Kept>, StoreError>;
 type Batch = (Vec<Outcome>, Option<u64>);
 
 fn write_batch(database: &Database, records: &[Record]) -> Result<Batch, redb::Error> {
-    let mut transaction = database.begin_write()?;
-    // Durable (the default) and ready to be opened at once after a kill: see the module's page.
-    transaction.set_quick_repair(true);
+    let transaction = schema::begin_write(database)?;
     let mut outcomes = Vec::with_capacity(records.len());
     let mut is_changed = false;
     let mut row = Vec::new();
     let stories = {
         let mut tables = Tables::open(&transaction)?;
         for record in records {
-            let kept = schema::story_of_key(&tables.stories, &tables.keys, &record.key)?;
+            let kept = schema::story_of_key(&*tables.stories, &*tables.keys, &record.key)?;
             outcomes.push(match kept {
                 Some(first) => Ok(Some(first)),
-                None if redb::ReadableTable::get(&tables.stories, &record.id.into_bytes())?.is_some() => {
+                None if redb::ReadableTable::get(&*tables.stories, &record.id.into_bytes())?.is_some() => {
                     Err(StoreError::Invalid(format!("the id {} is another story's", record.id)))
                 }
                 None => {
@@ -337,12 +381,44 @@ fn write_batch(database: &Database, records: &[Record]) -> Result<Batch, redb::E
                 }
             });
         }
-        redb::ReadableTableMetadata::len(&tables.stories)?
+        redb::ReadableTableMetadata::len(&*tables.stories)?
     };
     if !is_changed {
-        transaction.abort()?;
+        transaction.into_inner().abort()?;
         return Ok((outcomes, None));
     }
-    transaction.commit()?;
+    transaction.into_inner().commit()?;
     Ok((outcomes, Some(stories)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::containment::hush_contained_panics;
+
+    #[test]
+    fn after_a_write_that_panicked_nothing_is_written_and_reads_go_on() {
+        hush_contained_panics();
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            retry: Duration::ZERO,
+            ..Config::new(dir.path())
+        };
+        let engine = Engine::open(config.clone()).unwrap();
+        let corrupt = |outcome: Result<(), StoreError>| matches!(outcome, Err(StoreError::Corrupt(_)));
+        let read = |engine: &Engine| engine.read(|at| schema::count(at).map(drop));
+        // A read that panics stops nothing else.
+        assert!(corrupt(engine.read(|_| panic!("meant"))));
+        assert_eq!((read(&engine), engine.probe()), (Ok(()), Ok(())));
+        assert!(corrupt(engine.write(|_| panic!("meant"))));
+        assert!(corrupt(engine.probe()) && corrupt(engine.commit(&[]).map(drop)));
+        assert_eq!(read(&engine), Ok(()));
+        // Closed without a write, and sound.
+        let file = dir.path().join(open::FILE_NAME);
+        let content = std::fs::read(&file).unwrap();
+        engine.close();
+        assert!(std::fs::read(&file).unwrap() == content);
+        let engine = Engine::open(config).unwrap();
+        assert_eq!((read(&engine), engine.probe()), (Ok(()), Ok(())));
+    }
 }

@@ -14,6 +14,7 @@
 //! it again, which rolls back to the last commit, and reads are served meanwhile. Deliberately absent: compaction and
 //! deletion (stories are kept), and a second process on the same file.
 
+mod containment;
 mod engine;
 mod file;
 mod open;

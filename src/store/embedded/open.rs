@@ -1,5 +1,6 @@
 //! Opening the file: where it lies, who may have it, and what to do where it will not open.
 
+use super::containment::{Contained, Panicked, contained};
 use super::file::{Faults, StoreFile};
 use super::schema::{self, SCHEMA_VERSION};
 use super::{Config, ms_since};
@@ -7,7 +8,6 @@ use redb::{Database, DatabaseError, ReadableDatabase};
 use std::fs::{DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -53,8 +53,7 @@ pub enum OpenError {
     /// Another process has it open.
     #[error(
         "cannot open the story store {path}: another process has it open\n  cause: another roadtrip-api runs with the \
-         same DATA_DIR\n  remedy: stop that one (fuser {path} shows it), or give each its own DATA_DIR; to share \
-         stories between processes set DATABASE_URL"
+         same DATA_DIR\n  remedy: stop that one (fuser {path} shows it), or give each its own DATA_DIR"
     )]
     Locked {
         /// The file.
@@ -122,8 +121,8 @@ impl OpenError {
             ErrorKind::PermissionDenied => OpenError::NoPermission { path },
             ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly { path },
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => OpenError::DiskFull { path },
-            // redb's word for "this is no redb file".
-            ErrorKind::InvalidData => OpenError::Corrupt {
+            // redb's word for "this is no redb file", and what comes of a page number that leads beyond its end.
+            ErrorKind::InvalidData | ErrorKind::UnexpectedEof => OpenError::Corrupt {
                 path,
                 detail: source.to_string(),
             },
@@ -185,15 +184,15 @@ pub(super) fn open_database(
     lock_wait: Duration,
     bytes: &Arc<AtomicU64>,
     faults: &Arc<Faults>,
-) -> Result<(Database, u64), OpenError> {
+) -> Result<(Contained<Database>, u64), OpenError> {
     let path = config.dir.join(FILE_NAME);
     let start = Instant::now();
     let is_new = !path.exists();
     let database = loop {
         let file = StoreFile::open(&path, Arc::clone(bytes), Arc::clone(faults))
             .map_err(|source| OpenError::from_io(&path, source))?;
-        match unwinding(&path, || build(config, file))? {
-            Ok(database) => break database,
+        match within(&path, || build(config, file))? {
+            Ok(database) => break Contained::abandoned(database),
             Err(DatabaseError::DatabaseAlreadyOpen) if start.elapsed() < lock_wait => std::thread::sleep(LOCK_POLL),
             Err(error) => return Err(OpenError::from_redb(&path, error.into())),
         }
@@ -201,7 +200,7 @@ pub(super) fn open_database(
     if is_new {
         keep_names(&config.dir)?;
     }
-    let stories = unwinding(&path, || prepare(&path, &database))??;
+    let stories = within(&path, || prepare(&path, &database))??;
     tracing::debug!(stories, ms = ms_since(start), "story store open");
     Ok((database, stories))
 }
@@ -244,13 +243,10 @@ fn prepare(path: &Path, database: &Database) -> Result<u64, OpenError> {
 }
 
 /// redb may panic on a file that something else wrote into; that is a damaged file, not a reason to die.
-fn unwinding<T>(path: &Path, work: impl FnOnce() -> T) -> Result<T, OpenError> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
-        let detail = "its structure makes no sense".to_owned();
-        OpenError::Corrupt {
-            path: path.to_path_buf(),
-            detail,
-        }
+fn within<T>(path: &Path, work: impl FnOnce() -> T) -> Result<T, OpenError> {
+    contained(work).map_err(|Panicked| OpenError::Corrupt {
+        path: path.to_path_buf(),
+        detail: Panicked::DETAIL.to_owned(),
     })
 }
 

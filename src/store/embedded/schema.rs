@@ -11,6 +11,7 @@
 //! rows short and of one length; the story itself says place and style too, so a page never shows a stranger, even
 //! if somebody finds two names with one mark. `keys` and `lists` can be made anew from `stories`.
 
+use super::containment::Contained;
 use crate::limits::store::PAGE_BYTES_MAX;
 use crate::store::{Cursor, Filter, Kept, Page, Record, StoryKey};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table};
@@ -130,17 +131,17 @@ fn list_row(mark: [u8; 16], id: [u8; 16]) -> [u8; 32] {
 
 /// The tables of one write transaction, and what goes into them together.
 pub(super) struct Tables<'t> {
-    pub(super) stories: Table<'t, &'static [u8; 16], &'static [u8]>,
-    pub(super) keys: Table<'t, &'static [u8; 32], &'static [u8; 16]>,
-    pub(super) lists: Table<'t, &'static [u8; 32], ()>,
+    pub(super) stories: Contained<Table<'t, &'static [u8; 16], &'static [u8]>>,
+    pub(super) keys: Contained<Table<'t, &'static [u8; 32], &'static [u8; 16]>>,
+    pub(super) lists: Contained<Table<'t, &'static [u8; 32], ()>>,
 }
 
 impl<'t> Tables<'t> {
     pub(super) fn open(transaction: &'t redb::WriteTransaction) -> Result<Self, redb::Error> {
         Ok(Tables {
-            stories: transaction.open_table(STORIES)?,
-            keys: transaction.open_table(KEYS)?,
-            lists: transaction.open_table(LISTS)?,
+            stories: Contained::new(transaction.open_table(STORIES)?),
+            keys: Contained::new(transaction.open_table(KEYS)?),
+            lists: Contained::new(transaction.open_table(LISTS)?),
         })
     }
 
@@ -163,6 +164,13 @@ impl<'t> Tables<'t> {
     }
 }
 
+/// Begins a write: durable (the default) and ready to be opened at once after a kill, see the module's page.
+pub(super) fn begin_write(database: &Database) -> Result<Contained<redb::WriteTransaction>, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
+    Ok(Contained::new(transaction))
+}
+
 /// The version of the tables; none in a new file.
 pub(super) fn version(database: &Database) -> Result<Option<u64>, redb::Error> {
     let transaction = database.begin_read()?;
@@ -179,24 +187,22 @@ pub(super) fn version(database: &Database) -> Result<Option<u64>, redb::Error> {
 
 /// Makes the tables.
 pub(super) fn create(database: &Database) -> Result<(), redb::Error> {
-    let mut transaction = database.begin_write()?;
-    transaction.set_quick_repair(true);
+    let transaction = begin_write(database)?;
     Tables::open(&transaction)?;
-    transaction.open_table(META)?.insert(VERSION_NAME, SCHEMA_VERSION)?;
-    transaction.commit()?;
+    Contained::new(transaction.open_table(META)?).insert(VERSION_NAME, SCHEMA_VERSION)?;
+    transaction.into_inner().commit()?;
     Ok(())
 }
 
 /// A durable commit of nothing that matters.
 pub(super) fn probe(database: &Database) -> Result<(), redb::Error> {
-    let mut transaction = database.begin_write()?;
-    transaction.set_quick_repair(true);
+    let transaction = begin_write(database)?;
     {
-        let mut meta = transaction.open_table(META)?;
+        let mut meta = Contained::new(transaction.open_table(META)?);
         let count = meta.get(PROBE_NAME)?.map_or(0, |count| count.value());
         meta.insert(PROBE_NAME, count.wrapping_add(1))?;
     }
-    transaction.commit()?;
+    transaction.into_inner().commit()?;
     Ok(())
 }
 

@@ -13,8 +13,9 @@ const TEXT_BYTES_MAX: usize = 256;
 /// Qualifiers in one question: "Springfield, Sangamon County, Illinois, USA" has three.
 const PARTS_MAX: usize = 6;
 
-/// Words of a qualifier without a comma: "Trinidad and Tobago" has three, "Saint Pierre and Miquelon" four.
-const TAIL_WORDS_MAX: usize = 4;
+/// Words of a qualifier without a comma: "Saint Pierre and Miquelon" has four, "Democratic Republic of the Congo" five,
+/// "South Georgia and the South Sandwich Islands" seven.
+const TAIL_WORDS_MAX: usize = 7;
 
 /// Inhabitants a place must have to be thought meant by a misspelt name: short keys and two edits are weak evidence.
 const MEANT_SHORT_MIN: u32 = 100_000;
@@ -28,6 +29,18 @@ enum Qualifier {
     Region(usize),
 }
 
+/// Keys, those with a bit set for the seam before them added to the one before.
+fn run_together(keys: &[String], joined: u32) -> Vec<String> {
+    let mut out: Vec<String> = Vec::with_capacity(keys.len());
+    for (index, key) in keys.iter().enumerate() {
+        match out.last_mut() {
+            Some(last) if (joined << 1) >> index & 1 == 1 => last.push_str(key),
+            _ => out.push(key.clone()),
+        }
+    }
+    out
+}
+
 /// See [`Gazetteer::find`].
 pub(super) fn find(gazetteer: &Gazetteer, text: &str) -> Found {
     if text.len() > TEXT_BYTES_MAX {
@@ -37,35 +50,51 @@ pub(super) fn find(gazetteer: &Gazetteer, text: &str) -> Found {
     if whole.is_empty() {
         return Found::Unknown;
     }
+    let parts: Vec<String> = text
+        .split(|character| is_comma(character) || may_part(character))
+        .map(|part| gazetteer.key(part))
+        .filter(|key| !key.is_empty())
+        .take(PARTS_MAX)
+        .collect();
+    // After a comma stands a qualifier ("Oliva, ES") before it is the end of a name ("Olivais").
+    if text.contains(is_comma)
+        && let Some(id) = gazetteer.each_apart(&parts)
+    {
+        return Found::Exact(id);
+    }
     if let Some(id) = gazetteer.named(&whole).next() {
         return Found::Exact(id);
     }
-    let parts: Vec<&str> = text
-        .split(parts_names)
-        .filter(|part| !gazetteer.key(part).is_empty())
-        .collect();
     match parts.as_slice() {
         [] => Found::Unknown,
-        [only] => without_comma(gazetteer, only, &whole),
-        more => with_commas(gazetteer, more.get(..PARTS_MAX).unwrap_or(more)),
+        [_] => without_comma(gazetteer, text, &whole),
+        more => with_commas(gazetteer, text, more),
     }
 }
 
 /// Characters that part a name from its qualifiers.
-fn parts_names(character: char) -> bool {
-    matches!(character, ',' | ';' | '/' | '|' | '(' | ')' | '\n' | '，' | '、' | '،')
+fn is_comma(character: char) -> bool {
+    matches!(character, ',' | ';' | '|' | '\n' | '，' | '、' | '،')
+}
+
+/// Characters that may do so, or belong to a name: "Halle (Saale)", "Reichenbach/Vogtland".
+fn may_part(character: char) -> bool {
+    matches!(character, '/' | '(' | ')')
+}
+
+/// Names before qualifiers without a comma: each way to split, with what the qualifier may mean.
+fn splits(gazetteer: &Gazetteer, words: &[String]) -> impl Iterator<Item = (String, Vec<Vec<Qualifier>>)> {
+    (1..=TAIL_WORDS_MAX).filter_map(|tail| {
+        let (head, tail) = words.split_at_checked(words.len().checked_sub(tail)?)?;
+        let meanings = gazetteer.meanings(&tail.concat());
+        (!head.is_empty() && !meanings.is_empty()).then(|| (head.concat(), vec![meanings]))
+    })
 }
 
 /// "Springfield Illinois", or one name with a slip.
 fn without_comma(gazetteer: &Gazetteer, text: &str, whole: &str) -> Found {
     let words = gazetteer.folder.words(text);
-    let splits = || {
-        (1..=TAIL_WORDS_MAX).filter_map(|tail| {
-            let (head, tail) = words.split_at_checked(words.len().checked_sub(tail)?)?;
-            let meanings = gazetteer.meanings(&tail.concat());
-            (!head.is_empty() && !meanings.is_empty()).then(|| (head.concat(), vec![meanings]))
-        })
-    };
+    let splits = || splits(gazetteer, &words);
     let exact = splits().find_map(|(head, qualifiers)| gazetteer.qualified(&head, &qualifiers));
     if let Some(id) = exact {
         return Found::Exact(id);
@@ -78,19 +107,15 @@ fn without_comma(gazetteer: &Gazetteer, text: &str, whole: &str) -> Found {
 }
 
 /// "Name, Region, Country", in this order or the other way round.
-fn with_commas(gazetteer: &Gazetteer, parts: &[&str]) -> Found {
-    let keys: Vec<String> = parts.iter().map(|part| gazetteer.key(part)).collect();
-    let reversed: Vec<String> = keys.iter().rev().cloned().collect();
-    for order in [&keys, &reversed] {
-        let Some((name, rest)) = order.split_first() else {
-            continue;
-        };
-        let meanings: Vec<_> = rest.iter().map(|key| gazetteer.meanings(key)).collect();
-        if meanings.iter().all(|m| !m.is_empty())
-            && let Some(id) = gazetteer.qualified(name, &meanings)
-        {
-            return Found::Exact(id);
-        }
+fn with_commas(gazetteer: &Gazetteer, text: &str, keys: &[String]) -> Found {
+    let exact = gazetteer.each_apart(keys).or_else(|| gazetteer.some_joined(keys));
+    // "Reichenbach/Vogtland Germany".
+    let exact = exact.or_else(|| {
+        let words = gazetteer.folder.words(text);
+        splits(gazetteer, &words).find_map(|(head, qualifiers)| gazetteer.qualified(&head, &qualifiers))
+    });
+    if let Some(id) = exact {
+        return Found::Exact(id);
     }
     let Some((name, rest)) = keys.split_first() else {
         return Found::Unknown;
@@ -127,6 +152,30 @@ fn with_commas(gazetteer: &Gazetteer, parts: &[&str]) -> Found {
 }
 
 impl Gazetteer {
+    /// The place that these name and qualify, each by itself, in this order or the other way round.
+    fn each_apart(&self, keys: &[String]) -> Option<PlaceId> {
+        let qualified = |name: &String, rest: &mut dyn Iterator<Item = &String>| {
+            let meanings: Vec<_> = rest.map(|key| self.meanings(key)).collect();
+            let all_mean = !meanings.is_empty() && meanings.iter().all(|m| !m.is_empty());
+            all_mean.then(|| self.qualified(name, &meanings)).flatten()
+        };
+        let (first, after) = keys.split_first()?;
+        let (last, before) = keys.split_last()?;
+        qualified(first, &mut after.iter()).or_else(|| qualified(last, &mut before.iter().rev()))
+    }
+
+    /// The same where neighbours are one name that has a comma or parentheses in it, as few as will do: "Hennef (Sieg),
+    /// Germany". A key is its words run together, so keys run together are the key of the whole.
+    fn some_joined(&self, keys: &[String]) -> Option<PlaceId> {
+        let seams = keys.len().saturating_sub(1);
+        (1..seams).find_map(|joins| {
+            let with_joins = (0u32..1 << seams).filter(|joined| joined.count_ones() as usize == joins);
+            with_joins
+                .map(|joined| run_together(keys, joined))
+                .find_map(|keys| self.each_apart(&keys))
+        })
+    }
+
     /// The countries and regions that a qualifier may mean, likeliest first.
     fn meanings(&self, key: &str) -> Vec<Qualifier> {
         let hash = fold::hash40(key);

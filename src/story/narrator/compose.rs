@@ -1,8 +1,8 @@
 //! From beats to a story: which facts are told, in which order, and what joins them.
 
-use super::beats::{self, BEATS, Beat, Chapter};
+use super::beats::{self, BEATS, Beat, Chapter, HEADS};
 use super::interests::{self, Woven};
-use super::tale::{Tale, bit};
+use super::tale::{END, NAME, Tale, WHERE, bit};
 use super::voices::{Thread, Voice, voice};
 use crate::story::types::{Length, Style};
 
@@ -107,7 +107,7 @@ pub(super) fn compose(t: &mut Tale<'_>, style: Style, length: Length, interests:
             .sum::<usize>();
     let told = choose(t, style, thread.lead, &measure, fixed);
     let body = arrange(t, voice, thread, &measure, told);
-    (title, assemble(first, body, woven, close))
+    (title, settle(&assemble(first, body, woven, close)))
 }
 
 /// The through-line and its opening: neighbouring variations never share either, and all openings of a voice come
@@ -136,10 +136,12 @@ fn choose(t: &mut Tale<'_>, style: Style, lead: Chapter, measure: &Measure, fixe
     let mut told: Vec<Told> = Vec::with_capacity(24);
     let mut words = fixed;
     // One fact of the chapter that the opening leads into comes before everything else.
-    for (_, at) in order
-        .iter()
-        .filter(|(_, at)| BEATS.get(*at).is_some_and(|beat| beat.chapter == lead))
-    {
+    let leads = |at: usize| {
+        BEATS
+            .get(at)
+            .is_some_and(|beat| beat.chapter == lead && beat.weight > 1)
+    };
+    for (_, at) in order.iter().filter(|(_, at)| leads(*at)) {
         if attempt(t, *at, measure.most, &mut words, &mut told) {
             break;
         }
@@ -158,6 +160,10 @@ fn choose(t: &mut Tale<'_>, style: Style, lead: Chapter, measure: &Measure, fixe
                 .count();
             if strict && (same >= measure.beats || (same == 0 && opened >= measure.chapters)) {
                 continue;
+            }
+            // What a number is like can only be told after the number.
+            if beat.chapter == Chapter::People && same == 0 {
+                attempt(t, HEADS, measure.most, &mut words, &mut told);
             }
             attempt(t, *at, measure.most, &mut words, &mut told);
         }
@@ -222,24 +228,32 @@ fn arrange(
     told.sort_by_key(|part| part.beat);
     let mut paragraphs: Vec<String> = Vec::with_capacity(12);
     let mut asides = 0;
+    let mut after = None;
     for (_, chapter) in chapters {
         let parts: Vec<&Told> = told.iter().filter(|part| part.chapter == chapter).collect();
         let mut rest = parts.as_slice();
-        let mut entered = false;
+
         while !rest.is_empty() {
             let (now, later) = rest.split_at(paragraph(rest));
             rest = later;
-            let mut text = link(t, voice, thread, chapter, paragraphs.len(), entered).unwrap_or_default();
-            entered = true;
+            let place = Place {
+                chapter,
+                after,
+                at: paragraphs.len(),
+            };
+            let mut text = link(t, voice, thread, &place).unwrap_or_default();
+            after = Some(chapter);
             for part in now {
                 join(&mut text, &part.text);
             }
             // An aside after about every third paragraph, never after the first.
-            if asides < measure.asides && !paragraphs.is_empty() && t.draw(0xa51de + paragraphs.len() as u64, 3) == 0 {
-                if let Some(aside) = t.pick(voice.asides, &[]) {
-                    asides += 1;
-                    join(&mut text, &aside);
-                }
+            let turn = asides < measure.asides && !paragraphs.is_empty();
+            if turn
+                && t.draw(0xa51de + paragraphs.len() as u64, 3) == 0
+                && let Some(aside) = t.pick(voice.asides, &[])
+            {
+                asides += 1;
+                join(&mut text, &aside);
             }
             paragraphs.push(text);
         }
@@ -247,43 +261,43 @@ fn arrange(
     paragraphs
 }
 
-/// How many of the beats make the next paragraph: as many as stay under about ninety words, without leaving a single
-/// short one behind.
+/// How many of the beats make the next paragraph: as many as stay under about ninety words, without leaving a short
+/// one behind.
 fn paragraph(parts: &[&Told]) -> usize {
     let mut words = 0;
     for (n, part) in parts.iter().enumerate() {
         words += count(&part.text);
-        if words > 90 && n > 0 {
+        let left: usize = parts.iter().skip(n).map(|part| count(&part.text)).sum();
+        if words > 90 && n > 0 && left > 28 {
             return n;
         }
     }
     parts.len()
 }
 
-/// The sentence in front of a paragraph. The first needs none: the opening leads into it.
-fn link(
-    t: &mut Tale<'_>,
-    voice: &'static Voice,
-    thread: &'static Thread,
+/// Where in the story a paragraph stands.
+struct Place {
     chapter: Chapter,
+    /// The chapter of the paragraph before; none for the first.
+    after: Option<Chapter>,
+    /// Its number.
     at: usize,
-    entered: bool,
-) -> Option<String> {
-    if at == 0 {
-        return None;
+}
+
+/// The sentence in front of a paragraph. The first needs none: the opening leads into it.
+fn link(t: &mut Tale<'_>, voice: &'static Voice, thread: &'static Thread, place: &Place) -> Option<String> {
+    let after = place.after?;
+    if after == place.chapter {
+        return t.pick(thread.turns, &[]);
     }
-    let enters: &'static [&'static str] = voice.enter.get(chapter.index()).copied().unwrap_or_default();
-    let turn = entered || t.draw(0x11f + at as u64, 3) == 0;
-    let (mine, other) = if turn {
-        (thread.turns, enters)
-    } else {
-        (enters, thread.turns)
+    let enters: &'static [&'static str] = voice.enter.get(place.chapter.index()).copied().unwrap_or_default();
+    let draw = t.draw(0x11f + place.at as u64, 6);
+    let (mine, other) = match draw {
+        0..=2 if after == thread.lead && !thread.away.is_empty() => (thread.away, enters),
+        0 | 1 => (thread.turns, enters),
+        _ => (enters, thread.turns),
     };
-    match t.pick(mine, &[]) {
-        Some(link) => Some(link),
-        None if entered => None,
-        None => t.pick(other, &[]),
-    }
+    t.pick(mine, &[]).or_else(|| t.pick(other, &[]))
 }
 
 /// Opening, body with the interests at about two thirds, closing.
@@ -310,4 +324,29 @@ fn join(text: &mut String, part: &str) {
         text.push(' ');
     }
     text.push_str(part);
+}
+
+/// Ends the marks of [`Tale::called`]: a place is given with its country where it comes up first, and by name alone
+/// from then on.
+fn settle(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut met: Vec<(&str, &str)> = Vec::with_capacity(16);
+    let mut rest = text;
+    while let Some((before, tail)) = rest.split_once(NAME) {
+        out.push_str(before);
+        let Some((name, tail)) = tail.split_once(WHERE) else {
+            break;
+        };
+        let Some((whereabouts, tail)) = tail.split_once(END) else {
+            break;
+        };
+        out.push_str(name);
+        if !met.contains(&(name, whereabouts)) {
+            met.push((name, whereabouts));
+            out.push_str(whereabouts);
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
 }

@@ -2,114 +2,54 @@
 //! handed back as something to look out for. Interests are text from outside; they are spoken, never interpreted
 //! beyond a lookup of their words.
 
-use super::beats::{BEATS, Chapter, travel};
+use super::beats::{Teller, answers};
 use super::tale::{A, ALL, Bank, C, F, H, K, Line, M, N, R, S, Tale};
 use super::words;
 
 /// How an interest can be answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum Angle {
-    /// By the beats of a chapter.
-    Chapter(Chapter),
-    Rail,
-    Air,
-    Bicycle,
-    Running,
-    Music,
-    Driving,
+    /// By a fact: the first of these beats that has something to say.
+    Fact(&'static [Teller]),
+    /// Not by facts, but with a word of its own: eating and drinking,
     Food,
+    /// whatever lives and is not counted,
     Wild,
+    /// the past,
     Past,
+    /// and the arts.
     Arts,
 }
 
-/// Words by which an interest is known; matched against the start of each of its words, in lower case.
-const KNOWN: &[(&str, Angle)] = &[
-    ("astronom", Angle::Chapter(Chapter::Sky)),
-    ("star", Angle::Chapter(Chapter::Sky)),
-    ("sky", Angle::Chapter(Chapter::Sky)),
-    ("sun", Angle::Chapter(Chapter::Sky)),
-    ("moon", Angle::Chapter(Chapter::Sky)),
-    ("space", Angle::Chapter(Chapter::Sky)),
-    ("night", Angle::Chapter(Chapter::Sky)),
-    ("photo", Angle::Chapter(Chapter::Sky)),
-    ("light", Angle::Chapter(Chapter::Sky)),
-    ("time", Angle::Chapter(Chapter::Sky)),
-    ("clock", Angle::Chapter(Chapter::Sky)),
-    ("season", Angle::Chapter(Chapter::Sky)),
-    ("physic", Angle::Chapter(Chapter::Globe)),
-    ("geograph", Angle::Chapter(Chapter::Globe)),
-    ("globe", Angle::Chapter(Chapter::Globe)),
-    ("travel", Angle::Chapter(Chapter::Globe)),
-    ("geolog", Angle::Chapter(Chapter::Globe)),
-    ("scien", Angle::Chapter(Chapter::Globe)),
-    ("math", Angle::Chapter(Chapter::People)),
-    ("number", Angle::Chapter(Chapter::People)),
-    ("statistic", Angle::Chapter(Chapter::People)),
-    ("people", Angle::Chapter(Chapter::People)),
-    ("demograph", Angle::Chapter(Chapter::People)),
-    ("language", Angle::Chapter(Chapter::Names)),
-    ("linguist", Angle::Chapter(Chapter::Names)),
-    ("name", Angle::Chapter(Chapter::Names)),
-    ("word", Angle::Chapter(Chapter::Names)),
-    ("etymolog", Angle::Chapter(Chapter::Names)),
-    ("politic", Angle::Chapter(Chapter::Ground)),
-    ("border", Angle::Chapter(Chapter::Ground)),
-    ("econom", Angle::Chapter(Chapter::Ground)),
-    ("map", Angle::Chapter(Chapter::Near)),
-    ("hik", Angle::Chapter(Chapter::Near)),
-    ("walk", Angle::Chapter(Chapter::Near)),
-    ("train", Angle::Rail),
-    ("rail", Angle::Rail),
-    ("locomotive", Angle::Rail),
-    ("plane", Angle::Air),
-    ("flying", Angle::Air),
-    ("flight", Angle::Air),
-    ("aviation", Angle::Air),
-    ("aircraft", Angle::Air),
-    ("airplane", Angle::Air),
-    ("cycl", Angle::Bicycle),
-    ("bike", Angle::Bicycle),
-    ("biking", Angle::Bicycle),
-    ("bicycl", Angle::Bicycle),
-    ("running", Angle::Running),
-    ("jogging", Angle::Running),
-    ("marathon", Angle::Running),
-    ("sport", Angle::Running),
-    ("music", Angle::Music),
-    ("song", Angle::Music),
-    ("jazz", Angle::Music),
-    ("opera", Angle::Music),
-    ("driving", Angle::Driving),
-    ("road", Angle::Driving),
-    ("car", Angle::Driving),
-    ("cars", Angle::Driving),
-    ("motor", Angle::Driving),
-    ("food", Angle::Food),
-    ("cook", Angle::Food),
-    ("wine", Angle::Food),
-    ("coffee", Angle::Food),
-    ("beer", Angle::Food),
-    ("restaurant", Angle::Food),
-    ("bird", Angle::Wild),
-    ("wildlife", Angle::Wild),
-    ("animal", Angle::Wild),
-    ("plant", Angle::Wild),
-    ("tree", Angle::Wild),
-    ("nature", Angle::Wild),
-    ("garden", Angle::Wild),
-    ("histor", Angle::Past),
-    ("archaeolog", Angle::Past),
-    ("castle", Angle::Past),
-    ("ruin", Angle::Past),
-    ("art", Angle::Arts),
-    ("arts", Angle::Arts),
-    ("architect", Angle::Arts),
-    ("museum", Angle::Arts),
-    ("book", Angle::Arts),
-    ("literature", Angle::Arts),
-    ("film", Angle::Arts),
-    ("theatre", Angle::Arts),
+use Angle::{Arts, Fact, Food, Past, Wild};
+
+/// Words by which an interest is known, in lower case. One of four letters or more matches the start of a word; a
+/// shorter one must be the whole word ("art" is not "party").
+#[rustfmt::skip]
+const KNOWN: &[(Angle, &[&str])] = &[
+    (Fact(answers::STARS), &["astronom", "star", "sky", "skies", "moon", "space", "night", "planet", "telescope"]),
+    (Fact(answers::LIGHT), &["photo", "light", "sun", "sunset", "season", "weather", "paint"]),
+    (Fact(answers::CLOCKS), &["time", "clock", "watch", "watches", "calendar"]),
+    (Fact(answers::EARTH), &["geograph", "globe", "travel", "geolog", "scien", "sailing", "ocean"]),
+    (Fact(answers::PHYSICS), &["physic", "speed", "engineer"]),
+    (Fact(answers::NUMBERS), &["math", "number", "statistic", "people", "demograph", "geometr"]),
+    (Fact(answers::WORDS), &["language", "linguist", "name", "names", "word", "words", "etymolog", "spelling"]),
+    (Fact(answers::STATE), &["politic", "border", "econom", "flag", "countries"]),
+    (Fact(answers::FOOT), &["hik", "walk", "pilgrim", "trekking"]),
+    (Fact(answers::HEIGHTS), &["mountain", "climb", "tower", "viewpoint"]),
+    (Fact(answers::MAPS), &["map", "maps", "cartograph", "navigat", "orienteer"]),
+    (Fact(answers::MONEY), &["money", "coin", "shopping", "finance"]),
+    (Fact(answers::SIGNALS), &["phone", "telephone", "radio", "technolog", "telecom"]),
+    (Fact(answers::RAIL), &["train", "rail", "locomotive"]),
+    (Fact(answers::AIR), &["plane", "planes", "flying", "flight", "aviation", "aircraft", "airplane", "airport"]),
+    (Fact(answers::ROAD), &["driving", "road", "car", "cars", "motor", "truck"]),
+    (Fact(answers::BICYCLE), &["cycl", "bike", "biking", "bicycl"]),
+    (Fact(answers::RUNNING), &["running", "jogging", "marathon", "sport"]),
+    (Fact(answers::MUSIC), &["music", "song", "singing", "jazz", "opera", "concert"]),
+    (Food, &["food", "cook", "wine", "coffee", "beer", "restaurant", "bakery", "cheese", "cuisine", "chocolate"]),
+    (Wild, &["bird", "wildlife", "animal", "plant", "tree", "trees", "nature", "garden", "flower", "fish", "forest"]),
+    (Past, &["histor", "archaeolog", "castle", "ruin", "ancient", "war", "medieval"]),
+    (Arts, &["art", "arts", "architect", "museum", "book", "books", "literature", "film", "films", "movie", "theatre", "poetry"]),
 ];
 
 fn angle(interest: &str) -> Option<Angle> {
@@ -118,15 +58,15 @@ fn angle(interest: &str) -> Option<Angle> {
         .split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
         .find_map(|word| {
-            // Stems of three letters or fewer ("art", "car", "sun", "map") must be the whole word.
-            let fits = |stem: &str| {
-                if stem.len() <= 3 && stem != "hik" {
-                    word == stem
+            // "hik" and its like are stems all the same: no other word begins so.
+            let fits = |stem: &&str| {
+                if stem.len() <= 3 && *stem != "hik" {
+                    word == *stem
                 } else {
-                    word.starts_with(stem)
+                    word.starts_with(*stem)
                 }
             };
-            KNOWN.iter().find(|known| fits(known.0)).map(|known| known.1)
+            KNOWN.iter().find(|known| known.1.iter().any(fits)).map(|known| known.0)
         })
 }
 
@@ -302,10 +242,9 @@ pub(super) fn weave(t: &mut Tale<'_>, interests: &[String], parts_max: usize) ->
         }
         seen.push(interest.clone());
         let angle = angle(&interest);
-        let told = if woven.parts.len() < parts_max {
-            angle.and_then(|angle| answer(t, &interest, angle))
-        } else {
-            None
+        let told = match angle {
+            Some(Fact(tellers)) if woven.parts.len() < parts_max => answer(t, &interest, tellers),
+            _ => None,
         };
         match told {
             Some(part) => woven.parts.push(part),
@@ -316,51 +255,38 @@ pub(super) fn weave(t: &mut Tale<'_>, interests: &[String], parts_max: usize) ->
     woven
 }
 
-fn answer(t: &mut Tale<'_>, interest: &str, angle: Angle) -> Option<String> {
+fn answer(t: &mut Tale<'_>, interest: &str, tellers: &[Teller]) -> Option<String> {
     let mark = t.mark();
-    let told = match angle {
-        Angle::Chapter(chapter) => {
-            let beats: Vec<_> = BEATS
-                .iter()
-                .filter(|beat| beat.chapter == chapter && beat.weight > 0)
-                .collect();
-            let at = t.draw(0x1a7e, beats.len());
-            (0..beats.len()).find_map(|i| {
-                let beat = beats.get((i + at) % beats.len())?;
-                let mark = t.mark();
-                (beat.tell)(t).or_else(|| {
-                    t.back_to(&mark);
-                    None
-                })
+    // The best answer comes first; where there are many, every second variation begins with the next best.
+    let from = if tellers.len() > 3 { t.walk(0x1a7e, 2) } else { 0 };
+    let told = (0..tellers.len()).find_map(|i| {
+        let mark = t.mark();
+        tellers
+            .get((i + from) % tellers.len())
+            .and_then(|tell| tell(t))
+            .or_else(|| {
+                t.back_to(&mark);
+                None
             })
+    });
+    let lead = told.is_some().then(|| t.say(LEAD, &[("interest", interest)])).flatten();
+    match (lead, told) {
+        (Some(lead), Some(told)) => Some(format!("{lead} {told}")),
+        _ => {
+            t.back_to(&mark);
+            None
         }
-        Angle::Rail => travel::by_rail(t),
-        Angle::Air => travel::by_air(t),
-        Angle::Driving => travel::by_car(t),
-        Angle::Bicycle => travel::by_bicycle(t),
-        Angle::Running => travel::marathons(t),
-        Angle::Music => travel::by_sound(t),
-        Angle::Food | Angle::Wild | Angle::Past | Angle::Arts => None,
-    };
-    let Some(told) = told else {
-        t.back_to(&mark);
-        return None;
-    };
-    let Some(lead) = t.say(LEAD, &[("interest", interest)]) else {
-        t.back_to(&mark);
-        return None;
-    };
-    Some(format!("{lead} {told}"))
+    }
 }
 
 /// What no fact answers: together in one breath where there are several, else by kind.
 fn hand_back(t: &mut Tale<'_>, rest: &[(String, Option<Angle>)]) -> Option<String> {
     let bank = match rest {
         [] => return None,
-        [(_, Some(Angle::Food))] => FOOD,
-        [(_, Some(Angle::Wild))] => WILD,
-        [(_, Some(Angle::Past))] => PAST,
-        [(_, Some(Angle::Arts))] => ARTS,
+        [(_, Some(Food))] => FOOD,
+        [(_, Some(Wild))] => WILD,
+        [(_, Some(Past))] => PAST,
+        [(_, Some(Arts))] => ARTS,
         _ => LOOK_OUT,
     };
     let names: Vec<String> = rest.iter().map(|part| part.0.clone()).collect();

@@ -75,8 +75,10 @@ impl Ask<'_> {
 
 /// Tells about a known place.
 ///
-/// Short stories have 120 to 190 words, medium ones 380 to 540, long ones 760 to 1050. A place of which little is known
-/// (no inhabitants counted, no other names, nothing near) may fall short of a long story, never below 600 words.
+/// Short stories have 120 to 190 words, medium ones 380 to 540, long ones 760 to 1050. Far from everywhere (fewer than
+/// four places within 300 km) a long story may end after 660 words; and if the gazetteer held next to nothing of a
+/// place (no people, no names, no neighbours, no figures of the country), after 330, a medium one after 300. Many long
+/// interests make a short story longer.
 pub fn tell(facts: &Facts<'_>, ask: &Ask<'_>) -> Telling {
     let mut tale = Tale::new(facts, ask.style, ask.seed(u64::from(facts.place.id)), ask.variation);
     let (title, story) = compose::compose(&mut tale, ask.style, ask.length, ask.interests);

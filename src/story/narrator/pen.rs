@@ -104,13 +104,23 @@ impl Pen {
         let style = bit(self.style);
         let own = |line: &&Line| line.0 & style != 0 && line.0 != ALL && !self.used.contains(&line.1);
         let any = |line: &&Line| line.0 & style != 0 && !self.used.contains(&line.1);
-        // What is written for the style goes before what suits all; the latter fills up to three to choose from.
+        // What is written for the style goes before what suits all: of three or more to choose from, at most one is
+        // for all, drawn from those there are.
         let owned = bank.iter().filter(own).count();
-        let n = owned.max(bank.iter().filter(any).count().min(3));
-        let at = self.walk(salt(bank.first()?.1), n);
+        let common = bank.iter().filter(any).count() - owned;
+        let n = if owned >= 3 {
+            owned
+        } else {
+            owned + common.min(3 - owned)
+        };
+        let salt = salt(bank.first()?.1);
+        let at = self.walk(salt, n);
         let line = match at.checked_sub(owned) {
             None => bank.iter().filter(own).nth(at)?,
-            Some(at) => bank.iter().filter(|line| line.0 == ALL).filter(any).nth(at)?,
+            Some(past) => {
+                let at = (self.draw(salt, common) + past) % common.max(1);
+                bank.iter().filter(|line| line.0 == ALL).filter(any).nth(at)?
+            }
         };
         self.used.push(line.1);
         Some(self.fill(line.1, vars))

@@ -26,6 +26,12 @@ pub(super) mod topic {
     }
 }
 
+/// Marks in a text under construction: a place's name, where it is, and the end of that. Control characters, so that
+/// no name and no traveller's word contains them.
+pub(super) const NAME: char = '\u{1}';
+pub(super) const WHERE: char = '\u{2}';
+pub(super) const END: char = '\u{3}';
+
 /// A telling in the making.
 pub(super) struct Tale<'a> {
     pub(super) f: &'a Facts<'a>,
@@ -34,8 +40,6 @@ pub(super) struct Tale<'a> {
     pub(super) told: u64,
     /// Places whose distance has been told.
     places: Vec<u32>,
-    /// Places named with their country or region; from then on the name is enough.
-    named: Vec<u32>,
     /// How often a distance has been given, to vary its hedge.
     distances: u32,
 }
@@ -45,7 +49,6 @@ pub(super) struct Mark {
     told: u64,
     used: usize,
     places: usize,
-    named: usize,
     distances: u32,
 }
 
@@ -74,7 +77,6 @@ impl<'a> Tale<'a> {
             pen,
             told: 0,
             places: Vec::with_capacity(32),
-            named: Vec::with_capacity(32),
             distances: 0,
         }
     }
@@ -84,7 +86,6 @@ impl<'a> Tale<'a> {
             told: self.told,
             used: self.pen.used.len(),
             places: self.places.len(),
-            named: self.named.len(),
             distances: self.distances,
         }
     }
@@ -93,7 +94,6 @@ impl<'a> Tale<'a> {
         self.told = mark.told;
         self.pen.used.truncate(mark.used);
         self.places.truncate(mark.places);
-        self.named.truncate(mark.named);
         self.distances = mark.distances;
     }
 
@@ -115,6 +115,11 @@ impl<'a> Tale<'a> {
     /// Says one unused line; see [`Pen::pick`].
     pub(super) fn pick(&mut self, lines: &'static [&'static str], vars: &[Var<'_>]) -> Option<String> {
         self.pen.pick(lines, vars)
+    }
+
+    /// The continent that the place stands on.
+    pub(super) fn continent(&self) -> &'a str {
+        continent(self.f)
     }
 
     /// True once for a topic: whether it is new, and from now on told.
@@ -157,25 +162,26 @@ impl<'a> Tale<'a> {
         }
     }
 
-    /// Another place, said so that a listener knows where: "Lyon", "Geneva in Switzerland", "Springfield, Missouri".
-    pub(super) fn called(&mut self, place: &PlaceFacts<'_>) -> String {
-        if self.named.contains(&place.id) {
+    /// Another place, said so that a listener knows where: "Lyon", "Geneva in Switzerland", "Springfield in Missouri".
+    /// The second part is marked, because it is dropped where the place has come up before; only the finished story
+    /// knows the order.
+    pub(super) fn called(&self, place: &PlaceFacts<'_>) -> String {
+        let here = &self.f.place;
+        let whereabouts = if place.country_code != here.country_code {
+            if place.name == place.country {
+                String::new()
+            } else {
+                words::land(place.country)
+            }
+        } else if place.name == here.name && place.region != place.name {
+            words::region(place.region)
+        } else {
+            String::new()
+        };
+        if whereabouts.is_empty() {
             return place.name.to_owned();
         }
-        self.named.push(place.id);
-        let here = &self.f.place;
-        let country = words::land(place.country);
-        if place.country_code != here.country_code {
-            return if place.name == place.country || country.is_empty() {
-                place.name.to_owned()
-            } else {
-                format!("{} in {country}", place.name)
-            };
-        }
-        if place.name == here.name && !place.region.is_empty() && place.region != place.name {
-            return format!("{} in {}", place.name, words::region(place.region));
-        }
-        place.name.to_owned()
+        format!("{NAME}{}{WHERE} in {whereabouts}{END}", place.name)
     }
 
     /// The nearest places whose distance has not been told, up to `n`.

@@ -113,7 +113,7 @@ const MORE: Bank = &[
     ),
     Line(
         ALL,
-        "Then there is the matter of size. My list begins with places that somebody has counted. A farm, a crossroads or a single street may be dear to you and yet too small for it.",
+        "Then there is the matter of size. No list goes down to every farm, every crossroads and every street. A spot may be dear to you and yet too small for mine.",
     ),
     Line(
         A | K | R | N,

@@ -151,7 +151,7 @@ pub(super) fn ear(value: f64) -> u64 {
         v if v < 3000.0 => 50,
         _ => 100,
     };
-    whole(value / step as f64) * step
+    whole(value / step as f64).saturating_mul(step)
 }
 
 fn unit(n: u64, one: &str, many: &str) -> String {
@@ -187,6 +187,8 @@ pub(super) fn both(km: f64) -> String {
 /// A head count without its noun, hedged: "some 870 thousand", "just over two million", "about 4,300".
 /// None where the gazetteer has no figure.
 pub(super) fn heads(n: u64) -> Option<String> {
+    // Far more than there are people, so that rounding up cannot overflow.
+    let n = n.min(1_000_000_000_000_000);
     Some(match n {
         0 => return None,
         1..=49 => number(n),
@@ -212,10 +214,12 @@ fn millions(n: u64) -> String {
     let whole = (n + 500_000) / 1_000_000;
     let base = whole * 1_000_000;
     let say = if whole == 1 { "a".to_owned() } else { number(whole) };
+    // "Just over" may mean up to a twentieth, and never more than a hundred thousand people.
+    let close = (base / 20).min(100_000);
     match (n >= base, n.abs_diff(base)) {
-        (_, 0..=40_000) => format!("about {say} million"),
-        (true, 40_001..=150_000) => format!("just over {say} million"),
-        (false, 40_001..=150_000) => format!("nearly {say} million"),
+        (_, gap) if gap <= close / 3 => format!("about {say} million"),
+        (true, gap) if gap <= close => format!("just over {say} million"),
+        (false, gap) if gap <= close => format!("nearly {say} million"),
         _ => format!("some {} million", tenths((n + 50_000) / 100_000)),
     }
 }

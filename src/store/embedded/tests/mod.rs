@@ -1,6 +1,7 @@
 //! The embedded store under test: what it promises, how it fails, and how it comes back.
 
 mod crash;
+mod damage;
 mod failures;
 mod figures;
 mod paging;
@@ -54,6 +55,10 @@ fn record(created_ms: u64, random: u64, place: &str, style: Style) -> Record {
 
 fn open(dir: &std::path::Path) -> Embedded {
     Embedded::open(Config::new(dir)).unwrap()
+}
+
+fn file_of(dir: &std::path::Path) -> PathBuf {
+    dir.join(open::FILE_NAME)
 }
 
 fn close(store: Embedded) {

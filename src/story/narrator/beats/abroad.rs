@@ -116,10 +116,7 @@ const ABROAD_MORE: Bank = &[
         H | C,
         "This is one of those corners in which one can go abroad by mistake: {list}.",
     ),
-    Line(
-        M | S,
-        "Take the nearest place in each of the neighbouring countries. You get {list}.",
-    ),
+    Line(M | S, "Across the borders these are the names to look up: {list}."),
     Line(A | F, "Count the countries you could reach from here! There is {list}."),
     Line(K | R, "The neighbours speak with other seals and stamps: {list}."),
 ];

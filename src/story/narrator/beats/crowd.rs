@@ -14,7 +14,7 @@ const SHARE: Bank = &[
     ),
     Line(
         H | S,
-        "Set against the population of {land}, that makes one inhabitant in {n}.",
+        "Set against the population of {land}, the people of this place come to one inhabitant in {n}.",
     ),
     Line(
         M,
@@ -47,6 +47,10 @@ const SHARE: Bank = &[
     Line(
         K | R,
         "If {land} were a village of {n} people, just one of them would be from {name}.",
+    ),
+    Line(
+        ALL,
+        "One in every {n} people in {land} lives here, if the counts can be trusted.",
     ),
 ];
 
@@ -202,6 +206,10 @@ const COUNTING: Bank = &[
     Line(
         K | R,
         "Suppose that each of them were given one star, one every second, until all had theirs. It would take {long}.",
+    ),
+    Line(
+        ALL,
+        "It would take {long} merely to count the people here, one each second, without a stop.",
     ),
 ];
 

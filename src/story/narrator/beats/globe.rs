@@ -57,6 +57,14 @@ const EQUATOR: Bank = &[
         F,
         "Two great big distances! All the way to the {which} Pole it is {pole}. All the way to the equator it is {eq}. Which walk would you pick?",
     ),
+    Line(
+        ALL,
+        "From pole to equator is a long way, and this place has its spot on it: {pole} from the {which} Pole, {eq} from the equator.",
+    ),
+    Line(
+        ALL,
+        "It lies {eq} {side} of the equator, while the {which} Pole is {pole} off.",
+    ),
 ];
 
 const ON_EQUATOR: Bank = &[
@@ -201,6 +209,10 @@ const PARALLEL: Bank = &[
         F,
         "How long would a rope have to be to go right round the world, due east, and come back to this very spot? It would be {round}! A car at a hundred kilometres an hour would need {days} to drive along it.",
     ),
+    Line(
+        ALL,
+        "A whole turn of the globe along this latitude comes to {round}. A car at a hundred kilometres an hour, never stopping, would take {days}.",
+    ),
 ];
 
 /// The circle of latitude.
@@ -258,6 +270,14 @@ const SPIN: Bank = &[
     Line(
         F,
         "Who is faster, a racing car or a sleeping dog in this place? The dog! The Earth turns and carries it along at {speed} an hour, basket and all.",
+    ),
+    Line(
+        ALL,
+        "Stand still here, and you travel all the same: the turning Earth takes this latitude eastward at {speed} an hour.",
+    ),
+    Line(
+        ALL,
+        "Nothing seems to stir, and yet this spot is doing {speed} an hour, due east, together with the whole turning Earth.",
     ),
 ];
 
@@ -326,6 +346,14 @@ const SAME: Bank = &[
     Line(
         S,
         "Equal latitude means equal sun at noon and equal day length, all through the year. Within a degree, the companions are {list}.",
+    ),
+    Line(
+        ALL,
+        "Places far apart can share a latitude. This one has, within a degree, {list} for company.",
+    ),
+    Line(
+        ALL,
+        "Go round the world at this height, so to speak, and you come near {list}: all within a degree of the same latitude.",
     ),
 ];
 
@@ -399,6 +427,14 @@ const ANTIPODE: Bank = &[
     Line(
         A | F,
         "Think of the longest needle there is, and push it straight through the globe from here. The point comes out near {anti}, or not so near: there are still {far} in between.",
+    ),
+    Line(
+        ALL,
+        "Straight through the Earth from here one would come to {at}. No place that I know of is nearer to that point than {anti}, and it is {far} away from it.",
+    ),
+    Line(
+        ALL,
+        "The far side of the world, seen from here, is {at}. Nearest to it lies {anti}, still {far} away.",
     ),
 ];
 

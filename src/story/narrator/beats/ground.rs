@@ -68,6 +68,10 @@ const CAPITAL: Bank = &[
         K | N,
         "{cap} has the title of capital, and {cap} is {far} from here, to the {dir}. The sun, one should add, rises without asking it.",
     ),
+    Line(
+        ALL,
+        "{cap} is the capital, and it is not round the corner: {far} to the {dir}, or {time} at a hundred kilometres an hour on a road without bends.",
+    ),
 ];
 
 /// Distance and direction of the capital.
@@ -144,6 +148,10 @@ const SIZE: Bank = &[
         K | R,
         "It is a country of {people} people and {area} square kilometres, and if they spread themselves over it like dew there would be {density} on each.",
     ),
+    Line(
+        ALL,
+        "The country around it, {land}, has {people} people and {area} square kilometres, which comes to {density} on each.",
+    ),
 ];
 
 /// Area, inhabitants and density of the country.
@@ -210,6 +218,23 @@ const BORDERS: Bank = &[
     ),
 ];
 
+const ONE_BORDER: Bank = &[
+    Line(ALL, "By land {land} has one neighbour and no more: {list}."),
+    Line(
+        A | K,
+        "There is a single border that one could cross by land from {land}, and beyond it lies {list}.",
+    ),
+    Line(
+        H | M | S,
+        "The list of land neighbours of {land} is a short one. It reads: {list}.",
+    ),
+    Line(
+        F | C,
+        "How many countries share a land border with {land}? Exactly one, so there can be no quarrel about which: {list}.",
+    ),
+    Line(R | N, "{land} touches one other country by land, and only one: {list}."),
+];
+
 const ISLANDED: Bank = &[
     Line(
         ALL,
@@ -217,7 +242,7 @@ const ISLANDED: Bank = &[
     ),
     Line(
         A | M | K,
-        "And mind this: by the gazetteer's record, {land} shares no land border with anyone. Wherever the road goes, it does not cross into another country.",
+        "And mind this: by the gazetteer's record, {land} shares no land border with anyone. Whatever roads there are, the record knows of no country at the far end of them.",
     ),
     Line(
         H | S,
@@ -235,7 +260,15 @@ const ISLANDED: Bank = &[
 
 /// The countries that share a land border.
 pub(super) fn borders(t: &mut Tale<'_>) -> Option<String> {
-    let all = &t.f.country.neighbours;
+    // GeoNames counts the leased base at Guantánamo as a border of the United States with Cuba; a listener would not.
+    let odd = |name: &&&str| matches!((t.f.country.code, **name), ("US", "Cuba") | ("CU", "United States"));
+    let all: Vec<&str> =
+        t.f.country
+            .neighbours
+            .iter()
+            .filter(|name| !odd(name))
+            .copied()
+            .collect();
     if !t.fresh(topic::BORDERS) {
         return None;
     }
@@ -249,11 +282,10 @@ pub(super) fn borders(t: &mut Tale<'_>) -> Option<String> {
         names.push(format!("{} more", words::number(left)));
     }
     let n = all.len() as u64;
-    let count = if n == 1 {
-        "one country".to_owned()
-    } else {
-        format!("{} countries", words::number(n))
-    };
+    if n == 1 {
+        return t.say(ONE_BORDER, &[("list", &words::list(&names))]);
+    }
+    let count = format!("{} countries", words::number(n));
     t.say(BORDERS, &[("count", &count), ("list", &words::list(&names))])
 }
 

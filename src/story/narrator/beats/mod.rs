@@ -14,7 +14,7 @@ mod people;
 mod roads;
 mod sky;
 mod sun;
-pub(super) mod travel;
+mod travel;
 mod whereabouts;
 
 pub(super) use whereabouts::{asked_point, whereabouts};
@@ -72,6 +72,9 @@ const fn beat(chapter: Chapter, loved: Styles, weight: u32, tell: fn(&mut Tale<'
     }
 }
 
+/// The beat that tells how many live there, as an index into [`BEATS`]; a test keeps it true.
+pub(super) const HEADS: usize = 6;
+
 /// Every beat; within a chapter in the order in which they follow each other in a story.
 pub(super) static BEATS: &[Beat] = &[
     beat(Chapter::Ground, A | H | R, 3, ground::capital),
@@ -120,3 +123,43 @@ pub(super) static BEATS: &[Beat] = &[
     beat(Chapter::Globe, K | M | F | A, 3, globe::antipode),
     beat(Chapter::Globe, S | N, 0, globe::halfway),
 ];
+
+/// What a beat is, apart from where it stands in a story.
+pub(super) type Teller = fn(&mut Tale<'_>) -> Option<String>;
+
+/// Beats that answer an interest, best first.
+pub(super) mod answers {
+    use super::{Teller, abroad, globe, ground, names, near, roads, sky, sun, travel};
+
+    pub(in super::super) const STARS: &[Teller] = &[sky::pole_star, sky::greenwich, sun::equinox];
+    pub(in super::super) const LIGHT: &[Teller] = &[
+        sun::noon_heights,
+        sun::long_days,
+        sun::shadow,
+        sun::equinox,
+        sky::solar_clock,
+    ];
+    pub(in super::super) const CLOCKS: &[Teller] = &[sky::solar_clock, sky::greenwich, sky::zone];
+    pub(in super::super) const EARTH: &[Teller] = &[
+        globe::degree,
+        globe::equator,
+        globe::parallel,
+        globe::antipode,
+        globe::same_latitude,
+    ];
+    pub(in super::super) const PHYSICS: &[Teller] = &[globe::spin, roads::sound_and_light, roads::horizon];
+    pub(in super::super) const NUMBERS: &[Teller] = &[roads::triangle, roads::together, globe::parallel, globe::degree];
+    pub(in super::super) const WORDS: &[Teller] = &[names::others, names::scripts, names::letters, names::namesakes];
+    pub(in super::super) const STATE: &[Teller] = &[ground::borders, ground::size, abroad::abroad];
+    pub(in super::super) const FOOT: &[Teller] = &[roads::on_foot, near::nearest];
+    pub(in super::super) const HEIGHTS: &[Teller] = &[roads::horizon, roads::on_foot];
+    pub(in super::super) const MAPS: &[Teller] = &[globe::degree, near::ring, roads::triangle, near::nearest];
+    pub(in super::super) const MONEY: &[Teller] = &[ground::money];
+    pub(in super::super) const SIGNALS: &[Teller] = &[ground::telephone, roads::sound_and_light];
+    pub(in super::super) const RAIL: &[Teller] = &[travel::by_rail];
+    pub(in super::super) const AIR: &[Teller] = &[travel::by_air];
+    pub(in super::super) const ROAD: &[Teller] = &[travel::by_car, ground::capital];
+    pub(in super::super) const BICYCLE: &[Teller] = &[travel::by_bicycle];
+    pub(in super::super) const RUNNING: &[Teller] = &[travel::marathons, roads::on_foot];
+    pub(in super::super) const MUSIC: &[Teller] = &[travel::by_sound];
+}

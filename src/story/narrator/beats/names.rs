@@ -65,6 +65,10 @@ const OTHERS: Bank = &[
         S | R,
         "Ask in another language, and the answer changes its sound: {names} are on the list, and all of them mean here.",
     ),
+    Line(
+        ALL,
+        "Under other names it is the same place still. Among them are {names}.",
+    ),
 ];
 
 const ONE_OTHER: Bank = &[
@@ -283,6 +287,10 @@ const NAMESAKES: Bank = &[
     Line(
         N,
         "Like a seed on the wind the name has come up elsewhere. There is {a_name} {list}.",
+    ),
+    Line(
+        ALL,
+        "Say {name} elsewhere in the world, and you may be misunderstood. There is {a_name} {list}.",
     ),
 ];
 

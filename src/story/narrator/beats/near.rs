@@ -71,7 +71,12 @@ const NEAREST: Bank = &[
     ),
     Line(
         K | R,
-        "Every place has one that it could call to across the fields, if there are fields. Here that one is {near}, {far} to the {dir}.",
+        "Every place has one to which it would turn first. Here that one is {near}, {far} to the {dir}.",
+    ),
+    Line(ALL, "Next on the map comes {near}. It is {far} away, to the {dir}."),
+    Line(
+        ALL,
+        "Nothing on the map is closer than {near}, which lies {far} to the {dir}.",
     ),
 ];
 
@@ -118,8 +123,39 @@ const ALONE: Bank = &[
     ),
 ];
 
+/// For an empty list of neighbours: the facts look 300 km around and leave out what lies within the place itself.
+const NOBODY: Bank = &[
+    Line(
+        ALL,
+        "No neighbour can be reported. Beyond its own outskirts my gazetteer has no other name within three hundred kilometres.",
+    ),
+    Line(
+        A | K,
+        "Look all round the horizon, and then beyond it: for three hundred kilometres on every side my map has no other name to steer by.",
+    ),
+    Line(
+        H | M | S,
+        "The list of neighbours is empty. Outside the place itself, nothing is on record within three hundred kilometres.",
+    ),
+    Line(
+        F | C,
+        "Who lives next door? Nobody! Go three hundred kilometres in any direction, and my gazetteer knows no other place.",
+    ),
+    Line(
+        R | N,
+        "There is no neighbour. On every side, for three hundred kilometres, the map is without another name.",
+    ),
+];
+
 /// The nearest place.
 pub(super) fn nearest(t: &mut Tale<'_>) -> Option<String> {
+    if t.f.near.is_empty() {
+        return if t.fresh(topic::NEAREST) {
+            t.say(NOBODY, &[])
+        } else {
+            None
+        };
+    }
     let near = *t.f.near.iter().find(|near| near.place.name != t.f.place.name)?;
     if !t.fresh(topic::NEAREST) || !t.meet(&near.place) {
         return None;
@@ -190,11 +226,17 @@ const RING: Bank = &[
         "Sample the surroundings in a few more directions, and you find {ring}.",
     ),
     Line(A | F, "And there is more to pick from. Near by on the map are {ring}."),
+    Line(
+        ALL,
+        "Round about, in no particular order but that of distance, lie {ring}.",
+    ),
+    Line(ALL, "The map has more names near by: {ring}."),
 ];
 
 /// Three more places around.
 pub(super) fn ring(t: &mut Tale<'_>) -> Option<String> {
-    if t.told & topic::RING != 0 {
+    // The phrasings speak of "others" and "more": the first neighbour must have been told.
+    if t.told & topic::RING != 0 || t.told & topic::NEAREST == 0 {
         return None;
     }
     let first = t.f.near.iter().find(|near| near.place.name != t.f.place.name)?.place.id;
@@ -274,6 +316,14 @@ const LARGER: Bank = &[
         N,
         "Follow the land to the {dir}, and {far} on the settlements have grown past this one: there is {big}.",
     ),
+    Line(
+        ALL,
+        "The first place on the way up in size is {big}: it has more people than this one, and it lies {far} to the {dir}.",
+    ),
+    Line(
+        ALL,
+        "If this one should be too small for you, {big} is larger, and no larger place is nearer. Go {dir} for {far}.",
+    ),
 ];
 
 /// The nearest larger place.
@@ -341,6 +391,14 @@ const METRO: Bank = &[
     Line(
         K | N,
         "Where the numbers run past a million, there is {big}: {heads} people, {far} to the {dir}. Nothing as large lies nearer.",
+    ),
+    Line(
+        ALL,
+        "For a city that counts its people in millions, look {dir}: {big} has {heads}, and it is {far} away.",
+    ),
+    Line(
+        ALL,
+        "A place with a million inhabitants is not next door. The nearest, {big}, has {heads} and lies {far} to the {dir}.",
     ),
 ];
 

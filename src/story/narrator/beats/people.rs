@@ -52,6 +52,10 @@ const HEADS_FIRST: Bank = &[
         K | R,
         "In all of {land} there is no larger company than this: {heads} people, by the count.",
     ),
+    Line(
+        ALL,
+        "With {heads} people by the gazetteer's figures, it is the largest place in {land}.",
+    ),
 ];
 
 const HEADS_HIGH: Bank = &[
@@ -103,6 +107,10 @@ const HEADS_HIGH: Bank = &[
         K | R,
         "There are {heads} who call it home. Only {above} in {land} can gather more.",
     ),
+    Line(
+        ALL,
+        "It has {heads} people, says the gazetteer, and stands {rank} in the whole of {land}.",
+    ),
 ];
 
 const HEADS_LOW: Bank = &[
@@ -153,6 +161,10 @@ const HEADS_LOW: Bank = &[
     Line(
         K | R,
         "It is not one of the great ones: {heads} people live here, and {above} in {land} are larger. But tales, like travellers, do not stop only at the great ones.",
+    ),
+    Line(
+        ALL,
+        "The gazetteer counts {heads} people here, and {above} in {land} with more.",
     ),
 ];
 
@@ -210,6 +222,8 @@ pub(super) fn heads(t: &mut Tale<'_>) -> Option<String> {
         return t.say(HEADS_NONE, &[]);
     };
     let rank = u64::from(t.f.rank_in_country.unwrap_or(0));
+    // A rank beyond the number of places listed would only confuse a listener.
+    let rank = if rank > u64::from(t.f.country.places) { 0 } else { rank };
     let above = match rank.saturating_sub(1) {
         1 => "one place".to_owned(),
         n => format!("{} places", words::number(n)),
@@ -300,11 +314,16 @@ const REGION_COUNT: Bank = &[
 pub(super) fn region_rank(t: &mut Tale<'_>) -> Option<String> {
     let n = t.f.places_in_region;
     let region = t.f.place.region.trim();
-    if n < 4 || region.is_empty() || region == t.f.country.name || !t.fresh(topic::REGION_RANK) {
+    if n < 4
+        || t.told & topic::HEADS == 0
+        || region.is_empty()
+        || region == t.f.country.name
+        || !t.fresh(topic::REGION_RANK)
+    {
         return None;
     }
     let within = words::region(region);
-    let rank = t.f.rank_in_region.unwrap_or(0);
+    let rank = t.f.rank_in_region.filter(|rank| *rank <= n).unwrap_or(0);
     let vars = [
         ("in", within.as_str()),
         ("n", &words::number(u64::from(n))),

@@ -38,6 +38,10 @@ const TRIANGLE: Bank = &[
         N | S,
         "Of the triangle between {name}, {one} and {two}, the side that faces {name} is {side} long.",
     ),
+    Line(
+        ALL,
+        "From {one} to {two}, both of them close by, the distance is {side}.",
+    ),
 ];
 
 /// The distance between two of the neighbours.
@@ -96,7 +100,11 @@ const FOOT: Bank = &[
     ),
     Line(
         K | R,
-        "Those who have time may think of it as a walk. {to} would be {time} away at five kilometres an hour, with the path drawn straight.",
+        "Those who have time might go on foot. {to} would be {time} away at five kilometres an hour, with the path drawn straight.",
+    ),
+    Line(
+        ALL,
+        "Anyone setting out on foot for {to}, straight across and at five kilometres an hour, should allow {time}.",
     ),
 ];
 
@@ -211,6 +219,10 @@ const LIGHT: Bank = &[
         M | C | K,
         "A signal to {to}? Light would do it in {light} of a second. A trumpet, assuming heroic lungs, would be heard after {sound}.",
     ),
+    Line(
+        ALL,
+        "Light needs {light} of a second from here to {to}. Sound, if it could last the distance, would need {sound}.",
+    ),
 ];
 
 /// Light and sound to the capital or a metropolis.
@@ -260,6 +272,10 @@ const HORIZON: Bank = &[
     Line(
         K | R,
         "From a tower {high} tall, in a world without hills or haze, you might see as far as {to}. Nobody has built it; it stands only in this sentence.",
+    ),
+    Line(
+        ALL,
+        "Could you see {to} from here? On a perfectly smooth Earth, yes, from a height of {high}.",
     ),
 ];
 
@@ -312,6 +328,10 @@ const TOGETHER: Bank = &[
     Line(
         C | R | S,
         "All in all the {n} nearest places that anyone has counted hold {sum} people. It is more than will fit in the car.",
+    ),
+    Line(
+        ALL,
+        "The neighbourhood, taken as the {n} nearest places with a count, is home to {sum} people.",
     ),
 ];
 

@@ -48,6 +48,14 @@ const SOLAR: Bank = &[
         K | R,
         "There are two noons here, one on the wall and one in the sky. The one in the sky comes, on average, at {time} by the standard-time one on the wall.",
     ),
+    Line(
+        ALL,
+        "When the clock says twelve, the sun has not been asked. On the average of the year it stands highest at {time}, standard time.",
+    ),
+    Line(
+        ALL,
+        "The highest point of the sun comes, as a yearly average, at {time} by standard time, and not on the stroke of twelve.",
+    ),
 ];
 
 const PUNCTUAL: Bank = &[
@@ -169,6 +177,10 @@ const GREENWICH: Bank = &[
         K | R,
         "The same sun stands over Greenwich and over this place, though not together: here it is {gap} {other}.",
     ),
+    Line(
+        ALL,
+        "Measured by the sun, and not by decree, this place lives {gap} {alt} Greenwich.",
+    ),
 ];
 
 /// The sun's way from Greenwich, four minutes to the degree.
@@ -185,6 +197,7 @@ pub(super) fn greenwich(t: &mut Tale<'_>) -> Option<String> {
             ("gap", &gap),
             ("side", if east { "before" } else { "after" }),
             ("other", if east { "earlier" } else { "later" }),
+            ("alt", if east { "ahead of" } else { "behind" }),
         ],
     )
 }

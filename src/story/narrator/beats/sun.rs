@@ -64,6 +64,14 @@ const DAYS: Bank = &[
         K,
         "In {lm}, Day rules over {long}; in {sm}, it has to make do with {short}, and Night laughs last.",
     ),
+    Line(
+        ALL,
+        "The longest day of the year falls in {lm} and lasts {long}; the shortest, in {sm}, lasts {short}.",
+    ),
+    Line(
+        ALL,
+        "Between the solstice of {sm}, with {short} of daylight, and that of {lm}, with {long}, the whole year is played out.",
+    ),
 ];
 
 const EVEN: Bank = &[
@@ -86,6 +94,21 @@ const EVEN: Bank = &[
     Line(
         R | N,
         "The sun is faithful here: {long} on the longest day, {short} on the shortest, and hardly a whisper between them.",
+    ),
+];
+
+const EQUAL: Bank = &[
+    Line(
+        ALL,
+        "Summer and winter do not differ here by a minute of daylight: both solstices give {long}.",
+    ),
+    Line(
+        A | K | R | N,
+        "The sun plays no favourites here. At either solstice the day lasts {long}, to the minute.",
+    ),
+    Line(
+        H | M | S | F | C,
+        "Here is a tidy result: {long} of daylight at one solstice, and exactly the same at the other.",
     ),
 ];
 
@@ -158,6 +181,7 @@ pub(super) fn long_days(t: &mut Tale<'_>) -> Option<String> {
     let bank = match (long, short) {
         (1440.., 0) => POLAR,
         (1440.., _) => NO_SUNSET,
+        (a, b) if a == b => EQUAL,
         (a, b) if a.saturating_sub(b) <= 60 => EVEN,
         _ => DAYS,
     };
@@ -208,6 +232,10 @@ const HEIGHTS: Bank = &[
     Line(
         K | R,
         "At noon in late {lm} the sun looks down from {high} degrees. In late {sm} it comes no higher than {low}, and looks you in the face.",
+    ),
+    Line(
+        ALL,
+        "The noon sun of late {lm} stands {high} degrees high; that of late {sm} has sunk to {low}.",
     ),
 ];
 
@@ -264,7 +292,12 @@ pub(super) fn noon_heights(t: &mut Tale<'_>) -> Option<String> {
     if t.f.place.lat.abs() < TILT - 0.2 {
         return t.say(OVERHEAD, &[]);
     }
-    let bank = if low < 1.0 { LOW_SUN } else { HEIGHTS };
+    let bank = match low {
+        low if low >= 1.0 => HEIGHTS,
+        low if low < -1.0 => LOW_SUN,
+        // Grazing the horizon, where refraction decides: nothing short is true of it.
+        _ => return None,
+    };
     let (high, low) = (words::number(words::whole(high)), words::number(words::whole(low)));
     t.say(bank, &[("lm", lm), ("sm", sm), ("high", &high), ("low", &low)])
 }
@@ -370,6 +403,10 @@ const EQUINOX: Bank = &[
     Line(
         K | R | C,
         "Twice a year the sun plays fair, and gives day and night nearly equal shares everywhere. Here it stands {n} degrees high at noon on those days.",
+    ),
+    Line(
+        ALL,
+        "On the days of the equinox, in March and September, the sun at noon reaches {n} degrees here.",
     ),
 ];
 

@@ -93,8 +93,8 @@ const DRIVING: Bank = &[
     ),
 ];
 
-/// The time to a goal at a speed: the nearest goal that is at least `km_min` away.
-fn journey(t: &mut Tale<'_>, bank: Bank, km_per_hour: f64, km_min: f64, topic: u64) -> Option<String> {
+/// The time to a goal at a speed: the nearest goal within a range.
+fn journey(t: &mut Tale<'_>, bank: Bank, km_per_hour: f64, range: std::ops::Range<f64>, topic: u64) -> Option<String> {
     let goals = [
         t.f.near.first().copied(),
         t.f.nearest_larger,
@@ -104,7 +104,7 @@ fn journey(t: &mut Tale<'_>, bank: Bank, km_per_hour: f64, km_min: f64, topic: u
     let goal = goals
         .into_iter()
         .flatten()
-        .filter(|goal| goal.km >= km_min)
+        .filter(|goal| range.contains(&goal.km))
         .min_by(|a, b| a.km.total_cmp(&b.km))?;
     if !t.fresh(topic) {
         return None;
@@ -129,25 +129,29 @@ pub(in super::super) fn marathons(t: &mut Tale<'_>) -> Option<String> {
 
 /// The time by an express train.
 pub(in super::super) fn by_rail(t: &mut Tale<'_>) -> Option<String> {
-    journey(t, RAIL, 160.0, 60.0, topic::RAIL)
+    journey(t, RAIL, 160.0, 60.0..3000.0, topic::RAIL)
 }
 
 /// The time in an airliner.
 pub(in super::super) fn by_air(t: &mut Tale<'_>) -> Option<String> {
-    journey(t, AIR, 800.0, 300.0, topic::FLIGHT)
+    journey(t, AIR, 800.0, 300.0..20_000.0, topic::FLIGHT)
 }
 
 /// The time at the wheel.
 pub(in super::super) fn by_car(t: &mut Tale<'_>) -> Option<String> {
-    journey(t, DRIVING, 80.0, 15.0, topic::DRIVE)
+    // Where nothing is near there is no road to speak of, not even an imagined one.
+    t.f.near.first()?;
+    journey(t, DRIVING, 80.0, 15.0..1500.0, topic::DRIVE)
 }
 
 /// The time on a bicycle.
 pub(in super::super) fn by_bicycle(t: &mut Tale<'_>) -> Option<String> {
-    journey(t, BICYCLE, 20.0, 4.0, topic::RIDE)
+    // Where nothing is near there is no road to speak of, not even an imagined one.
+    t.f.near.first()?;
+    journey(t, BICYCLE, 20.0, 4.0..200.0, topic::RIDE)
 }
 
 /// When a sound would be heard.
 pub(in super::super) fn by_sound(t: &mut Tale<'_>) -> Option<String> {
-    journey(t, MUSIC, 1234.8, 10.0, topic::LIGHTSPEED)
+    journey(t, MUSIC, 1234.8, 10.0..2000.0, topic::LIGHTSPEED)
 }

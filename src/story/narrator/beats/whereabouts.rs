@@ -55,7 +55,7 @@ const WHERE_REGION: Bank = &[
     ),
     Line(
         R,
-        "It lies in {in}, in {land}, and for two people in a car that is address enough.",
+        "It lies in {in}, in {land}, and for two in a car that is address enough.",
     ),
     Line(
         R | N,
@@ -127,10 +127,7 @@ const WHERE_COUNTRY: Bank = &[
         C,
         "It is in {land}, which is in {continent}, and there the paperwork ends.",
     ),
-    Line(
-        R,
-        "It lies in {land}, and for two people in a car that is address enough.",
-    ),
+    Line(R, "It lies in {land}, and for two in a car that is address enough."),
     Line(
         R | N,
         "Somewhere in {continent} there is {land}, and somewhere in {land}, keeping its own hours of light, is {name}.",
@@ -149,7 +146,7 @@ const WHERE_COUNTRY: Bank = &[
     ),
     Line(
         H | N,
-        "It stands in {land}, in {continent}, where the map has room for it.",
+        "It stands in {land}, in {continent}, and the map gives it a line like any other.",
     ),
     Line(
         A | F,
@@ -251,6 +248,29 @@ const WHERE_STATE: Bank = &[
     ),
 ];
 
+const WHERE_APART: Bank = &[
+    Line(
+        ALL,
+        "It belongs to {land}, but the ground on which it stands is counted to {continent}.",
+    ),
+    Line(
+        A | K,
+        "To find it you must look for {land} where you might not expect it, in {continent}; and there the map says {name}.",
+    ),
+    Line(
+        H | M | S,
+        "Two entries have to be kept apart here. The country is {land}; the continent, for this spot, is {continent}.",
+    ),
+    Line(
+        F | C,
+        "The country is {land}, and the continent is {continent}, which is where this piece of the country happens to be.",
+    ),
+    Line(
+        R | N,
+        "It is a part of {land}, and its own ground is {continent}; a country can reach that far.",
+    ),
+];
+
 const POINT: Bank = &[
     Line(
         ALL,
@@ -284,6 +304,8 @@ pub(in super::super) fn whereabouts(t: &mut Tale<'_>) -> Option<String> {
     let bank = if place.name == country.name {
         t.told |= topic::SAME_NAME;
         WHERE_STATE
+    } else if t.continent() != country.continent {
+        WHERE_APART
     } else if t.f.is_capital {
         WHERE_CAPITAL
     } else if place.region.trim().is_empty() || place.region == place.name || place.region == country.name {
@@ -310,24 +332,17 @@ pub(in super::super) fn asked_point(t: &mut Tale<'_>) -> Option<String> {
     t.say(POINT, &[("point", &point), ("far", &far), ("dir", dir)])
 }
 
-/// "38 degrees north and 122 degrees west", to a whole degree.
+/// "38 degrees north and 122 degrees west", to a whole degree; "the equator at 71 degrees west".
 pub(in super::super) fn coordinates(lat: f64, lng: f64) -> String {
     let side = |value: f64, plus: &'static str, minus: &'static str| {
         let n = words::whole(value.abs());
-        if n == 0 {
-            return (if plus == "north" {
-                "the equator"
-            } else {
-                "the meridian of Greenwich"
-            })
-            .to_owned();
-        }
-        format!(
-            "{} {} {}",
-            words::number(n),
-            if n == 1 { "degree" } else { "degrees" },
-            if value < 0.0 { minus } else { plus }
-        )
+        let unit = if n == 1 { "degree" } else { "degrees" };
+        (n > 0).then(|| format!("{} {unit} {}", words::number(n), if value < 0.0 { minus } else { plus }))
     };
-    format!("{} and {}", side(lat, "north", "south"), side(lng, "east", "west"))
+    match (side(lat, "north", "south"), side(lng, "east", "west")) {
+        (Some(lat), Some(lng)) => format!("{lat} and {lng}"),
+        (None, Some(lng)) => format!("the equator at {lng}"),
+        (Some(lat), None) => format!("{lat} on the meridian of Greenwich"),
+        (None, None) => "the equator on the meridian of Greenwich".to_owned(),
+    }
 }

@@ -21,6 +21,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Hold the compass steady, because the next bearing is a good one.",
                 "Another bearing, then.",
             ],
+            away: &[],
             close: &[
                 "So fold the compass away. You know now what lies on every side of {name}, and a person who knows that is never quite lost, only early.",
                 "The needle has come to rest. Whatever the signs say from here on, you have {name} by its bearings, and no wrong turning can take that from you.",
@@ -39,6 +40,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Turn the page.",
                 "Underline this next part.",
             ],
+            away: &[],
             close: &[
                 "Close the logbook there. One page is full, all of it true, and the rest of {name} you will have to fill in with your own eyes.",
                 "That is the page on {name}. There is space left at the bottom, and it is meant for whatever you see when you look up.",
@@ -61,6 +63,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Keep the pin in view.",
                 "From up here, other things come into sight.",
             ],
+            away: &[],
             close: &[
                 "Now come down again, through all that distance, back into a seat with a belt across it. The planet has not shrunk. But one pin in it, {name}, has your name on the other end.",
                 "And that is the globe with {name} in the middle. It could have any other place in the middle, of course. That is the secret which explorers keep: the middle is wherever you are.",
@@ -79,6 +82,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Follow the dotted line.",
                 "Smooth out the next fold.",
             ],
+            away: &[],
             close: &[
                 "So where is the treasure? You have been collecting it all along. It is the difference between passing a name on a sign and knowing what the name stands among. The cross is at {name}. Dig wherever you like.",
                 "Fold the map along its old creases. The cross at {name} is still there, but it is no longer only a cross, and that, as treasure goes, is hard to steal.",
@@ -99,8 +103,9 @@ pub(super) static VOICE: Voice = Voice {
                 "The light shifts, and the road goes on.",
                 "There is time enough for more.",
                 "Keep one eye on the sky.",
-                "So much for the hours; on with the miles.",
+                "Onward.",
             ],
+            away: &["So much for the hours; on with the miles."],
             close: &[
                 "That is as far as this light takes us. {name} will have its next sunrise without any help from us, as it has had every one so far, and there is something to be said for being there to see it.",
                 "The sky asks for no ticket. Wherever you stop at {name}, look up once before you look for the keys. Then the expedition has arrived.",
@@ -119,6 +124,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Next item, and listen closely.",
                 "The crew will want this as well.",
             ],
+            away: &[],
             close: &[
                 "Briefing over. You know as much about {name} as the map does, and the map is not coming along. From here on, the discoveries belong to the crew.",
                 "Those are your orders, and they end with a blank space, which is the best kind. Go to {name}, look around, and come back with something that I did not know.",

@@ -21,6 +21,7 @@ pub(super) static VOICE: Voice = Voice {
                 "The small print is where it gets interesting.",
                 "No brochure would tell you this.",
             ],
+            away: &[],
             close: &[
                 "That concludes the brochure. {name} is a place with facts, a number of which you have now heard, and I am told that there is also something to see. Wear comfortable shoes.",
                 "Five stars for {name}, then, one for every fact that you are still going to remember at dinner. If it is two, nobody will count.",
@@ -43,6 +44,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Please keep left, metaphorically.",
                 "If possible, do not make a U-turn now.",
             ],
+            away: &[],
             close: &[
                 "You have reached the end of the story. {name} is on the left, or on the right, or in front; I told you that turns were not my department.",
                 "And now I give you back to the other voice, the one that knows the exits. It has never once asked how you liked {name}. I should like to know.",
@@ -65,6 +67,7 @@ pub(super) static VOICE: Voice = Voice {
                 "The jury found this next one difficult.",
                 "And in a supporting role.",
             ],
+            away: &[],
             close: &[
                 "{name} would like to thank its latitude, its longitude, and everybody who counted. It is deeply moved, at the rotational speed of the Earth. Good night.",
                 "That was the ceremony. {name} takes home the prize, or would, if it were not at home already. That is the advantage of being a place.",
@@ -87,6 +90,7 @@ pub(super) static VOICE: Voice = Voice {
                 "The chair calls for order, and for more biscuits.",
                 "It is proposed, and seconded, to continue.",
             ],
+            away: &[],
             close: &[
                 "There being no other business, the meeting on {name} is closed. The facts stay where they are. The biscuits, I regret to say, were imagined from the start.",
                 "Resolved: that {name} exists, that it is where it is, and that somebody ought to go and see. The motion was carried, by car.",
@@ -109,6 +113,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Say this one slowly, looking into the distance.",
                 "The following works well at dinner.",
             ],
+            away: &[],
             close: &[
                 "You are now an expert on {name}. There will be no certificate. You will know it by the silence in the car when you begin a sentence with the word actually.",
                 "That is everything an expert on {name} needs, and rather more than anybody will ask. If they do ask something else, point at the horizon and change the subject.",
@@ -131,6 +136,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Some visitors may find this next part a bit precise.",
                 "In fairness it must be said.",
             ],
+            away: &[],
             close: &[
                 "Would I go to {name} again? I have never been; I have no legs. But on the evidence of the figures, I should say the position is excellent and the planet well chosen.",
                 "Summary: {name} is located, beyond all doubt. Anything else depends on the soup, and on that point the next review will have to be yours.",

@@ -21,6 +21,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Ears open for the next one.",
                 "Double points from here.",
             ],
+            away: &[],
             close: &[
                 "That was our quiz about {name}, and I declare everybody in the car the winner, including the one who is driving and could not put up a hand. The prize is getting out and looking.",
                 "End of the quiz! Whoever remembers three things about {name} when the engine stops may be the first one out of the door.",
@@ -39,6 +40,7 @@ pub(super) static VOICE: Voice = Voice {
                 "One giant step further.",
                 "The giant scratches its head and counts again.",
             ],
+            away: &[],
             close: &[
                 "And now shrink, shrink, shrink, back into the car, until your feet are exactly as far from the floor as they were. {name} is big again, and you are just the right size to explore it.",
                 "The giant waves and walks on; it has the rest of the world to do before supper. We stay down here with {name}, where you can see the small things. Those are the best.",
@@ -61,6 +63,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Write smaller, there is a lot still to come.",
                 "And what else? Oh yes.",
             ],
+            away: &[],
             close: &[
                 "Now the card is full. Sign your names, draw a sun in the corner, and think of who should get it. Much love, from {name} and all of us.",
                 "P.S., as they say on postcards when they run out of room: the best thing about {name} is not on this card yet. You are going to find it, and then you can write the second one.",
@@ -79,6 +82,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Keep counting.",
                 "The next one is good for showing off.",
             ],
+            away: &[],
             close: &[
                 "That is a lot of counting for one car ride. Here is a last one: how many of you are coming along to {name}? Count again, and do not forget the driver.",
                 "Which number was your favourite? Say it once more, loudly, so that it stays in. And when somebody asks about {name}, you will have an answer that nobody expects.",
@@ -95,8 +99,9 @@ pub(super) static VOICE: Voice = Voice {
                 "The sun moves on, and so do we.",
                 "Now something for curious people.",
                 "Still awake? Then listen to this.",
-                "And down below, on the ground?",
+                "Here is another one.",
             ],
+            away: &["And down below, on the ground?"],
             close: &[
                 "By the time you have told all that to somebody else, the sun will have moved a good bit across the sky of {name}. It never stops. Luckily we do, for ice cream or for a stretch.",
                 "So when you wake up tomorrow, say good morning to the sun. It has come a long way, it will pass over {name} as well, and it remembers nothing. You can remember for it.",
@@ -115,6 +120,7 @@ pub(super) static VOICE: Voice = Voice {
                 "And now in the voice of a sea captain.",
                 "This one may be repeated loudly.",
             ],
+            away: &[],
             close: &[
                 "One last time, all together, and so loudly that they can hear it there: {name}! Very good. If anybody looked round just now, they must have known you were coming.",
                 "And now the hardest game of all: nobody says {name} until you see it on a sign. Starting now!",

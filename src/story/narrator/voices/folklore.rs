@@ -21,6 +21,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Then the rider drew rein and asked again.",
                 "The horse, being imagined as well, was not yet tired.",
             ],
+            away: &[],
             close: &[
                 "And the rider? He was never there. But {name} was, and all those miles were, and if you listen closely at the next bend, you might well imagine hoofs.",
                 "So the rider comes to {name} at last, tips his hat, and fades away, as made-up people do when the fire burns low. The facts he leaves with you. They never fade.",
@@ -43,6 +44,7 @@ pub(super) static VOICE: Voice = Voice {
                 "And what came after?",
                 "Put on another log, and listen.",
             ],
+            away: &[],
             close: &[
                 "Those were the gifts, and the visitors, whom we imagined, have gone home. {name} still has everything that they brought. It is more than most of us know about the place where we live.",
                 "The fire is low. The visitors we made up, {name} we did not. If you ever tell it further, change the visitors as you please, but leave the numbers as they are.",
@@ -65,6 +67,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Further still, said the wise one.",
                 "Now mark the next thing well.",
             ],
+            away: &[],
             close: &[
                 "So there was no edge, and the dragons were only ever ink. Go far enough from {name}, and you come back to {name}. It is the best trick the world knows.",
                 "And the child understood, and so the made-up tale ends: the world stops nowhere. It begins, though, in all sorts of places, and one of them is {name}.",
@@ -82,10 +85,14 @@ pub(super) static VOICE: Voice = Voice {
                 "Sun and Night, to make up a tale on the spot, once sat down to share out the hours of {name}. They quarrelled for a year, and they are still at it. You can look up how matters stand.",
             ],
             turns: &[
-                "But a lamp is only as good as what it shines on.",
-                "And what did the lamp reveal?",
                 "So the tale goes round, like the light.",
                 "When that had been settled, another matter came up.",
+                "The tale has not ended.",
+                "Move closer to the fire, and hear the rest.",
+            ],
+            away: &[
+                "But a lamp is only as good as what it shines on.",
+                "And what did the lamp reveal?",
             ],
             close: &[
                 "And so the light goes over {name}, and returns, and nobody carries it, or else the whole Earth does. Tell it whichever way you like. The hours come out the same.",
@@ -109,6 +116,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Wait, said the one with the stick, there is more.",
                 "And the notches ran on.",
             ],
+            away: &[],
             close: &[
                 "The stick was full, and in the tale it was thrown into the fire, since what use is a number to a king? But we have read it first. You carry the tally of {name} with you now.",
                 "Thus was {name} counted, and it brought no bad luck that I have heard of. The stranger is back in the world of tales. The notches, it turns out, are still there.",
@@ -131,6 +139,7 @@ pub(super) static VOICE: Voice = Voice {
                 "What more, the tale would like to know, is there to tell?",
                 "Listen, because this may be asked as well.",
             ],
+            away: &[],
             close: &[
                 "The keeper steps aside. There never was a keeper, or a gate, but the answers were good ones, every one of them, and {name} lies open before you.",
                 "That makes three questions answered, and a few more for good measure. Pass on to {name}, then, and if somebody by the road lifts a lantern to you, lift a hand in return.",

@@ -17,6 +17,7 @@ pub(super) static VOICE: Voice = Voice {
                 "The next figure deserves a moment.",
                 "There is more in the margin.",
             ],
+            away: &[],
             close: &[
                 "So much for the ledger. It tells us that {name} was found worth a line, and it leaves the rest, the part that never fits into columns, to whoever stops there and asks.",
                 "Close the book on {name}. The figures will be revised one day, as figures are. The habit of writing them down is older than any of them.",
@@ -34,10 +35,15 @@ pub(super) static VOICE: Voice = Voice {
                 "Say it aloud once: {name}. A place name is the one part of the past that everybody carries about without feeling the weight.",
             ],
             turns: &[
+                "The name appears again in other columns.",
+                "Follow the entry a little further.",
+                "The page is not yet full.",
+                "Another line, in the same hand.",
+            ],
+            away: &[
                 "But a name needs something to stand on.",
                 "So much for the word; now the thing.",
                 "Behind every name there is a position.",
-                "The name appears again in other columns.",
             ],
             close: &[
                 "The word is on the next sign, or on the one after. {name}: you have heard now what the records hold to it, and when you say it you will be adding to its age.",
@@ -61,6 +67,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Walk on to the next marker.",
                 "One more measurement belongs here.",
             ],
+            away: &[],
             close: &[
                 "There the stones end. Between them lies {name}, and what happened there I leave to the people who keep its archives, because distance is all that I can swear to.",
                 "All milestones say the same thing in the end: so far, and no nearer. For {name}, at least, you now have the exact numbers.",
@@ -83,9 +90,10 @@ pub(super) static VOICE: Voice = Voice {
                 "The same place may be seen from another office.",
                 "Consider the next rung.",
             ],
+            away: &[],
             close: &[
                 "That is the position of {name} in the order of things, as of the latest figures. Orders change, and maps are redrawn, but one has to begin with how matters stand.",
-                "Such, then, is the standing of {name}. Those who made the lists are gone home for the day; the place itself remains, and is open to visitors.",
+                "Such, then, is the standing of {name}. Those who made the lists have gone home for the day; the place itself remains, and is open to visitors.",
             ],
         },
         Thread {
@@ -105,6 +113,7 @@ pub(super) static VOICE: Voice = Voice {
                 "A further reading was taken.",
                 "Then come the figures that nobody had asked for.",
             ],
+            away: &[],
             close: &[
                 "The report ends with a signature that we must imagine. {name} is where it says. It took people some thousands of years to be able to write that sentence.",
                 "Pack up the brass and the tripod. {name} has been fixed in its place, and everything else about it is free to change.",
@@ -122,10 +131,15 @@ pub(super) static VOICE: Voice = Voice {
                 "Whoever kept the first calendar looked at the sky from one particular spot. Had it been {name}, here is what would have gone into it.",
             ],
             turns: &[
+                "Other columns change more quickly.",
+                "The years allow for more.",
+                "A further entry.",
+                "Let the calendar lie open.",
+            ],
+            away: &[
                 "The calendar is only the frame.",
                 "From the hours to the map.",
                 "Time, and then place.",
-                "Other columns change more quickly.",
             ],
             close: &[
                 "The years go over {name} as they always have, in good order and without comment. Our own part in it is about as long as this story.",

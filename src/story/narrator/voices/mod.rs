@@ -24,6 +24,8 @@ pub(super) struct Thread {
     pub(super) open: &'static [&'static str],
     /// Sentences that begin a paragraph and bring the image back.
     pub(super) turns: &'static [&'static str],
+    /// The same, leaving the lead chapter behind: used only right after it.
+    pub(super) away: &'static [&'static str],
     pub(super) close: &'static [&'static str],
 }
 

@@ -21,6 +21,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Something is clipped to the back of the page.",
                 "Now read the small print.",
             ],
+            away: &[],
             close: &[
                 "Close the folder. Every sheet in it was true, and still it does not say what it is like to stand there. The solution to {name}, as so often, is to go and look.",
                 "The file goes back into its drawer. Case open, then. The one witness who could settle the matter of {name} is sitting in this car.",
@@ -34,10 +35,14 @@ pub(super) static VOICE: Voice = Voice {
                 "Never trust a name until you have seen its papers. This one calls itself {name}. Let us check.",
             ],
             turns: &[
-                "A name can be borrowed. A position cannot.",
-                "Put the name aside for a moment.",
                 "There is more behind that name.",
                 "The papers seem to be in order. Read on.",
+                "Ask again.",
+                "The inquiry goes on.",
+            ],
+            away: &[
+                "A name can be borrowed. A position cannot.",
+                "Put the name aside for a moment.",
             ],
             close: &[
                 "The papers are genuine. {name} is what it says it is, and where it says it is. What it has seen, it does not say; you will have to find someone there who talks.",
@@ -61,6 +66,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Somebody in this circle knows more.",
                 "Note it down and move on.",
             ],
+            away: &[],
             close: &[
                 "That was everyone with a view of it. Their statements agree in every distance, and in such cases one looks for what nobody mentioned. It will be there in {name}, in plain sight.",
                 "The circle is closed, with {name} at its centre. All the neighbours have been heard, and the only one left to question is the place itself.",
@@ -78,11 +84,12 @@ pub(super) static VOICE: Voice = Voice {
                 "Picture a watchman at {name}, with no orders except to keep his eyes open and write down the hour. What would be in his notebook after a year?",
             ],
             turns: &[
-                "So much for what could be seen by day.",
                 "The watch goes on.",
-                "Compare that with the map.",
                 "A watchman would have noted this too.",
+                "Another entry in the notebook.",
+                "He would have turned the page by now.",
             ],
+            away: &["So much for what could be seen by day.", "Compare that with the map."],
             close: &[
                 "The watch is over, and the notebook holds nothing but the truth, which is the most baffling thing a notebook can hold. {name} lies under the same sky as you do. Watch it for a while.",
                 "The sky saw everything and will not talk. But it has told you when to be at {name} with your eyes open, and a hint is more than most cases begin with.",
@@ -105,6 +112,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Check it against the following.",
                 "The sums come out, so far.",
             ],
+            away: &[],
             close: &[
                 "All the numbers fit. That is the trouble with numbers: they can be right about {name} from first to last and leave out the whole of it. The remainder of this sum is yours.",
                 "And where did your finger stop? Mine did at the beginning, at the word {name}. It is the only thing on the sheet that nobody could count.",
@@ -127,6 +135,7 @@ pub(super) static VOICE: Voice = Voice {
                 "An alibi is only as good as its map.",
                 "Now look closer.",
             ],
+            away: &[],
             close: &[
                 "No alibi stands. Everything on the globe lies at some distance from {name}, and now you know a few of the more awkward ones. Where were you, by the way, when this story began?",
                 "The globe has stopped turning. {name} is where it always was, and whatever it is hiding it is hiding in the open. You are getting closer by the minute.",

@@ -17,10 +17,11 @@ pub(super) static VOICE: Voice = Voice {
             ],
             turns: &[
                 "The light moves across the land.",
-                "Under that sky, other things have their places.",
                 "Watch how it all hangs together.",
                 "The same sun sees more than this.",
+                "There is more, for anyone who waits.",
             ],
+            away: &["Under that sky, other things have their places."],
             close: &[
                 "Next time you step out of the car, find the sun, and say to yourself how high it stands. It is the one thing that you and everything that lives at {name} have always had in common.",
                 "The shadows are moving as you listen. They will move over {name} tomorrow, a little longer or a little shorter. Nothing else there keeps its promises so well.",
@@ -39,6 +40,7 @@ pub(super) static VOICE: Voice = Voice {
                 "From this height the next thing is plain.",
                 "Bank a little, and look down.",
             ],
+            away: &[],
             close: &[
                 "Fold the wings now. The road has you back, grey and winding. But you have seen {name} as the crow does, and after that a bend is only a bend.",
                 "Down again, then, to where the land has a surface. Whatever grows and sings at {name} I have not told you, since the gazetteer does not know. Open the window. It will tell you itself.",
@@ -59,8 +61,9 @@ pub(super) static VOICE: Voice = Voice {
                 "The Earth turns on a little.",
                 "Follow the curve of it.",
                 "There is more to a position than a line.",
-                "And nearer the ground?",
+                "Nothing holds still for long.",
             ],
+            away: &["And nearer the ground?"],
             close: &[
                 "All the while we were talking, the Earth has been turning. {name} is not where it was in space when this story began, and neither are you. It is the gentlest of journeys.",
                 "So the planet carries {name}, and all its company, towards one more morning. There is no need to do anything about it. Just notice it now and then.",
@@ -79,6 +82,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Let the eye go further.",
                 "There is order even in open country.",
             ],
+            away: &[],
             close: &[
                 "Put the signs back up again; one needs them. But when you read {name} on one of them, think of the bare ground beneath, and of how long it managed without being called anything.",
                 "What I cannot tell you is how it smells there after rain, or what moves in the hedges, if there are hedges. It is left out because it is yours to find. {name} is patient.",
@@ -101,6 +105,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Write that beside it.",
                 "A patient observer would also note this.",
             ],
+            away: &[],
             close: &[
                 "The notes on {name} end here. They hold one species and a good deal of geometry. As for the rest, the ones with wings and the ones with roots, they have never been asked to fill in a form.",
                 "Close the notebook quietly. The life of {name} goes on with nobody counting, as it did through all the time before numbers were thought of.",
@@ -119,6 +124,11 @@ pub(super) static VOICE: Voice = Voice {
             ],
             turns: &[
                 "The year moves on.",
+                "Another month, another look.",
+                "The walk goes on.",
+                "There is always something else to see.",
+            ],
+            away: &[
                 "Meanwhile, all around.",
                 "A season is only half of a place.",
                 "Look from the sky to the ground.",

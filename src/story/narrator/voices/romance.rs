@@ -21,6 +21,7 @@ pub(super) static VOICE: Voice = Voice {
                 "There is more, if you are both still listening.",
                 "And something else, since we have the time.",
             ],
+            away: &[],
             close: &[
                 "You need not do anything with all this. Let it lie between you, like a coat on the back seat. {name} will come nearer all by itself, and you are already where you want to be.",
                 "That was {name}, as far as it can be told from outside. The inside of a place is always made of who was there with you.",
@@ -39,6 +40,7 @@ pub(super) static VOICE: Voice = Voice {
                 "A little lower the ink is darker.",
                 "And then, as if it had just come to mind.",
             ],
+            away: &[],
             close: &[
                 "There the letter ends, without a signature, because it does not need one. Keep it. Some day one of you will say {name}, and the other will know the rest.",
                 "And at the bottom, where the paper was running out: I wish you were here. But you are. You are both on the way to {name}, and the letter can be put away.",
@@ -57,6 +59,11 @@ pub(super) static VOICE: Voice = Voice {
             ],
             turns: &[
                 "The light changes.",
+                "The afternoon is long.",
+                "Stay a little; there is more.",
+                "One thing leads to another, as it does.",
+            ],
+            away: &[
                 "And under that light?",
                 "Come down from the sky for a moment.",
                 "The day has other things to show.",
@@ -80,9 +87,10 @@ pub(super) static VOICE: Voice = Voice {
             turns: &[
                 "How large it all is.",
                 "And again a distance, and again a way across it.",
-                "Closer now.",
-                "Measure something smaller.",
+                "Still the road goes on.",
+                "It goes further than that.",
             ],
+            away: &["Closer now.", "Measure something smaller."],
             close: &[
                 "So much space, in all directions, around {name}; and two seats, with a hand's breadth between them. Of all the distances in this story it is the one that matters.",
                 "That is how far everything is from {name}. It is a comfort, really. With a whole globe to be apart on, you are going there together.",
@@ -100,10 +108,14 @@ pub(super) static VOICE: Voice = Voice {
                 "Think of all the places where you have not met. {name} may be one of them. It has been there all this while, with everything it has, waiting for nobody in particular.",
             ],
             turns: &[
+                "Still, it is good to know where one is.",
+                "There is more that one might know.",
+                "Go on; nobody is listening but you two.",
+            ],
+            away: &[
                 "Among so many, one would pass unseen.",
                 "Then let the numbers go.",
                 "It is never only about numbers.",
-                "Still, it is good to know where one is.",
             ],
             close: &[
                 "Of all these people, in {name} and around it, none will remember that you passed. Let that be your secret. Two are enough to keep it.",
@@ -123,6 +135,7 @@ pub(super) static VOICE: Voice = Voice {
                 "It is easily said, and nice to hear.",
                 "Suppose one stayed.",
             ],
+            away: &[],
             close: &[
                 "So: through, or to? You have until the turning to decide. {name} does not mind either way, but it is there, and so are you, and it does not happen every day.",
                 "Say it once more, {name}, and see whether it sounds any different now. Things do, when one knows where they belong.",

@@ -17,6 +17,7 @@ pub(super) static VOICE: Voice = Voice {
                 "From there it follows quickly.",
                 "Vary one thing, and look again.",
             ],
+            away: &[],
             close: &[
                 "That is what geometry yields. Everything beyond it, what {name} looks like and why people stay, calls for another instrument: you, on the spot, with your eyes open.",
                 "Wipe the board. What has been shown is how much follows from how little. What remains to be shown is {name} itself, and for that one has to leave the laboratory.",
@@ -35,6 +36,7 @@ pub(super) static VOICE: Voice = Voice {
                 "The ruler is long enough for more.",
                 "One more data point.",
             ],
+            away: &[],
             close: &[
                 "So the ruler goes back into the drawer. All these distances are great circles on a sphere, rounded for the ear; the last few metres to {name} you will have to measure yourself.",
                 "Every number you have heard has an error bar, the way every traveller has a coat. They agree, all the same, on where {name} is. That is what makes them a result.",
@@ -52,10 +54,14 @@ pub(super) static VOICE: Voice = Voice {
                 "All of astronomy began with people standing in one spot and writing down what they saw. Let that spot be {name}. You will not need a telescope for any of this.",
             ],
             turns: &[
-                "That was the sky; there are other data.",
                 "The model has more to predict.",
-                "Apply the same reasoning lower down.",
                 "Keep that in mind for the next step.",
+                "Next observation.",
+                "The log has another line.",
+            ],
+            away: &[
+                "That was the sky; there are other data.",
+                "Apply the same reasoning lower down.",
             ],
             close: &[
                 "A prediction to end with: the sun will rise over {name} again whenever the geometry says so, to the minute. Very few statements about any place are as safe as that.",
@@ -75,6 +81,7 @@ pub(super) static VOICE: Voice = Voice {
                 "The table has more columns.",
                 "Is that much or little? Compare.",
             ],
+            away: &[],
             close: &[
                 "Here the data stop, and so do I. A row in a table is not a place. But a well-read row is a good reason to go and see {name}, and to find out what nobody has tabulated.",
                 "The conclusion is modest, as conclusions should be. {name} is consistent with everything known about it. Further observation, by car, is recommended.",
@@ -97,6 +104,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Another thing that holds up.",
                 "On to the next claim.",
             ],
+            away: &[],
             close: &[
                 "How do you know? Now you can answer that. A count, a sphere, an angle and a little patience: they suffice for a first sketch of {name}. The second you will make yourself, by looking.",
                 "So it was possible after all to say something about {name} without guessing. It feels rather good, does it not? That feeling is why people become scientists.",
@@ -119,6 +127,7 @@ pub(super) static VOICE: Voice = Voice {
                 "Back to the mark on the globe.",
                 "What would an instrument have shown?",
             ],
+            away: &[],
             close: &[
                 "You can put down the globe now. Nothing was used up. {name} is exactly as it was, while you have a rather better idea of where on the planet you are talking about.",
                 "That was the experiment. It took place in thought, and only the numbers were real. The next one, at {name}, will have it the other way round.",
