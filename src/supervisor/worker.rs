@@ -3,11 +3,12 @@
 use super::boot::Shared;
 use crate::routes::Api;
 use crate::runtime::driver::choose;
-use crate::runtime::executor::{Runtime, spawn};
+use crate::runtime::executor::{Runtime, spawn, spawn_detached};
 use crate::runtime::heartbeat::Heartbeat;
 use crate::runtime::net::Listener;
+use crate::runtime::time::sleep;
 use crate::runtime::topology;
-use crate::server::{self, Server, Settings};
+use crate::server::{self, App, Server, Settings};
 use crate::store::Store;
 use crate::story::service::StoryService;
 use crate::telemetry::metrics::WorkerMetrics;
@@ -44,6 +45,8 @@ pub(super) enum Want {
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause.
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Between two looks whether the accept loop has handed out what it had: it has in one turn or two.
+const ACCEPTED_PAUSE: Duration = Duration::from_millis(1);
 
 /// Starts worker `index` on a thread of its own. `listener` stays the process's: each life of the worker gets a
 /// duplicate.
@@ -107,7 +110,7 @@ fn live(
     let runtime = Runtime::new(driver, seed());
     let heartbeat = runtime.heartbeat();
     let metrics: Rc<WorkerMetrics> = Rc::new(shared.process.registry.worker(index));
-    let listener = listener.try_clone()?;
+    let (listener, queue) = (listener.try_clone()?, listener.try_clone()?);
     let (shared, store, words) = (Arc::clone(shared), store.clone(), words.clone());
     let beat = Arc::clone(&heartbeat);
     runtime.block_on(async move {
@@ -136,11 +139,24 @@ fn live(
         let stop = async move {
             stop.await;
             noting.app().stop_accepting();
+            spawn_detached("closing", refuse_connections(noting, queue));
         };
         let cut_off = server::run(Rc::clone(&server), listener, stop, config.timeouts.graceful).await;
         housekeeping.abort();
         Ok(cut_off)
     })?
+}
+
+/// Ends listening, once what was accepted is being served. The process holds the socket too, so that closing this
+/// worker's duplicate would leave it open: the kernel would go on taking connections that nobody serves, and their
+/// clients would wait for the end of the process instead of turning elsewhere at once.
+async fn refuse_connections<A: App>(server: Rc<Server<A>>, queue: OwnedFd) {
+    while !server.is_draining() {
+        sleep(ACCEPTED_PAUSE).await;
+    }
+    if let Err(error) = rustix::net::shutdown(&queue, rustix::net::Shutdown::Read) {
+        tracing::warn!(%error, "the listening socket stays open while draining");
+    }
 }
 
 async fn told_to_drain(mut want: watch::Receiver<Want>) {
