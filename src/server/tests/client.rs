@@ -318,7 +318,8 @@ impl Client {
             1..4 => rng.usize(1..=rest.len().max(1)).max(rest.len() / 50),
             _ => usize::MAX,
         };
-        let pauses = rng.u8(..4) == 0;
+        // Of all pauses together: the head's time limit is five times that.
+        let mut pause_ms_left = if rng.u8(..4) == 0 { 1000 } else { 0 };
         while !rest.is_empty() {
             let bytes = if piece_max == 1 {
                 1
@@ -328,7 +329,12 @@ impl Client {
             };
             let bytes = if piece_max == usize::MAX { rest.len() } else { bytes };
             let (piece, after) = rest.split_at(bytes);
-            let pause = if pauses && rng.u8(..8) == 0 { rng.u64(1..200) } else { 0 };
+            let pause = if pause_ms_left > 0 && rng.u8(..8) == 0 {
+                rng.u64(1..=pause_ms_left.min(200))
+            } else {
+                0
+            };
+            pause_ms_left -= pause;
             self.push(Duration::from_millis(pause), piece.to_vec());
             rest = after;
         }

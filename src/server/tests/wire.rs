@@ -17,7 +17,7 @@ pub(super) enum Framing {
 }
 
 /// What must come back for a request.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Want {
     pub(super) status: u16,
     /// X-Request-ID; none where the handler did not get to write it.
@@ -29,6 +29,27 @@ pub(super) struct Want {
     pub(super) is_http10: bool,
     /// 100 may come first.
     pub(super) continues: bool,
+}
+
+/// Without the body, which is long.
+impl std::fmt::Debug for Want {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Want {
+            status,
+            n,
+            is_head,
+            framing,
+            close,
+            is_http10,
+            continues,
+            body,
+        } = self;
+        let bytes = body.len();
+        write!(
+            f,
+            "{status} for {n:?} ({framing:?}, {bytes} bytes, head {is_head}, close {close}, 1.0 {is_http10}, 100 {continues})"
+        )
+    }
 }
 
 /// A request, and what must come back.
