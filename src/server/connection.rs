@@ -457,15 +457,21 @@ impl<A: App> Connection<A> {
         if self.out.is_empty() {
             return true;
         }
-        if self.stream.is_sending() {
-            if !self.step_back() {
-                return false;
-            }
-            let stream = &mut self.stream;
-            let sent = timeout(self.server.settings.write_timeout, poll_fn(|cx| stream.poll_sent(cx)));
-            match Box::pin(sent).await {
-                Ok((Ok(()), memory)) => net::recycle(memory),
-                Ok((Err(_), _)) | Err(_) => return false,
+        // A send that has failed meanwhile must be taken back too, or its operation is never freed.
+        let stream = &mut self.stream;
+        match poll_fn(|cx| Poll::Ready(stream.poll_sent(cx))).await {
+            Poll::Ready((Ok(()), _)) => {}
+            Poll::Ready((Err(_), _)) => return false,
+            Poll::Pending => {
+                if !self.step_back() {
+                    return false;
+                }
+                let stream = &mut self.stream;
+                let sent = timeout(self.server.settings.write_timeout, poll_fn(|cx| stream.poll_sent(cx)));
+                match Box::pin(sent).await {
+                    Ok((Ok(()), memory)) => net::recycle(memory),
+                    Ok((Err(_), _)) | Err(_) => return false,
+                }
             }
         }
         let out = std::mem::take(&mut self.out);
