@@ -433,7 +433,11 @@ impl<A: App> Connection<A> {
         let mut piece = Vec::new();
         loop {
             piece.clear();
-            let more = match poll_fn(|cx| events.poll_next(cx, &mut piece)).await {
+            // A panic counts as a failure: what was streamed before it still reaches the client.
+            let next = poll_fn(|cx| {
+                catch_unwind(AssertUnwindSafe(|| events.poll_next(cx, &mut piece))).unwrap_or(Poll::Ready(Err(())))
+            });
+            let more = match next.await {
                 Ok(more) => more,
                 Err(()) => {
                     // The missing last chunk tells the client.
