@@ -33,6 +33,7 @@ pub(super) async fn serve<A: App>(stream: Stream, server: Rc<Server<A>>) {
         out: Vec::new(),
         since_ns: context::now_ns(),
         answered: false,
+        unread: false,
     };
     connection.run().await;
 }
@@ -63,6 +64,8 @@ struct Connection<A: App> {
     since_ns: u64,
     /// A request was answered since the last look: the next phase begins anew even where it is of the same kind.
     answered: bool,
+    /// [`step_back`](Self::step_back) has put bytes among the pending ones that nobody has looked at.
+    unread: bool,
 }
 
 impl<A: App> Drop for Connection<A> {
@@ -116,7 +119,11 @@ impl<A: App> Connection<A> {
                         if !self.flush().await {
                             return;
                         }
-                        break;
+                        if !self.unread {
+                            break;
+                        }
+                        // The wait took them out of the receive queue: no event will tell of them again.
+                        self.feed(&[])
                     }
                     Next::Flush => {
                         if !self.flush().await {
@@ -213,6 +220,7 @@ impl<A: App> Connection<A> {
     /// Reads `input`, after what was left over, and answers what is whole.
     fn feed(&mut self, input: &[u8]) -> Next {
         self.server.app.received(input.len());
+        self.unread = false;
         let before = self.phase();
         let waiting = match &mut self.pending {
             Some(pending) => std::mem::take(&mut pending.bytes),
@@ -491,6 +499,7 @@ impl<A: App> Connection<A> {
         if arrived.is_empty() {
             return true;
         }
+        self.unread = true;
         let bytes = &mut self.pending.get_or_insert_default().bytes;
         for buffer in arrived {
             self.server.app.received(buffer.len());
