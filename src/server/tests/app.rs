@@ -2,7 +2,7 @@
 //! number and comes back in X-Request-ID.
 
 use super::super::{App, Events, Outbox, Outcome, Reply, ReplyBody, Request};
-use crate::http::{FieldName, Method, Reject, Status, field};
+use crate::http::{FieldName, Reject, Status, field};
 use crate::runtime::context;
 use crate::runtime::time::{Sleep, sleep};
 use std::cell::Cell;
@@ -36,6 +36,7 @@ pub(super) struct TestApp {
     pub(super) open_max: Cell<usize>,
     pub(super) received: Cell<usize>,
     pub(super) sent: Cell<usize>,
+    pub(super) sends: Cell<usize>,
     pub(super) calls: Cell<usize>,
     pub(super) refused: Cell<usize>,
     pub(super) failed: Cell<usize>,
@@ -133,16 +134,6 @@ impl App for TestApp {
                 };
                 Outcome::Later(Box::pin(async move { reply(n, ReplyBody::Events(Box::new(events))) }))
             }
-            "method" => answer(
-                outbox,
-                Status::OK,
-                n,
-                if request.head.method == Method::Head {
-                    b""
-                } else {
-                    b"other"
-                },
-            ),
             _ => answer(outbox, Status::NOT_FOUND, n, b"not found"),
         }
     }
@@ -173,6 +164,7 @@ impl App for TestApp {
 
     fn sent(&self, bytes: usize) {
         add(&self.sent, bytes);
+        add(&self.sends, 1);
     }
 }
 

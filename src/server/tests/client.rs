@@ -34,6 +34,8 @@ pub(super) struct Client {
     terms: Terms,
     out: VecDeque<(Duration, Vec<u8>)>,
     pause: Option<Sleep>,
+    /// A piece is on its way into the network.
+    sending: bool,
     /// Nothing can be sent any more.
     mute: bool,
     /// After each read, no reading for this long.
@@ -56,6 +58,7 @@ impl Client {
             terms,
             out: VecDeque::new(),
             pause: None,
+            sending: false,
             mute: false,
             slow: None,
             rest: None,
@@ -101,7 +104,7 @@ impl Client {
 
     /// Everything queued is with the network.
     fn is_idle(&self) -> bool {
-        self.mute || self.out.is_empty() && self.pause.is_none() && !self.stream.is_sending()
+        self.mute || self.out.is_empty() && self.pause.is_none() && !self.sending
     }
 
     /// One thing happened.
@@ -120,12 +123,14 @@ impl Client {
                     self.mute = true;
                     progress = true;
                 }
+                Poll::Ready((Ok(()), _)) if std::mem::take(&mut self.sending) => progress = true,
                 Poll::Ready((Ok(()), _)) => match self.out.front_mut() {
                     None => break,
                     Some((pause, _)) if !pause.is_zero() => self.pause = Some(sleep(std::mem::take(pause))),
                     Some(_) => {
                         if let Some((_, piece)) = self.out.pop_front() {
                             self.stream.start_send(piece);
+                            self.sending = true;
                             progress = true;
                         }
                     }
@@ -181,7 +186,13 @@ impl Client {
                 self.shown()
             );
             let may_close = self.terms == Terms::Draining;
-            match read(&self.got, want, self.ended.is_some(), may_close) {
+            match read(
+                &self.got,
+                want,
+                self.ended.is_some(),
+                may_close,
+                context::unix_ns() / 1_000_000_000,
+            ) {
                 Ok(Read::More) => break,
                 Ok(Read::Continue(bytes)) => {
                     assert!(!std::mem::replace(&mut self.continued, true), "two 100 for one request");

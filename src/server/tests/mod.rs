@@ -19,7 +19,7 @@ mod wire;
 
 use super::{Server, Settings, accept, connection};
 use crate::runtime::context;
-use crate::runtime::driver::sim::{SimConfig, SimDriver};
+use crate::runtime::driver::sim::{SimConfig, SimDriver, SimNet};
 use crate::runtime::driver::{Driver, SocketAddrAny};
 use crate::runtime::executor::{JoinHandle, Runtime, spawn};
 use crate::runtime::net::{Listener, listen};
@@ -57,6 +57,8 @@ struct House {
     addr: SocketAddrAny,
     stop: Rc<RefCell<Option<oneshot::Sender<()>>>>,
     run: Rc<RefCell<Option<JoinHandle<usize>>>>,
+    /// Of the simulated network.
+    net: Option<SimNet>,
 }
 
 impl House {
@@ -90,7 +92,7 @@ impl House {
 }
 
 enum Listening {
-    Sim(i32, SocketAddrAny),
+    Sim(SimNet, i32, SocketAddrAny),
     Real,
 }
 
@@ -105,12 +107,12 @@ fn serve<F: Future<Output = ()> + 'static>(
     let is_sim = matches!(listening, Listening::Sim(..));
     let runtime = Runtime::new(driver, seed);
     let run = async move {
-        let (listener, addr) = match listening {
-            Listening::Sim(fd, addr) => (Listener::from_driver(fd), addr),
+        let (listener, addr, net) = match listening {
+            Listening::Sim(net, fd, addr) => (Listener::from_driver(fd), addr, Some(net)),
             Listening::Real => {
                 let socket = listen::tcp(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into(), 64).unwrap();
                 let addr = listen::local_addr(&socket).unwrap();
-                (Listener::new(socket).unwrap(), addr.into())
+                (Listener::new(socket).unwrap(), addr.into(), None)
             }
         };
         let server = Rc::new(Server::new(TestApp::default(), settings));
@@ -124,6 +126,7 @@ fn serve<F: Future<Output = ()> + 'static>(
             addr,
             stop: Rc::new(RefCell::new(Some(stop))),
             run: Rc::new(RefCell::new(Some(run))),
+            net,
         };
         let scenario = spawn("scenario", scenario(house.clone()));
         timeout(bound, scenario).await.expect("it hangs").expect("the scenario");
@@ -156,7 +159,7 @@ fn simulate<F: Future<Output = ()> + 'static>(
 ) {
     let (driver, net) = SimDriver::new(seed, config);
     let addr = SocketAddrAny::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80));
-    let listening = Listening::Sim(net.listen(addr.clone()), addr);
+    let listening = Listening::Sim(net.clone(), net.listen(addr.clone()), addr);
     serve(
         Box::new(driver),
         listening,

@@ -1,6 +1,7 @@
 //! Requests as bytes, and a strict reader of what comes back.
 
 use super::app::{pattern, pieces};
+use crate::http::imf_fixdate;
 
 /// How an answer's body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -305,8 +306,8 @@ pub(super) enum Read {
 }
 
 /// Reads the answer that `want` describes from the start of `bytes`; anything else is an error. `ended` after the last
-/// byte. `may_close`: the server may say `close` where the client did not (it drains).
-pub(super) fn read(bytes: &[u8], want: &Want, ended: bool, may_close: bool) -> Result<Read, String> {
+/// byte. `may_close`: the server may say `close` where the client did not (it drains). `unix_s`: now.
+pub(super) fn read(bytes: &[u8], want: &Want, ended: bool, may_close: bool, unix_s: u64) -> Result<Read, String> {
     let mut fields = [httparse::EMPTY_HEADER; 16];
     let mut response = httparse::Response::new(&mut fields);
     let head_bytes = match response.parse(bytes).map_err(|error| format!("no answer: {error}"))? {
@@ -345,8 +346,10 @@ pub(super) fn read(bytes: &[u8], want: &Want, ended: bool, may_close: bool) -> R
             Err(format!("{name} is {is:?}, not {value:?}"))
         }
     };
-    if field("date")?.is_none_or(|date| date.len() != 29 || !date.ends_with(" GMT")) {
-        return Err("no date".into());
+    // The answer may have been under way for a while.
+    let is_date = |date: &str| (0..120).any(|ago| imf_fixdate(unix_s - ago)[..] == *date.as_bytes());
+    if !field("date")?.is_some_and(is_date) {
+        return Err(format!("the date is {:?}", field("date")?));
     }
     let close = field("connection")? == Some("close");
     if !(close && may_close) {
