@@ -113,8 +113,9 @@ fn each_answer_has_its_own_time_to_be_taken() {
         };
         simulate(seed, config, settings(), secs(30), |house| async move {
             let mut client = connect(&house).await;
-            // 20 KB at 512 bytes in 175 ms: seven of the ten seconds.
-            client.slow(millis(175));
+            // About 2 KB each time, so about seven of the ten seconds for an answer.
+            client.slow(millis(600));
+            let from = context::now_ns();
             for n in 0..3 {
                 let ask = Ask::size(n, 20_000);
                 client.want(ask.want.clone());
@@ -122,6 +123,7 @@ fn each_answer_has_its_own_time_to_be_taken() {
             }
             client.until_answered(3).await;
             assert_eq!(client.answered, 3);
+            assert!(since(from) > settings().write_timeout, "too quick to show anything: {:?}", since(from));
         });
     });
 }
