@@ -138,6 +138,8 @@ impl<A: App> Connection<A> {
                         }
                         let reply = guarded(later).await;
                         if self.reply(reply, exchange).await {
+                            // What was sent meanwhile was not read: its time begins now.
+                            self.begin();
                             self.feed(&[])
                         } else {
                             Next::Close
@@ -484,6 +486,8 @@ impl<A: App> Connection<A> {
                     Ok((Ok(()), memory)) => net::recycle(memory),
                     Ok((Err(_), _)) | Err(_) => return false,
                 }
+                // The next send has its own time, as has a half-read request: nothing was read meanwhile.
+                self.begin();
             }
         }
         let out = std::mem::take(&mut self.out);
