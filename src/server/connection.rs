@@ -91,6 +91,8 @@ enum Next {
     Flush,
     Later(Later, Exchange),
     Close,
+    /// At once: the peer is gone, or as good as gone.
+    Drop,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -145,6 +147,7 @@ impl<A: App> Connection<A> {
                             Next::Close
                         }
                     }
+                    Next::Drop => return,
                     Next::Close => {
                         if self.flush().await {
                             Box::pin(self.linger()).await;
@@ -202,8 +205,8 @@ impl<A: App> Connection<A> {
             return None;
         }
         if sending {
-            // The peer takes nothing: there is nothing to say to it.
-            return Some(Next::Close);
+            // The peer takes nothing: there is nothing to say to it, and nothing to wait for.
+            return Some(Next::Drop);
         }
         if self.phase() != Phase::Idle {
             let reject = Reject::new(Status::REQUEST_TIMEOUT, "the request took too long to arrive");
