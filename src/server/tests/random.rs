@@ -2,7 +2,7 @@
 
 use super::client::{Client, Ended, Terms};
 use super::wire::{Ask, Scale, random};
-use super::{House, millis, secs, settings, simulate};
+use super::{House, Settings, millis, secs, settings, simulate};
 use crate::runtime::context;
 use crate::runtime::driver::sim::{SimConfig, run_seeds};
 use crate::runtime::executor::spawn;
@@ -85,10 +85,11 @@ pub(super) fn plan(rng: &mut fastrand::Rng, number: u64, last_may_close: bool, s
 }
 
 /// What the run allows.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Load {
     pub(super) terms: Terms,
     pub(super) scale: Scale,
+    pub(super) limits: Settings,
     /// How much later than the server a client may see that its time is up.
     pub(super) slack: Duration,
 }
@@ -105,7 +106,7 @@ pub(super) async fn client(house: House, seed: u64, manner: Manner, load: Load) 
         assert_eq!(load.terms, Terms::Lossy, "refused");
         return;
     };
-    let limits = settings();
+    let limits = load.limits.clone();
     let (number, depth) = (rng.u64(0..6), rng.usize(1..5));
     let stays_open = !matches!(manner, Manner::Stays | Manner::HalfCloses | Manner::ReadsSlowly);
     let mut asks = plan(rng, number, !stays_open, load.scale);
@@ -154,8 +155,8 @@ pub(super) async fn client(house: House, seed: u64, manner: Manner, load: Load) 
                 }
             }
         }
-        Manner::Stalls => stall(&mut client, rng, load, asks.len()).await,
-        Manner::Floods => flood(&mut client, load).await,
+        Manner::Stalls => stall(&mut client, rng, load.clone(), asks.len()).await,
+        Manner::Floods => flood(&mut client, load.clone()).await,
     }
     if load.terms == Terms::Strict && manner != Manner::Floods {
         assert_ne!(client.ended, Some(Ended::Broken));
@@ -185,7 +186,7 @@ async fn stall(client: &mut Client, rng: &mut fastrand::Rng, load: Load, before:
     let sent_ns = context::now_ns();
     client.until_ended().await;
     if load.terms == Terms::Strict {
-        let limits = settings();
+        let limits = &load.limits;
         let limit = if in_body {
             limits.body_timeout
         } else {
@@ -203,7 +204,7 @@ async fn flood(client: &mut Client, load: Load) {
     let from = context::now_ns();
     let sent = client.pour(Ask::size(7, 300), 4_000).await;
     let took = Duration::from_nanos(context::now_ns() - from);
-    let limits = settings();
+    let limits = load.limits;
     if load.terms == Terms::Strict {
         assert!(!sent, "the server takes everything and holds the answers");
         // The answers before the flood may have been waiting already.
@@ -218,7 +219,10 @@ fn crowd(seed: u64, config: SimConfig, load: Load) {
         let mut clients = Vec::new();
         for _ in 0..rng.usize(1..8) {
             let manner = MANNERS[rng.usize(..MANNERS.len())];
-            clients.push(spawn("client", client(house.clone(), rng.u64(..), manner, load)));
+            clients.push(spawn(
+                "client",
+                client(house.clone(), rng.u64(..), manner, load.clone()),
+            ));
             if rng.bool() {
                 sleep(millis(rng.u64(0..30))).await;
             }
@@ -236,6 +240,7 @@ pub(super) fn load(terms: Terms, big_bytes: usize) -> Load {
             big_bytes,
             later_ms: 300,
         },
+        limits: settings(),
         slack: secs(2),
     }
 }
