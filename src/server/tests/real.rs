@@ -18,7 +18,7 @@ use std::time::Duration;
 
 fn settings() -> Settings {
     Settings {
-        keep_alive: millis(400),
+        keep_alive: millis(900),
         head_timeout: millis(1500),
         body_timeout: millis(1500),
         write_timeout: millis(500),
@@ -63,7 +63,6 @@ fn a_crowd_on_real_sockets() {
             Manner::SendsGarbage,
             Manner::Idles,
             Manner::Stalls,
-            Manner::ReadsSlowly,
         ];
         let clients: Vec<_> = (0..120)
             .map(|seed| {
