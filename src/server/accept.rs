@@ -46,11 +46,15 @@ pub async fn run<A: App>(
                 // The clients wait in the kernel's queue meanwhile; those that are connected are served.
                 let pause = sleep(Duration::from_millis(limits::connection::ACCEPT_PAUSE_MS));
                 let mut pause = pin!(pause);
-                poll_fn(|cx| match stop.as_mut().poll(cx) {
-                    Poll::Ready(()) => Poll::Ready(()),
-                    Poll::Pending => pause.as_mut().poll(cx),
+                let stopped = poll_fn(|cx| match stop.as_mut().poll(cx) {
+                    Poll::Ready(()) => Poll::Ready(true),
+                    Poll::Pending => pause.as_mut().poll(cx).map(|()| false),
                 })
                 .await;
+                if stopped {
+                    // A future that is done must not be asked again.
+                    break;
+                }
             }
         }
     }

@@ -33,6 +33,7 @@ pub(super) fn serve<A: App>(stream: Stream, server: Rc<Server<A>>) -> Serve<A> {
         out: Vec::new(),
         since_ns: context::now_ns(),
         answered: false,
+        unread: false,
     })
 }
 
@@ -66,8 +67,15 @@ impl<A: App> Future for Serve<A> {
                             None => continue,
                         },
                     };
-                    if matches!(next, Next::Read) && connection.flush_now() {
-                        continue;
+                    if matches!(next, Next::Read) {
+                        match connection.flush_now(cx) {
+                            Flushed::Done => continue,
+                            Flushed::Busy => {}
+                            Flushed::Broken => {
+                                *serve = Serve::Ended;
+                                return Poll::Ready(());
+                            }
+                        }
                     }
                     if let Serve::Fast(connection) = std::mem::replace(serve, Serve::Ended) {
                         *serve = Serve::Slow(Box::pin(connection.go_slow(next)));
@@ -112,6 +120,8 @@ pub(super) struct Connection<A: App> {
     since_ns: u64,
     /// A request was answered since the last look: the next phase begins anew even where it is of the same kind.
     answered: bool,
+    /// [`step_back`](Self::step_back) has put bytes among the pending ones that nobody has looked at.
+    unread: bool,
 }
 
 impl<A: App> Drop for Connection<A> {
@@ -137,6 +147,16 @@ enum Next {
     Flush,
     Later(Later, Exchange),
     Close,
+    /// At once: the peer is gone, or as good as gone.
+    Drop,
+}
+
+/// What became of an attempt to send.
+enum Flushed {
+    Done,
+    /// The kernel still has the answers before.
+    Busy,
+    Broken,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -151,7 +171,16 @@ impl<A: App> Connection<A> {
     async fn go_slow(mut self, mut next: Next) -> Option<Connection<A>> {
         loop {
             next = match next {
-                Next::Read => return self.flush().await.then_some(self),
+                Next::Read => {
+                    if !self.flush().await {
+                        return None;
+                    }
+                    if !self.unread {
+                        return Some(self);
+                    }
+                    // The wait took them out of the receive queue: no event will tell of them again.
+                    self.feed(&[])
+                }
                 Next::Flush => {
                     if !self.flush().await {
                         return None;
@@ -165,11 +194,14 @@ impl<A: App> Connection<A> {
                     }
                     let reply = guarded(later).await;
                     if self.reply(reply, exchange).await {
+                        // What was sent meanwhile was not read: its time begins now.
+                        self.begin();
                         self.feed(&[])
                     } else {
                         Next::Close
                     }
                 }
+                Next::Drop => return None,
                 Next::Close => {
                     if self.flush().await {
                         self.linger().await;
@@ -226,8 +258,8 @@ impl<A: App> Connection<A> {
             return None;
         }
         if sending {
-            // The peer takes nothing: there is nothing to say to it.
-            return Some(Next::Close);
+            // The peer takes nothing: there is nothing to say to it, and nothing to wait for.
+            return Some(Next::Drop);
         }
         if self.phase() != Phase::Idle {
             let reject = Reject::new(Status::REQUEST_TIMEOUT, "the request took too long to arrive");
@@ -246,6 +278,7 @@ impl<A: App> Connection<A> {
     /// Reads `input`, after what was left over, and answers what is whole.
     fn feed(&mut self, input: &[u8]) -> Next {
         self.server.app.received(input.len());
+        self.unread = false;
         let before = self.phase();
         let waiting = match &mut self.pending {
             Some(pending) => std::mem::take(&mut pending.bytes),
@@ -466,7 +499,11 @@ impl<A: App> Connection<A> {
         let mut piece = Vec::new();
         loop {
             piece.clear();
-            let more = match poll_fn(|cx| events.poll_next(cx, &mut piece)).await {
+            // A panic counts as a failure: what was streamed before it still reaches the client.
+            let next = poll_fn(|cx| {
+                catch_unwind(AssertUnwindSafe(|| events.poll_next(cx, &mut piece))).unwrap_or(Poll::Ready(Err(())))
+            });
+            let more = match next.await {
                 Ok(more) => more,
                 Err(()) => {
                     // The missing last chunk tells the client.
@@ -484,34 +521,42 @@ impl<A: App> Connection<A> {
         }
     }
 
-    /// Hands the answers to the kernel; false if it still has those before, see [`flush`](Self::flush).
-    fn flush_now(&mut self) -> bool {
-        if !self.out.is_empty() {
-            if self.stream.is_sending() {
-                return false;
-            }
-            let out = std::mem::take(&mut self.out);
-            self.server.app.sent(out.len());
-            self.stream.start_send_detached(out);
+    /// Hands the answers to the kernel, if it has taken those before.
+    fn flush_now(&mut self, cx: &Context<'_>) -> Flushed {
+        if self.out.is_empty() {
+            return Flushed::Done;
         }
-        true
+        // A send that has failed meanwhile is taken back here too, or its operation would never be freed.
+        match self.stream.poll_sent(cx) {
+            Poll::Pending => return Flushed::Busy,
+            Poll::Ready((Err(_), _)) => return Flushed::Broken,
+            Poll::Ready((Ok(()), _)) => {}
+        }
+        let out = std::mem::take(&mut self.out);
+        self.server.app.sent(out.len());
+        self.stream.start_send_detached(out);
+        Flushed::Done
     }
 
     /// Hands the answers to the kernel, once it has taken those before. False if the connection is broken or the peer
     /// takes nothing for too long.
     async fn flush(&mut self) -> bool {
-        if !self.flush_now() {
-            if !self.step_back() {
-                return false;
-            }
-            let stream = &mut self.stream;
-            match timeout(self.server.settings.write_timeout, poll_fn(|cx| stream.poll_sent(cx))).await {
-                Ok((Ok(()), memory)) => net::recycle(memory),
-                Ok((Err(_), _)) | Err(_) => return false,
-            }
-            return self.flush_now();
+        match poll_fn(|cx| Poll::Ready(self.flush_now(cx))).await {
+            Flushed::Done => return true,
+            Flushed::Broken => return false,
+            Flushed::Busy => {}
         }
-        true
+        if !self.step_back() {
+            return false;
+        }
+        let stream = &mut self.stream;
+        match timeout(self.server.settings.write_timeout, poll_fn(|cx| stream.poll_sent(cx))).await {
+            Ok((Ok(()), memory)) => net::recycle(memory),
+            Ok((Err(_), _)) | Err(_) => return false,
+        }
+        // The next send has its own time, as has a half-read request: nothing was read meanwhile.
+        self.begin();
+        matches!(poll_fn(|cx| Poll::Ready(self.flush_now(cx))).await, Flushed::Done)
     }
 
     /// Before a wait that is not for input: copies what has arrived out of the worker's receive buffers, and stops
@@ -521,6 +566,7 @@ impl<A: App> Connection<A> {
         if arrived.is_empty() {
             return true;
         }
+        self.unread = true;
         let bytes = &mut self.pending.get_or_insert_default().bytes;
         for buffer in arrived {
             self.server.app.received(buffer.len());

@@ -1,1 +1,0 @@
-//! The connection over real sockets.

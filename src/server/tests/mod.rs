@@ -1,0 +1,195 @@
+//! The server over simulated and real drivers.
+//!
+//! - this file: a server, its network and its end, where nothing may be left
+//! - `app`: the application: a path for each way a handler may behave
+//! - `wire`: requests, and the strict reader of answers
+//! - `client`: a client that checks each byte
+//! - `random`: many clients of all manners at once, thousands of seeds
+//! - `directed`: one promise at a time: time limits, draining, room
+//! - `real`: the same on io_uring and epoll over loopback
+//!
+//! A seed that fails is named; `SIM_SEED=n` runs it alone.
+
+mod app;
+mod client;
+mod directed;
+mod random;
+mod real;
+mod wire;
+
+use super::{Server, Settings, accept, connection};
+use crate::runtime::context;
+use crate::runtime::driver::sim::{SimConfig, SimDriver, SimNet};
+use crate::runtime::driver::{Driver, SocketAddrAny};
+use crate::runtime::executor::{JoinHandle, Runtime, spawn};
+use crate::runtime::net::{Listener, listen};
+use crate::runtime::time::{sleep, timeout};
+use app::TestApp;
+use std::cell::RefCell;
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+const fn secs(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
+
+const fn millis(number: u64) -> Duration {
+    Duration::from_millis(number)
+}
+
+fn settings() -> Settings {
+    Settings {
+        keep_alive: secs(20),
+        head_timeout: secs(5),
+        body_timeout: secs(8),
+        write_timeout: secs(10),
+        connections_max: 1000,
+    }
+}
+
+/// A server that runs, as a scenario sees it.
+#[derive(Clone)]
+struct House {
+    server: Rc<Server<TestApp>>,
+    addr: SocketAddrAny,
+    stop: Rc<RefCell<Option<oneshot::Sender<()>>>>,
+    run: Rc<RefCell<Option<JoinHandle<usize>>>>,
+    /// Of the simulated network.
+    net: Option<SimNet>,
+}
+
+impl House {
+    fn app(&self) -> &TestApp {
+        self.server.app()
+    }
+
+    /// Tells the server to drain.
+    fn stop(&self) {
+        drop(self.stop.take());
+    }
+
+    /// How many connections were cut off, once the server has drained. Once only.
+    async fn stopped(&self) -> usize {
+        let run = self.run.take();
+        run.expect("waited for once").await.expect("the accept loop")
+    }
+
+    /// Waits until no connection is open, for at most `time`.
+    async fn until_empty(&self, time: Duration) {
+        let until = context::now_ns() + time.as_nanos() as u64;
+        while self.server.open() > 0 {
+            assert!(
+                context::now_ns() < until,
+                "{} connections are left after {time:?}",
+                self.server.open()
+            );
+            sleep(millis(5)).await;
+        }
+    }
+}
+
+enum Listening {
+    Sim(SimNet, i32, SocketAddrAny),
+    Real,
+}
+
+/// Runs `scenario` on a server, ends the server, and looks for what is left. `bound`: longer is a hang.
+fn serve<F: Future<Output = ()> + 'static>(
+    driver: Box<dyn Driver>,
+    listening: Listening,
+    seed: u64,
+    (settings, graceful, bound): (Settings, Duration, Duration),
+    scenario: impl FnOnce(House) -> F + 'static,
+) {
+    let is_sim = matches!(listening, Listening::Sim(..));
+    let runtime = Runtime::new(driver, seed);
+    let run = async move {
+        let (listener, addr, net) = match listening {
+            Listening::Sim(net, fd, addr) => (Listener::from_driver(fd), addr, Some(net)),
+            Listening::Real => {
+                let socket = listen::tcp(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into(), 64).unwrap();
+                let addr = listen::local_addr(&socket).unwrap();
+                (Listener::new(socket).unwrap(), addr.into(), None)
+            }
+        };
+        let server = Rc::new(Server::new(TestApp::default(), settings));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopping = async move {
+            let _ = stopped.await;
+        };
+        let run = spawn("accept", accept::run(Rc::clone(&server), listener, stopping, graceful));
+        let house = House {
+            server,
+            addr,
+            stop: Rc::new(RefCell::new(Some(stop))),
+            run: Rc::new(RefCell::new(Some(run))),
+            net,
+        };
+        let scenario = spawn("scenario", scenario(house.clone()));
+        timeout(bound, scenario).await.expect("it hangs").expect("the scenario");
+        house.until_empty(secs(60)).await;
+        let app = house.app();
+        assert_eq!(app.opened.get(), app.closed.get());
+        house.stop();
+        if house.run.borrow().is_some() {
+            let from = context::now_ns();
+            assert_eq!(house.stopped().await, 0, "cut off though nobody is there");
+            assert!(
+                context::now_ns() - from < 1_000_000_000,
+                "nobody is there, and the server waits"
+            );
+        }
+        // What was abandoned comes back.
+        sleep(if is_sim { secs(2) } else { millis(20) }).await;
+        assert_eq!(context::in_flight(), (0, 0), "operations and timers are left");
+    };
+    runtime.block_on(run).unwrap();
+}
+
+/// [`serve`] on the simulated network.
+fn simulate<F: Future<Output = ()> + 'static>(
+    seed: u64,
+    config: SimConfig,
+    settings: Settings,
+    graceful: Duration,
+    scenario: impl FnOnce(House) -> F + 'static,
+) {
+    let (driver, net) = SimDriver::new(seed, config);
+    let addr = SocketAddrAny::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80));
+    let listening = Listening::Sim(net.clone(), net.listen(addr.clone()), addr);
+    serve(
+        Box::new(driver),
+        listening,
+        seed,
+        (settings, graceful, secs(3000)),
+        scenario,
+    );
+    assert_eq!(
+        (net.open_fds(), net.armed(), net.buffers_out()),
+        (vec![], vec![], 0),
+        "the network still holds something"
+    );
+}
+
+/// The memory budget of an idle connection is 512 bytes, of which this is the largest part that is ours.
+#[test]
+fn the_future_of_a_connection_is_small() {
+    const BYTES_MAX: usize = 416;
+    let (driver, net) = SimDriver::new(1, SimConfig::calm());
+    let addr = SocketAddrAny::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80));
+    let listener = net.listen(addr.clone());
+    let bytes = Runtime::new(Box::new(driver), 1)
+        .block_on(async move {
+            let mut listener = Listener::from_driver(listener);
+            let _client = client::Client::connect(addr, client::Terms::Strict).await.unwrap();
+            let stream = listener.accept().await.unwrap();
+            let server = Rc::new(Server::new(TestApp::default(), settings()));
+            size_of_val(&connection::serve(stream, server))
+        })
+        .unwrap();
+    println!("a connection's future takes {bytes} bytes");
+    assert!(bytes <= BYTES_MAX, "{bytes} bytes");
+}
