@@ -1,0 +1,243 @@
+//! Answers to bytes, and bytes to the kernel.
+
+use super::{Connection, Flushed, Next};
+use crate::http::{self, Exchange, Reject, RequestHead, Response};
+use crate::limits;
+use crate::runtime::context;
+use crate::runtime::driver::Shutdown;
+use crate::runtime::net;
+use crate::runtime::time::timeout;
+use crate::server::app::{App, Events, Later, Outbox, Outcome, Peer, Reply, ReplyBody, Request};
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+impl<A: App> Connection<A> {
+    /// The write buffer, with memory.
+    pub(super) fn memory(&mut self) -> &mut Vec<u8> {
+        if self.out.capacity() == 0 {
+            self.out = net::write_buffer();
+        }
+        &mut self.out
+    }
+
+    pub(super) fn call(&mut self, head: &RequestHead<'_>, body: &[u8]) -> Option<Next> {
+        self.memory();
+        let mut exchange = Exchange::of(head);
+        exchange.keep_alive &= !self.server.is_draining();
+        let begun = self.out.len();
+        self.answered = true;
+        let mut clock = self.server.clock.borrow_mut();
+        let (unix_ns, date) = clock.read();
+        let request = Request {
+            head,
+            body,
+            peer: Peer(&self.stream),
+            received_ns: context::now_ns(),
+            unix_ns,
+        };
+        let app = &self.server.app;
+        let out = &mut self.out;
+        let outcome = catch_unwind(AssertUnwindSafe(|| app.call(&request, Outbox { out, exchange, date })));
+        match outcome {
+            Ok(Outcome::Done { keep_alive: true }) => None,
+            Ok(Outcome::Done { keep_alive: false }) => Some(Next::Close),
+            Ok(Outcome::Later(later)) => {
+                self.out.truncate(begun);
+                Some(Next::Later(later, exchange))
+            }
+            Err(_) => {
+                self.out.truncate(begun);
+                let outbox = Outbox {
+                    out: &mut self.out,
+                    exchange,
+                    date,
+                };
+                if self.server.app.failed(outbox) {
+                    None
+                } else {
+                    Some(Next::Close)
+                }
+            }
+        }
+    }
+
+    pub(super) fn refuse(&mut self, reject: &Reject) {
+        self.memory();
+        let mut clock = self.server.clock.borrow_mut();
+        let (_, date) = clock.read();
+        self.server.app.refuse(
+            reject,
+            Outbox {
+                out: &mut self.out,
+                exchange: Exchange::refused(),
+                date,
+            },
+        );
+    }
+
+    /// Writes a later answer; true if the connection goes on.
+    pub(super) async fn reply(&mut self, reply: Option<Reply>, mut exchange: Exchange) -> bool {
+        exchange.keep_alive &= !self.server.is_draining();
+        self.memory();
+        match reply {
+            Some(Reply {
+                status,
+                content_type,
+                fields,
+                body: ReplyBody::Events(events),
+            }) => {
+                let stream = {
+                    let mut clock = self.server.clock.borrow_mut();
+                    let (_, date) = clock.read();
+                    let mut response =
+                        Response::begin(&mut self.out, exchange, status, date).content_type(content_type);
+                    for (name, value) in &fields {
+                        response = response.header(*name, value);
+                    }
+                    response.stream()
+                };
+                self.events(events, stream).await
+            }
+            Some(reply) => {
+                let mut clock = self.server.clock.borrow_mut();
+                let (_, date) = clock.read();
+                reply.write(Outbox {
+                    out: &mut self.out,
+                    exchange,
+                    date,
+                })
+            }
+            None => {
+                let mut clock = self.server.clock.borrow_mut();
+                let (_, date) = clock.read();
+                self.server.app.failed(Outbox {
+                    out: &mut self.out,
+                    exchange,
+                    date,
+                })
+            }
+        }
+    }
+
+    pub(super) async fn events(&mut self, mut events: Box<dyn Events>, stream: http::BodyStream) -> bool {
+        let mut piece = Vec::new();
+        loop {
+            piece.clear();
+            // A panic counts as a failure: what was streamed before it still reaches the client.
+            let next = poll_fn(|cx| {
+                catch_unwind(AssertUnwindSafe(|| events.poll_next(cx, &mut piece))).unwrap_or(Poll::Ready(Err(())))
+            });
+            let more = match next.await {
+                Ok(more) => more,
+                Err(()) => {
+                    // The missing last chunk tells the client.
+                    self.flush().await;
+                    return false;
+                }
+            };
+            stream.chunk(self.memory(), &piece);
+            if !more {
+                return stream.finish(&mut self.out);
+            }
+            if !self.flush().await {
+                return false;
+            }
+        }
+    }
+
+    /// Hands the answers to the kernel, if it has taken those before.
+    pub(super) fn flush_now(&mut self, cx: &Context<'_>) -> Flushed {
+        if self.out.is_empty() {
+            return Flushed::Done;
+        }
+        // A send that has failed meanwhile is taken back here too, or its operation would never be freed.
+        match self.stream.poll_sent(cx) {
+            Poll::Pending => return Flushed::Busy,
+            Poll::Ready((Err(_), _)) => return Flushed::Broken,
+            Poll::Ready((Ok(()), _)) => {}
+        }
+        let out = std::mem::take(&mut self.out);
+        self.server.app.sent(out.len());
+        self.stream.start_send_detached(out);
+        Flushed::Done
+    }
+
+    /// Hands the answers to the kernel, once it has taken those before. False if the connection is broken or the peer
+    /// takes nothing for too long.
+    pub(super) async fn flush(&mut self) -> bool {
+        match poll_fn(|cx| Poll::Ready(self.flush_now(cx))).await {
+            Flushed::Done => return true,
+            Flushed::Broken => return false,
+            Flushed::Busy => {}
+        }
+        if !self.step_back() {
+            return false;
+        }
+        let stream = &mut self.stream;
+        match timeout(self.server.settings.write_timeout, poll_fn(|cx| stream.poll_sent(cx))).await {
+            Ok((Ok(()), memory)) => net::recycle(memory),
+            Ok((Err(_), _)) | Err(_) => return false,
+        }
+        // The next send has its own time, as has a half-read request: nothing was read meanwhile.
+        self.begin();
+        matches!(poll_fn(|cx| Poll::Ready(self.flush_now(cx))).await, Flushed::Done)
+    }
+
+    /// Before a wait that is not for input: copies what has arrived out of the worker's receive buffers, and stops
+    /// receiving, so that a peer who sends without reading holds none of them. False if it has sent too much.
+    pub(super) fn step_back(&mut self) -> bool {
+        let arrived = self.stream.pause_recv();
+        if arrived.is_empty() {
+            return true;
+        }
+        self.unread = true;
+        let bytes = &mut self.pending.get_or_insert_default().bytes;
+        for buffer in arrived {
+            self.server.app.received(buffer.len());
+            bytes.extend_from_slice(&buffer);
+        }
+        bytes.len() <= limits::connection::PIPELINED_BYTES_MAX
+    }
+
+    /// Closes without taking the last answer away from the peer: unread bytes at close would make the kernel send a
+    /// reset, which may overtake the answer (RFC 9112 section 9.6).
+    pub(super) async fn linger(&mut self) {
+        let patience = self.server.settings.write_timeout;
+        let stream = &mut self.stream;
+        if !matches!(
+            timeout(patience, poll_fn(|cx| stream.poll_sent(cx))).await,
+            Ok((Ok(()), _))
+        ) {
+            return;
+        }
+        if self.stream.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let mut left = limits::connection::LINGER_BYTES_MAX;
+        let stream = &mut self.stream;
+        let _ = timeout(Duration::from_millis(limits::connection::LINGER_MS), async {
+            while let Ok(Some(bytes)) = stream.recv().await {
+                left = left.saturating_sub(bytes.len());
+                if left == 0 {
+                    break;
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// Awaits an answer; `None` if it panicked.
+pub(super) async fn guarded(mut later: Later) -> Option<Reply> {
+    poll_fn(
+        |cx| match catch_unwind(AssertUnwindSafe(|| Pin::as_mut(&mut later).poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(reply)) => Poll::Ready(Some(reply)),
+            Err(_) => Poll::Ready(None),
+        },
+    )
+    .await
+}

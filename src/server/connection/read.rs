@@ -1,0 +1,121 @@
+//! Bytes to requests: what is whole is answered, what is not is kept.
+
+use super::{Connection, Next, PendingBody, Phase};
+use crate::http::{self, BodyDecoder, BodyFraming, Reject, Status};
+use crate::limits;
+use crate::server::app::App;
+
+impl<A: App> Connection<A> {
+    /// Reads `input`, after what was left over, and answers what is whole.
+    pub(super) fn feed(&mut self, input: &[u8]) -> Next {
+        self.server.app.received(input.len());
+        self.unread = false;
+        let before = self.phase();
+        let waiting = match &mut self.pending {
+            Some(pending) => std::mem::take(&mut pending.bytes),
+            None => Vec::new(),
+        };
+        let next = if waiting.is_empty() {
+            let (used, next) = self.read(input);
+            self.keep(input.get(used..).unwrap_or_default(), Vec::new());
+            next
+        } else {
+            let mut bytes = waiting;
+            bytes.extend_from_slice(input);
+            let (used, next) = self.read(&bytes);
+            bytes.drain(..used.min(bytes.len()));
+            self.keep(&[], bytes);
+            next
+        };
+        if std::mem::take(&mut self.answered) || self.phase() != before || before == Phase::Idle {
+            self.begin();
+        }
+        next
+    }
+
+    /// Keeps unread bytes, in whichever form they are at hand; lets go of the box when there is nothing to keep.
+    pub(super) fn keep(&mut self, slice: &[u8], mut bytes: Vec<u8>) {
+        let idle = match &self.pending {
+            Some(pending) => pending.body.is_none(),
+            None => true,
+        };
+        if slice.is_empty() && bytes.is_empty() && idle {
+            self.pending = None;
+            return;
+        }
+        bytes.extend_from_slice(slice);
+        self.pending.get_or_insert_default().bytes = bytes;
+    }
+
+    /// Reads requests from `input` and answers them; gives how many bytes are dealt with.
+    pub(super) fn read(&mut self, input: &[u8]) -> (usize, Next) {
+        let mut at = 0;
+        loop {
+            let rest = input.get(at..).unwrap_or_default();
+            let step = match self.pending.as_mut().and_then(|pending| pending.body.take()) {
+                Some(body) => self.read_body(body, rest),
+                None if rest.is_empty() => return (at, Next::Read),
+                None if self.out.len() >= limits::connection::WRITE_BATCH_BYTES => return (at, Next::Flush),
+                None => self.read_head(rest),
+            };
+            match step {
+                Ok((used, next)) => {
+                    at += used;
+                    if let Some(next) = next {
+                        return (at, next);
+                    }
+                }
+                Err(reject) => {
+                    self.refuse(&reject);
+                    return (input.len(), Next::Close);
+                }
+            }
+        }
+    }
+
+    /// Reads a head, and answers if the body is there too; `None` to go on.
+    pub(super) fn read_head(&mut self, rest: &[u8]) -> Result<(usize, Option<Next>), Reject> {
+        let parsed = match &mut self.pending {
+            Some(pending) => pending.scanner.parse(rest)?,
+            None => http::parse_head(rest)?,
+        };
+        let Some((head, head_bytes)) = parsed else {
+            self.pending.get_or_insert_default();
+            return Ok((0, Some(Next::Read)));
+        };
+        let after = rest.get(head_bytes..).unwrap_or_default();
+        let whole = match head.framing {
+            BodyFraming::None => Some(&[][..]),
+            BodyFraming::Length(bytes) if bytes <= limits::http::BODY_BYTES_MAX as u64 => after.get(..bytes as usize),
+            _ => None,
+        };
+        if let Some(body) = whole {
+            let next = self.call(&head, body);
+            return Ok((head_bytes + body.len(), next));
+        }
+        let decoder = BodyDecoder::new(head.framing, limits::http::BODY_BYTES_MAX)?;
+        if head.expect_continue && after.is_empty() {
+            self.memory().extend_from_slice(http::CONTINUE_100);
+        }
+        let body = PendingBody {
+            head: rest.get(..head_bytes).unwrap_or_default().to_vec(),
+            decoder,
+            body: Vec::new(),
+        };
+        self.pending.get_or_insert_default().body = Some(body);
+        Ok((head_bytes, None))
+    }
+
+    pub(super) fn read_body(&mut self, mut pending: PendingBody, rest: &[u8]) -> Result<(usize, Option<Next>), Reject> {
+        let (used, done) = pending.decoder.decode_into(rest, &mut pending.body)?;
+        if !done {
+            self.pending.get_or_insert_default().body = Some(pending);
+            return Ok((used, Some(Next::Read)));
+        }
+        let Some((head, _)) = http::parse_head(&pending.head)? else {
+            return Err(Reject::new(Status::BAD_REQUEST, "the request could not be read"));
+        };
+        let next = self.call(&head, &pending.body);
+        Ok((used, next))
+    }
+}
