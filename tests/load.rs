@@ -80,6 +80,7 @@ fn the_loop_of_the_guide_prints_who_answered() {
 
 #[test]
 fn a_thousand_connections_are_served_and_let_go() {
+    common::raise_open_files();
     on_each_driver(|driver| {
         let server = Setup::new().driver(driver).start();
         let mut streams: Vec<_> = (0..1000).map(|_| server.connect()).collect();
@@ -99,6 +100,20 @@ fn a_thousand_connections_are_served_and_let_go() {
             let text = server.get("/metrics").text();
             common::exposition::Exposition::parse(&text).sum("http_connections_open", &[]) <= 1.0
         });
+    });
+}
+
+#[test]
+fn a_low_soft_limit_of_open_files_is_raised() {
+    on_each_driver(|driver| {
+        let server = Setup::new()
+            .driver(driver)
+            .wrapped(["prlimit", "--nofile=64:1000", "--"])
+            .start();
+        let mut streams: Vec<_> = (0..300).map(|_| server.connect()).collect();
+        for stream in &mut streams {
+            stream.get("/health").expect(200);
+        }
     });
 }
 

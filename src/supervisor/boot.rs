@@ -12,6 +12,7 @@ use crate::store::Store;
 use crate::store::embedded::{self, Embedded};
 use crate::telemetry::logging::LogCounters;
 use crate::telemetry::metrics::Registry;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::io;
@@ -192,6 +193,19 @@ fn choose_driver(
     ))
 }
 
+/// Raises the soft limit of open files to the hard one, and gives it. The soft limit is low (1024, as a rule) for the
+/// sake of programs that use select(2); this one does not, and each connection takes a descriptor. None: no limit.
+fn raise_open_files() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Refused: what was allowed before still is.
+    let _ = setrlimit(Resource::Nofile, raised);
+    getrlimit(Resource::Nofile).current
+}
+
 /// Serves until told to end. Blocks the calling thread.
 ///
 /// # Errors
@@ -202,6 +216,7 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let open_files = raise_open_files();
     let topology = Topology::detect(config.workers, config.pin);
     for reason in &topology.reasons {
         tracing::info!("workers: {reason}");
@@ -248,6 +263,7 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
         port = addr.port(),
         workers = threads.len(),
         pinned = process.topology.pin,
+        open_files_max = open_files,
         pid = std::process::id(),
         started_in_ms = started.elapsed().as_millis() as u64,
         "ready"
