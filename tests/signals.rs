@@ -313,3 +313,15 @@ fn a_port_is_free_for_the_next_server_at_once() {
     let second = Setup::new().env("PORT", &port).start();
     second.get("/health").expect(200);
 }
+
+#[test]
+fn ready_in_the_log_is_ready_to_a_probe() {
+    on_each_driver(|driver| {
+        for _ in 0..10 {
+            let server = Setup::new().driver(driver).env("WORKERS", "4").start();
+            for _ in 0..8 {
+                server.get("/health/v2/ready").expect(200);
+            }
+        }
+    });
+}

@@ -132,6 +132,7 @@ fn live(
         };
         let listener = Listener::new(listener)?;
         let server = Rc::new(Server::new(api, settings));
+        server.app().look().await;
         let housekeeping = spawn("housekeeping", server.app().housekeeping());
         let _ = words.send(Word::Serving(index, beat));
         let stop = told_to_drain(want);
