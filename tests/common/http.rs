@@ -174,7 +174,13 @@ impl Connection {
     pub fn is_silent(&mut self, moment: std::time::Duration) -> bool {
         self.stream.set_read_timeout(Some(moment)).unwrap();
         let mut byte = [0];
-        let read = self.stream.read(&mut byte);
+        // A read with a timeout is not begun again by the system when something interrupts it.
+        let read = loop {
+            match self.stream.read(&mut byte) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
         self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let waits = matches!(&read, Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
         if let Ok(1..) = read {

@@ -78,8 +78,9 @@ impl<A: App> Connection<A> {
         );
     }
 
-    /// Writes a later answer; true if the connection goes on.
-    pub(super) async fn reply(&mut self, reply: Option<Reply>, mut exchange: Exchange) -> bool {
+    /// Writes a later answer; true if the connection goes on. An error if the connection is broken or the peer takes
+    /// nothing for too long: then there is nothing to wait for again.
+    pub(super) async fn reply(&mut self, reply: Option<Reply>, mut exchange: Exchange) -> Result<bool, ()> {
         exchange.keep_alive &= !self.server.is_draining();
         self.memory();
         match reply {
@@ -104,25 +105,25 @@ impl<A: App> Connection<A> {
             Some(reply) => {
                 let mut clock = self.server.clock.borrow_mut();
                 let (_, date) = clock.read();
-                reply.write(Outbox {
+                Ok(reply.write(Outbox {
                     out: &mut self.out,
                     exchange,
                     date,
-                })
+                }))
             }
             None => {
                 let mut clock = self.server.clock.borrow_mut();
                 let (_, date) = clock.read();
-                self.server.app.failed(Outbox {
+                Ok(self.server.app.failed(Outbox {
                     out: &mut self.out,
                     exchange,
                     date,
-                })
+                }))
             }
         }
     }
 
-    pub(super) async fn events(&mut self, mut events: Box<dyn Events>, stream: http::BodyStream) -> bool {
+    pub(super) async fn events(&mut self, mut events: Box<dyn Events>, stream: http::BodyStream) -> Result<bool, ()> {
         let mut piece = Vec::new();
         loop {
             piece.clear();
@@ -134,16 +135,15 @@ impl<A: App> Connection<A> {
                 Ok(more) => more,
                 Err(()) => {
                     // The missing last chunk tells the client.
-                    self.flush().await;
-                    return false;
+                    return if self.flush().await { Ok(false) } else { Err(()) };
                 }
             };
             stream.chunk(self.memory(), &piece);
             if !more {
-                return stream.finish(&mut self.out);
+                return Ok(stream.finish(&mut self.out));
             }
             if !self.flush().await {
-                return false;
+                return Err(());
             }
         }
     }
