@@ -35,7 +35,7 @@ fn draining_says_so_finishes_what_is_in_flight_and_ends() {
             .env("GRACEFUL_TIMEOUT", GRACEFUL)
             .env("BODY_TIMEOUT", GRACEFUL)
             .env("HEAD_TIMEOUT", GRACEFUL)
-            .env("DRAIN_DELAY", "2s")
+            .env("DRAIN_DELAY", "8s")
             .start();
         // Three requests in flight: one lacks the end of its body, one the end of its head, one streams.
         let body = r#"{"location":"Cusco","style":"history"}"#;

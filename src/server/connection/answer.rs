@@ -173,7 +173,7 @@ impl<A: App> Connection<A> {
             Flushed::Broken => return false,
             Flushed::Busy => {}
         }
-        if !self.step_back() {
+        if !self.step_back().await {
             return false;
         }
         let stream = &mut self.stream;
@@ -188,8 +188,10 @@ impl<A: App> Connection<A> {
 
     /// Before a wait that is not for input: copies what has arrived out of the worker's receive buffers, and stops
     /// receiving, so that a peer who sends without reading holds none of them. False if it has sent too much.
-    pub(super) fn step_back(&mut self) -> bool {
-        let arrived = self.stream.pause_recv();
+    pub(super) async fn step_back(&mut self) -> bool {
+        let mut arrived = self.stream.pause_recv();
+        poll_fn(|cx| self.stream.poll_paused(cx)).await;
+        arrived.append(&mut self.stream.pause_recv());
         if arrived.is_empty() {
             return true;
         }

@@ -189,7 +189,7 @@ impl<A: App> Connection<A> {
                 }
                 Next::Later(later, exchange) => {
                     // What is answered already does not wait for it.
-                    if !self.flush().await || !self.step_back() {
+                    if !self.flush().await || !self.step_back().await {
                         return None;
                     }
                     let reply = guarded(later).await;
