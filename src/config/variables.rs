@@ -124,7 +124,7 @@ variables! {
     IO_DRIVER: Kind::Word(&[("auto", "auto"), ("uring", "uring"), ("epoll", "epoll")]), Preset::Word("auto"),
         "How to talk to the kernel. `auto` takes io_uring and falls back to epoll where it is forbidden; `uring` refuses to start then.";
     CONNECTIONS_MAX: Kind::Count { min: 1, max: limits::CONNECTIONS_BOUND }, Preset::Number(limits::CONNECTIONS_MAX),
-        "Open connections per worker, at most.";
+        "Connections that a worker serves at once, at most; more wait until one ends.";
     KEEP_ALIVE: millis(1000, limits::TIMEOUT_MS_MAX), Preset::Number(limits::KEEP_ALIVE_MS),
         "How long an idle connection is kept. Longer than the load balancer in front keeps it.";
     HEAD_TIMEOUT: millis(100, limits::TIMEOUT_MS_MAX), Preset::Number(limits::HEAD_TIMEOUT_MS),
@@ -132,7 +132,7 @@ variables! {
     BODY_TIMEOUT: millis(100, limits::TIMEOUT_MS_MAX), Preset::Number(limits::BODY_TIMEOUT_MS),
         "How long a request body may take.";
     WRITE_TIMEOUT: millis(100, limits::TIMEOUT_MS_MAX), Preset::Number(limits::WRITE_TIMEOUT_MS),
-        "How long a client may take no byte of its answer before it is cut off.";
+        "How long a client may take for the answers sent in one go (64 KiB, or one that is longer) before it is cut off.";
     GRACEFUL_TIMEOUT: millis(0, limits::TIMEOUT_MS_MAX), Preset::Number(limits::GRACEFUL_TIMEOUT_MS),
         "How long requests in flight may take after SIGTERM.";
     DRAIN_DELAY: millis(0, limits::TIMEOUT_MS_MAX), Preset::Number(limits::DRAIN_DELAY_MS),

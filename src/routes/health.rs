@@ -200,7 +200,7 @@ struct System {
     rss_bytes: u64,
     cpu_seconds: f64,
     load_1m: f64,
-    open_files: usize,
+    open_files: u64,
     uptime_seconds: f64,
 }
 
@@ -222,9 +222,7 @@ fn read_system(worker: &Worker) -> System {
             .next()
             .and_then(|load| load.parse().ok())
             .unwrap_or_default(),
-        open_files: std::fs::read_dir("/proc/self/fd")
-            .map(Iterator::count)
-            .unwrap_or_default(),
+        open_files: crate::telemetry::metrics::open_files().unwrap_or_default(),
         uptime_seconds: worker.process.uptime_seconds(),
     }
 }

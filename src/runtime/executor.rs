@@ -123,7 +123,9 @@ impl Tasks {
         );
         for index in woken {
             if let Some(task) = self.slab.borrow().get(index as usize) {
-                task.shared.remote_queued.store(false, Ordering::Release);
+                // Not a plain store: a waker that finds `true` until here does nothing more, so what it wrote before
+                // must be seen by the poll that follows, and that poll's loads must not go ahead of this.
+                task.shared.remote_queued.swap(false, Ordering::AcqRel);
             }
             self.enqueue(index);
         }

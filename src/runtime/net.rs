@@ -115,6 +115,17 @@ impl Listener {
         })
     }
 
+    /// Stops accepting until the next [`accept`](Self::accept): for a caller who has no room. What the kernel has
+    /// accepted by then is given out all the same.
+    pub fn pause(&mut self) {
+        if let Some(op) = self.op {
+            context::with(|context| {
+                let io = &mut *context.io.borrow_mut();
+                io.ops.pause_accept(&mut *io.driver, op);
+            });
+        }
+    }
+
     /// Stops accepting and gives out the connections that were accepted already: nothing in the kernel's queue is
     /// lost, since that stays with the process's socket.
     pub async fn stop(mut self) -> Vec<Stream> {
@@ -177,6 +188,17 @@ impl Stream {
             send: None,
             rest: None,
         }
+    }
+
+    /// Over a connected socket that was accepted elsewhere.
+    ///
+    /// # Errors
+    /// When the driver cannot take it in; the socket is closed then.
+    pub fn adopt(socket: OwnedFd) -> io::Result<Stream> {
+        context::with(|context| {
+            let fd = context.io.borrow_mut().driver.adopt(socket)?;
+            Ok(Stream::new(context.handle(fd)))
+        })
     }
 
     /// Connects to `addr` (TCP with TCP_NODELAY, or a Unix socket). The caller bounds the time.

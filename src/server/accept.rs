@@ -6,6 +6,7 @@ use crate::runtime::executor::spawn_detached;
 use crate::runtime::net::{Listener, Stream};
 use crate::runtime::time::{sleep, timeout};
 use std::future::{Future, poll_fn};
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -16,9 +17,21 @@ use std::time::Duration;
 /// them for at most `graceful`. Gives how many were still open then.
 pub async fn run<A: App>(
     server: Rc<Server<A>>,
+    listener: Listener,
+    stop: impl Future<Output = ()>,
+    graceful: Duration,
+) -> usize {
+    run_to_end(server, listener, stop, graceful, |_| Vec::new()).await
+}
+
+/// As [`run`], for a listening socket that has no next user: `last` is called once nothing is accepted any more, gives
+/// at most so many connections that wait in the kernel's queue, and ends listening. They are served like the others.
+pub async fn run_to_end<A: App>(
+    server: Rc<Server<A>>,
     mut listener: Listener,
     stop: impl Future<Output = ()>,
     graceful: Duration,
+    last: impl FnOnce(usize) -> Vec<OwnedFd>,
 ) -> usize {
     let mut stop = pin!(stop);
     let mut failures = 0u64;
@@ -29,6 +42,7 @@ pub async fn run<A: App>(
             }
             if server.open.get() >= server.settings.connections_max {
                 *server.room.borrow_mut() = Some(cx.waker().clone());
+                listener.pause();
                 return Poll::Pending;
             }
             listener.poll_accept(cx).map(Some)
@@ -61,8 +75,22 @@ pub async fn run<A: App>(
     for stream in listener.stop().await {
         start(&server, stream);
     }
+    for socket in last(server.settings.connections_max.saturating_sub(server.open.get())) {
+        match Stream::adopt(socket) {
+            Ok(stream) => start(&server, stream),
+            Err(error) => tracing::warn!(%error, "a connection of the last moment is lost"),
+        }
+    }
     server.begin_drain();
-    let _ = timeout(graceful, poll_fn(|cx| server.poll_empty(cx))).await;
+    let on_its_way = Duration::from_millis(limits::connection::DRAIN_IDLE_MS);
+    let _ = timeout(graceful, async {
+        // What a client sent before it could know of the end is still on its way, or not yet looked at.
+        if timeout(on_its_way, poll_fn(|cx| server.poll_empty(cx))).await.is_err() {
+            server.end_idle();
+            poll_fn(|cx| server.poll_empty(cx)).await;
+        }
+    })
+    .await;
     server.open.get()
 }
 

@@ -10,7 +10,7 @@ mod connection;
 #[cfg(test)]
 mod tests;
 
-pub use accept::run;
+pub use accept::{run, run_to_end};
 pub use app::{App, Events, Later, Outbox, Outcome, Peer, Reply, ReplyBody, Request};
 
 use crate::http::DateCache;
@@ -40,6 +40,7 @@ pub struct Server<A> {
     settings: Settings,
     open: Cell<usize>,
     draining: Cell<bool>,
+    ending_idle: Cell<bool>,
     clock: RefCell<WallClock>,
     /// The accept loop, waiting for room; and whoever waits for the last connection to go.
     room: RefCell<Option<Waker>>,
@@ -54,6 +55,7 @@ impl<A: App> Server<A> {
             settings,
             open: Cell::new(0),
             draining: Cell::new(false),
+            ending_idle: Cell::new(false),
             clock: RefCell::new(WallClock::new()),
             room: RefCell::new(None),
             empty: RefCell::new(None),
@@ -75,9 +77,14 @@ impl<A: App> Server<A> {
         self.draining.get()
     }
 
-    /// From now on every answer says `Connection: close`, and idle connections end.
+    /// From now on every answer says `Connection: close`.
     pub fn begin_drain(&self) {
         self.draining.set(true);
+    }
+
+    /// From now on idle connections end, too.
+    pub fn end_idle(&self) {
+        self.ending_idle.set(true);
         executor::wake_all();
     }
 

@@ -3,12 +3,11 @@
 use super::boot::Shared;
 use crate::routes::Api;
 use crate::runtime::driver::choose;
-use crate::runtime::executor::{Runtime, spawn, spawn_detached};
+use crate::runtime::executor::{Runtime, spawn};
 use crate::runtime::heartbeat::Heartbeat;
 use crate::runtime::net::Listener;
-use crate::runtime::time::sleep;
 use crate::runtime::topology;
-use crate::server::{self, App, Server, Settings};
+use crate::server::{self, Server, Settings};
 use crate::store::Store;
 use crate::story::service::StoryService;
 use crate::telemetry::metrics::WorkerMetrics;
@@ -45,8 +44,6 @@ pub(super) enum Want {
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause.
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Between two looks whether the accept loop has handed out what it had: it has in one turn or two.
-const ACCEPTED_PAUSE: Duration = Duration::from_millis(1);
 
 /// Starts worker `index` on a thread of its own. `listener` stays the process's: each life of the worker gets a
 /// duplicate.
@@ -135,29 +132,32 @@ fn live(
         server.app().look().await;
         let housekeeping = spawn("housekeeping", server.app().housekeeping());
         let _ = words.send(Word::Serving(index, beat));
-        let stop = told_to_drain(want);
         let noting = Rc::clone(&server);
         let stop = async move {
-            stop.await;
+            told_to_drain(want).await;
             noting.app().stop_accepting();
-            spawn_detached("closing", refuse_connections(noting, queue));
         };
-        let cut_off = server::run(Rc::clone(&server), listener, stop, config.timeouts.graceful).await;
+        let last = move |room| end_listening(&queue, room);
+        let cut_off = server::run_to_end(server, listener, stop, config.timeouts.graceful, last).await;
         housekeeping.abort();
         Ok(cut_off)
     })?
 }
 
-/// Ends listening, once what was accepted is being served. The process holds the socket too, so that closing this
-/// worker's duplicate would leave it open: the kernel would go on taking connections that nobody serves, and their
-/// clients would wait for the end of the process instead of turning elsewhere at once.
-async fn refuse_connections<A: App>(server: Rc<Server<A>>, queue: OwnedFd) {
-    while !server.is_draining() {
-        sleep(ACCEPTED_PAUSE).await;
-    }
-    if let Err(error) = rustix::net::shutdown(&queue, rustix::net::Shutdown::Read) {
+/// Takes what waits in the kernel's queue, at most `room`, and ends listening. The process holds the socket too, so that
+/// closing this worker's duplicate would leave it open: the kernel would go on taking connections that nobody serves,
+/// and their clients would wait for the end of the process instead of turning elsewhere at once.
+fn end_listening(queue: &OwnedFd, room: usize) -> Vec<OwnedFd> {
+    // No accept is armed any more, so how io_uring wants the socket does not matter now.
+    let waiting = rustix::io::ioctl_fionbio(queue, true).map(|()| {
+        std::iter::from_fn(|| rustix::net::accept_with(queue, rustix::net::SocketFlags::CLOEXEC).ok())
+            .take(room)
+            .collect()
+    });
+    if let Err(error) = rustix::net::shutdown(queue, rustix::net::Shutdown::Read) {
         tracing::warn!(%error, "the listening socket stays open while draining");
     }
+    waiting.unwrap_or_default()
 }
 
 async fn told_to_drain(mut want: watch::Receiver<Want>) {

@@ -381,6 +381,17 @@ impl OpTable {
         Poll::Pending
     }
 
+    /// Stops an accept until the next [`poll_accept`](Self::poll_accept): the connections that come meanwhile wait in
+    /// the kernel's queue, where another user of the socket may take them.
+    pub fn pause_accept(&mut self, driver: &mut dyn Driver, id: OpId) {
+        if let Some(entry) = self.entry(id)
+            && entry.state == State::Armed
+        {
+            entry.state = State::Stopping;
+            driver.cancel(id, &entry.op);
+        }
+    }
+
     /// Stops an accept without losing a connection: ready once the driver has let go of it, with everything that was
     /// accepted and not yet taken. The id must still be abandoned.
     pub fn poll_stop_accept(&mut self, driver: &mut dyn Driver, id: OpId, cx: &Context<'_>) -> Poll<Vec<RawFd>> {

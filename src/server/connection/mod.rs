@@ -229,7 +229,7 @@ impl<A: App> Connection<A> {
             Poll::Ready(Err(_)) => return Poll::Ready(Input::Broken),
             Poll::Pending => {}
         }
-        if self.server.is_draining() && self.pending.is_none() {
+        if self.server.ending_idle.get() && self.pending.is_none() {
             return Poll::Ready(Input::Draining);
         }
         self.sleep.poll_elapsed(cx).map(|()| Input::Late)

@@ -310,6 +310,31 @@ fn draining_loses_no_answer() {
     });
 }
 
+/// A client cannot know of the end before it is told: what it sends within a moment of the begin is answered, on a
+/// connection that is new as on one that was used before.
+#[test]
+fn a_request_on_its_way_when_draining_begins_is_answered() {
+    run_seeds("a_request_on_its_way_when_draining_begins_is_answered", 100, |seed| {
+        simulate(seed, SimConfig::calm(), settings(), secs(5), move |house| async move {
+            let mut fresh = Client::connect(house.addr.clone(), Terms::Draining).await.unwrap();
+            let mut used = Client::connect(house.addr.clone(), Terms::Draining).await.unwrap();
+            used.ask(&Ask::size(1, 100));
+            used.until_answered(1).await;
+            while house.app().opened.get() < 2 {
+                sleep(millis(1)).await;
+            }
+            house.stop();
+            sleep(millis(seed % 50)).await;
+            fresh.ask(&Ask::size(2, 100));
+            used.ask(&Ask::size(3, 100));
+            fresh.until_ended().await;
+            used.until_ended().await;
+            assert_eq!((fresh.answered, used.answered), (1, 2));
+            assert_eq!(house.stopped().await, 0);
+        });
+    });
+}
+
 #[test]
 fn the_answers_of_a_draining_server_say_close() {
     run_seeds("the_answers_of_a_draining_server_say_close", 40, |seed| {

@@ -19,6 +19,7 @@ mod registry;
 mod tests;
 pub mod worker;
 
+pub(crate) use process::open_fds as open_files;
 pub use registry::{Registry, WorkerSummary};
 pub use worker::{ExecutorFigures, WorkerMetrics};
 

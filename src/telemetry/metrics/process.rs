@@ -46,7 +46,11 @@ pub(super) fn figures() -> Vec<Figure> {
             field_kib(&status, "VmSize:"),
         ),
         gauge("process_threads", "Threads.", field(&status, "Threads:")),
-        gauge("process_open_fds", "Open file descriptors.", open_fds()),
+        gauge(
+            "process_open_fds",
+            "Open file descriptors.",
+            open_fds().map(|count| count as f64),
+        ),
         gauge(
             "process_max_fds",
             "Limit of open file descriptors.",
@@ -79,11 +83,11 @@ fn field_kib(status: &str, name: &str) -> Option<f64> {
 }
 
 /// Since Linux 6.2 the size of /proc/self/fd is the number of descriptors; before, it is 0 and they are counted.
-fn open_fds() -> Option<f64> {
+pub(crate) fn open_fds() -> Option<u64> {
     match fs::metadata("/proc/self/fd").ok()?.len() {
         // The folder that is read is itself an open file.
-        0 => Some((fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1)) as f64),
-        open => Some(open as f64),
+        0 => Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as u64),
+        open => Some(open),
     }
 }
 
@@ -122,7 +126,7 @@ mod tests {
         let before = open_fds().unwrap();
         let files: Vec<_> = (0..200).map(|_| fs::File::open("/proc/self/stat").unwrap()).collect();
         // Other tests open and close theirs meanwhile.
-        assert!(open_fds().unwrap() > before + 100.0);
+        assert!(open_fds().unwrap() > before + 100);
         drop(files);
     }
 }
