@@ -31,7 +31,11 @@ fn ask(addr: SocketAddr, request: &str, count: usize) -> String {
         answer.clear();
         let mut piece = [0u8; 16 * 1024];
         loop {
-            let bytes = stream.read(&mut piece).unwrap();
+            let bytes = match stream.read(&mut piece) {
+                // A read with a timeout is not begun again by the system when something interrupts it.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                read => read.unwrap(),
+            };
             assert_ne!(bytes, 0, "the server closed the connection");
             answer.extend_from_slice(&piece[..bytes]);
             let text = String::from_utf8_lossy(&answer);

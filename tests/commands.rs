@@ -233,11 +233,18 @@ fn workers_are_as_many_as_asked_for() {
             );
             assert_eq!(workers_met(&server, workers).len(), workers, "{variables:?}");
             server.tell(r#"{"location":"Turin"}"#).expect(200);
-            let cpus = topology(&server)["topology"]["cpus"].as_array().unwrap().len();
+            let layout = topology(&server)["topology"].clone();
+            let cpus = layout["cpus"].as_array().unwrap().len();
+            let quota = layout["quota_cpus"].as_f64().map_or(cpus, |cpus| cpus.ceil() as usize);
             let warns = server.log.find(|line| {
                 line["level"].as_str() == Some("WARN") && line["message"].as_str().unwrap().contains("usable CPU")
             });
-            assert_eq!(warns.is_some(), workers > cpus, "{variables:?}: {}", server.all_said());
+            assert_eq!(
+                warns.is_some(),
+                workers > cpus.min(quota),
+                "{variables:?}: {}",
+                server.all_said()
+            );
             server.stop();
         }
     });

@@ -4,7 +4,7 @@
 mod common;
 
 use common::tools::{run, run_command};
-use common::{PATIENCE, Server, Setup, on_each_driver};
+use common::{PATIENCE, Setup, on_each_driver};
 use sonic_rs::JsonValueTrait;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
@@ -32,7 +32,7 @@ fn wrk_on_the_story_route_sees_no_error() {
     let script = folder.path().join("stories.lua");
     std::fs::write(&script, SCRIPT).unwrap();
     on_each_driver(|driver| {
-        let mut server = Setup::new().driver(driver).start();
+        let mut server = Setup::new().driver(driver).env("WORKERS", "2").start();
         let mut wrk = Command::new("wrk");
         // A time limit far above what a slow machine takes: a late answer is not what is looked for here.
         wrk.args(["-t2", "-c64", "-d3s", "--timeout", "30s", "-s"]);
@@ -42,7 +42,7 @@ fn wrk_on_the_story_route_sees_no_error() {
         assert!(line.ends_with(" connect=0 read=0 write=0 status=0 timeout=0"), "{said}");
         assert!(!said.contains("Non-2xx") && !said.contains("Socket errors"), "{said}");
         let requests: u64 = line["requests=".len()..].split(' ').next().unwrap().parse().unwrap();
-        assert!(requests > 1000, "{said}");
+        assert!(requests > 100, "{said}");
         eprintln!("{driver}: {line}");
         // Every worker has had its part, and nothing was booked as an error.
         let text = server.get("/metrics").text();
@@ -58,7 +58,7 @@ fn wrk_on_the_story_route_sees_no_error() {
 #[test]
 fn the_loop_of_the_guide_prints_who_answered() {
     // The guide pipes into jq; the field is read here, so that jq need not be installed.
-    let server = Server::start();
+    let server = Setup::new().env("WORKERS", "2").start();
     let url = server.url("/health/v2/worker");
     let program = format!("for i in $(seq 100); do curl -s --max-time 50 {url}; echo; done");
     let said = run("sh", &["-c", &program]).expect(0).out();
@@ -70,12 +70,7 @@ fn the_loop_of_the_guide_prints_who_answered() {
             .or_insert(0) += 1;
     }
     assert_eq!(workers.values().sum::<i32>(), 100);
-    assert_eq!(
-        workers.len(),
-        server.json("/health/v2/status")["components"]["worker"]["workers"]
-            .as_u64()
-            .unwrap() as usize
-    );
+    assert_eq!(workers.len(), 2, "{workers:?}");
 }
 
 #[test]
@@ -131,10 +126,7 @@ fn connections_above_the_limit_wait_their_turn() {
         }
         let mut next = server.connect();
         next.send("GET /health HTTP/1.1\r\nHost: t\r\n\r\n");
-        assert!(
-            next.is_silent(std::time::Duration::from_millis(500)),
-            "served above the limit"
-        );
+        next.expect_silence(std::time::Duration::from_millis(500));
         // The others wait in the kernel's queue and cost no descriptor, but for those that came in one go with `next`.
         let open = || std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count();
         let before = open();

@@ -6,6 +6,7 @@ mod common;
 use common::http::{Connection, story_request};
 use common::{PATIENCE, Setup, on_each_driver, until};
 use sonic_rs::{JsonContainerTrait, JsonValueTrait, Value};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -91,17 +92,12 @@ fn text_is_for_people_and_levels_are_kept() {
     );
     drop(child);
     // LOG_LEVEL=error: nothing to say, so there is no line to learn the port from.
-    let quiet = Setup::new()
-        .env("LOG_LEVEL", "error")
-        .env("PORT", &free_port().to_string());
+    let addr = own_address();
+    let quiet = at(addr).env("LOG_LEVEL", "error");
     let mut command = quiet.command(&["serve"], Some(folder.path()));
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let port: u16 = command
-        .get_envs()
-        .find_map(|(name, value)| (name == "PORT").then(|| value.unwrap().to_str().unwrap().parse().unwrap()))
-        .unwrap();
     let mut child = Ended(command.spawn().unwrap());
-    answers(port);
+    answers(addr);
     rustix::process::kill_process(
         rustix::process::Pid::from_raw(i32::try_from(child.0.id()).unwrap()).unwrap(),
         rustix::process::Signal::TERM,
@@ -199,19 +195,28 @@ impl Ended {
     }
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
+/// An address that no other test uses: servers that cannot tell their port need one that is known before. All of
+/// 127.0.0.0/8 is this machine.
+fn own_address() -> SocketAddr {
+    let host = [127, fastrand::u8(1..255), fastrand::u8(1..255), fastrand::u8(1..255)];
+    TcpListener::bind(SocketAddr::from((host, 0)))
         .unwrap()
         .local_addr()
         .unwrap()
-        .port()
 }
 
-/// Waits until the port answers, and gives a connection.
-fn answers(port: u16) -> Connection {
-    let addr = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+/// A server there.
+fn at(addr: SocketAddr) -> Setup {
+    Setup::new()
+        .env("HOST", &addr.ip().to_string())
+        .env("PORT", &addr.port().to_string())
+}
+
+/// Waits until the address answers, and gives a connection.
+fn answers(addr: SocketAddr) -> Connection {
     until("the server to answer", || {
-        std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(500)).is_ok()
+        TcpStream::connect_timeout(&addr, Duration::from_millis(500))
+            .is_ok_and(|stream| stream.local_addr().ok() != stream.peer_addr().ok())
     });
     let mut stream = Connection::open(addr);
     stream.get("/health").expect(200);
@@ -219,10 +224,10 @@ fn answers(port: u16) -> Connection {
 }
 
 /// Serves a while, and uses no more CPU than serving takes.
-fn is_well_without_a_reader(mut command: Command, port: u16, what: &str) {
+fn is_well_without_a_reader(mut command: Command, addr: SocketAddr, what: &str) {
     let child = command.stderr(Stdio::null()).spawn().unwrap();
     let mut child = Ended(child);
-    let mut stream = answers(port);
+    let mut stream = answers(addr);
     for n in 0..2000 {
         stream.send(story_request(&format!(
             r#"{{"location":"Graz","variation":{}}}"#,
@@ -257,13 +262,12 @@ fn is_well_without_a_reader(mut command: Command, port: u16, what: &str) {
 fn a_closed_stdout_is_borne() {
     on_each_driver(|driver| {
         let folder = TempDir::new().unwrap();
-        let port = free_port();
-        let setup = Setup::new()
+        let addr = own_address();
+        let setup = at(addr)
             .driver(driver)
-            .env("PORT", &port.to_string())
             .env("ACCESS_LOG", "all")
             .wrapped(["sh", "-c", "exec \"$0\" \"$@\" >&-"]);
-        is_well_without_a_reader(setup.command(&["serve"], Some(folder.path())), port, "closed");
+        is_well_without_a_reader(setup.command(&["serve"], Some(folder.path())), addr, "closed");
     });
 }
 
@@ -271,16 +275,13 @@ fn a_closed_stdout_is_borne() {
 fn a_reader_that_goes_away_is_borne() {
     on_each_driver(|driver| {
         let folder = TempDir::new().unwrap();
-        let port = free_port();
-        let setup = Setup::new()
-            .driver(driver)
-            .env("PORT", &port.to_string())
-            .env("ACCESS_LOG", "all");
+        let addr = own_address();
+        let setup = at(addr).driver(driver).env("ACCESS_LOG", "all");
         let mut command = setup.command(&["serve"], Some(folder.path()));
         let (reader, writer) = std::io::pipe().unwrap();
         command.stdout(writer);
         drop(reader);
-        is_well_without_a_reader(command, port, "reader gone");
+        is_well_without_a_reader(command, addr, "reader gone");
     });
 }
 
@@ -288,15 +289,12 @@ fn a_reader_that_goes_away_is_borne() {
 fn a_reader_that_does_not_read_is_borne() {
     on_each_driver(|driver| {
         let folder = TempDir::new().unwrap();
-        let port = free_port();
-        let setup = Setup::new()
-            .driver(driver)
-            .env("PORT", &port.to_string())
-            .env("ACCESS_LOG", "all");
+        let addr = own_address();
+        let setup = at(addr).driver(driver).env("ACCESS_LOG", "all");
         let mut command = setup.command(&["serve"], Some(folder.path()));
         let (reader, writer) = std::io::pipe().unwrap();
         command.stdout(writer);
-        is_well_without_a_reader(command, port, "full pipe");
+        is_well_without_a_reader(command, addr, "full pipe");
         drop(reader);
     });
 }
@@ -304,9 +302,9 @@ fn a_reader_that_does_not_read_is_borne() {
 #[test]
 fn a_full_disk_under_the_log_is_borne() {
     let folder = TempDir::new().unwrap();
-    let port = free_port();
-    let setup = Setup::new().env("PORT", &port.to_string()).env("ACCESS_LOG", "all");
+    let addr = own_address();
+    let setup = at(addr).env("ACCESS_LOG", "all");
     let mut command = setup.command(&["serve"], Some(folder.path()));
     command.stdout(std::fs::File::options().write(true).open("/dev/full").unwrap());
-    is_well_without_a_reader(command, port, "/dev/full");
+    is_well_without_a_reader(command, addr, "/dev/full");
 }

@@ -35,7 +35,7 @@ fn draining_says_so_finishes_what_is_in_flight_and_ends() {
             .env("GRACEFUL_TIMEOUT", GRACEFUL)
             .env("BODY_TIMEOUT", GRACEFUL)
             .env("HEAD_TIMEOUT", GRACEFUL)
-            .env("DRAIN_DELAY", "2s")
+            .env("DRAIN_DELAY", "8s")
             .start();
         // Three requests in flight: one lacks the end of its body, one the end of its head, one streams.
         let body = r#"{"location":"Cusco","style":"history"}"#;
@@ -334,4 +334,16 @@ fn a_port_is_free_for_the_next_server_at_once() {
     // The server closed first: its sockets are in TIME_WAIT.
     let second = Setup::new().env("PORT", &port).start();
     second.get("/health").expect(200);
+}
+
+#[test]
+fn ready_in_the_log_is_ready_to_a_probe() {
+    on_each_driver(|driver| {
+        for _ in 0..10 {
+            let server = Setup::new().driver(driver).env("WORKERS", "4").start();
+            for _ in 0..8 {
+                server.get("/health/v2/ready").expect(200);
+            }
+        }
+    });
 }

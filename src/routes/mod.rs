@@ -129,14 +129,20 @@ impl Api {
         }
     }
 
+    /// Asks the dependencies how they are, for the first time: to be awaited before the worker counts as serving, so
+    /// that the first probe after "ready" finds an answer.
+    pub async fn look(&self) {
+        self.worker.checks.refresh(&self.worker).await;
+    }
+
     /// Runs for as long as the worker: asks the dependencies how they are, and brings slow figures up to date.
     pub fn housekeeping(&self) -> impl Future<Output = ()> + 'static {
         let worker = Rc::clone(&self.worker);
         async move {
             loop {
-                worker.checks.refresh(&worker).await;
                 worker.tell_figures();
                 crate::runtime::time::sleep(Duration::from_millis(crate::limits::health::CHECK_MS)).await;
+                worker.checks.refresh(&worker).await;
             }
         }
     }

@@ -243,14 +243,21 @@ impl Stream {
         })
     }
 
-    /// Stops receiving until the next [`recv`](Self::recv), and gives what has arrived: the bytes that come later wait
-    /// in the socket, whose window then holds the peer back.
+    /// Stops receiving until the next [`recv`](Self::recv), and gives what has arrived. More may arrive until
+    /// [`poll_paused`](Self::poll_paused) is ready; after that the bytes wait in the socket, whose window then holds the
+    /// peer back, and none in the worker's buffers.
     pub fn pause_recv(&mut self) -> Vec<RecvBuffer> {
         let Some(op) = self.recv else { return Vec::new() };
         context::with(|context| {
             let io = &mut *context.io.borrow_mut();
             io.ops.pause_recv(&mut *io.driver, op)
         })
+    }
+
+    /// Ready, a turn or two after [`pause_recv`](Self::pause_recv), once nothing more arrives by itself.
+    pub fn poll_paused(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let Some(op) = self.recv else { return Poll::Ready(()) };
+        context::with(|context| context.io.borrow_mut().ops.poll_paused(op, cx))
     }
 
     /// Starts to send all of `data`. Only one send may be in flight: [`poll_sent`](Self::poll_sent) must have been

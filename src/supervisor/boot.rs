@@ -224,11 +224,12 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     for warning in &topology.warnings {
         tracing::warn!("workers: {warning}");
     }
-    let registry = Registry::new(LABELS);
+    let host = host();
+    let registry = Registry::of_pod(LABELS, format!("{host}-"));
     registry.watch_log(log);
     let store = open_store(&config)?;
     let (addr, sockets) = listen_all(&config, topology.workers)?;
-    let process = Process::new(host(), topology, registry, config.admin_token.clone(), "embedded");
+    let process = Process::new(host, topology, registry, config.admin_token.clone(), "embedded");
     let (io_driver, fallback) = choose_driver(config.io_driver.into(), sockets.len())?;
     if let Some(fallback) = fallback {
         tracing::warn!("{fallback}");

@@ -129,6 +129,7 @@ fn live(
         };
         let listener = Listener::new(listener)?;
         let server = Rc::new(Server::new(api, settings));
+        server.app().look().await;
         let housekeeping = spawn("housekeeping", server.app().housekeeping());
         let _ = words.send(Word::Serving(index, beat));
         let noting = Rc::clone(&server);

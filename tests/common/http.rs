@@ -170,23 +170,23 @@ impl Connection {
         self.received.is_empty() && matches!(self.more("at the end"), Err(why) if why.starts_with("closed"))
     }
 
-    /// True if nothing came within a moment and the peer has not closed.
-    pub fn is_silent(&mut self, moment: std::time::Duration) -> bool {
+    /// Checks that nothing comes within a moment and that the peer does not close.
+    pub fn expect_silence(&mut self, moment: std::time::Duration) {
+        assert!(
+            self.received.is_empty(),
+            "{:?}",
+            String::from_utf8_lossy(&self.received)
+        );
         self.stream.set_read_timeout(Some(moment)).unwrap();
-        let mut byte = [0];
-        // A receive with a time limit is not begun again by the kernel after an interruption (signal(7)).
-        let read = loop {
-            match self.stream.read(&mut byte) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                read => break read,
-            }
-        };
+        let came = self.more("in silence");
         self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let waits = matches!(&read, Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
-        if let Ok(1..) = read {
-            self.received.push(byte[0]);
+        match came {
+            Ok(()) => panic!("not silent: {:?}", String::from_utf8_lossy(&self.received)),
+            Err(why) => assert!(
+                !why.starts_with("closed") && !why.contains("reset"),
+                "not silent: {why}"
+            ),
         }
-        waits && self.received.is_empty()
     }
 
     fn line(&mut self) -> Result<String, String> {

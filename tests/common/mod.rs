@@ -293,7 +293,9 @@ impl Server {
 
     /// True while connections to its port are taken.
     pub fn is_listening(&self) -> bool {
-        TcpStream::connect_timeout(&self.addr(), PATIENCE).is_ok()
+        // A connection to a free port may meet itself, where the kernel gives it that very port as its own.
+        let other = |stream: &TcpStream| stream.local_addr().ok() != stream.peer_addr().ok();
+        TcpStream::connect_timeout(&self.addr(), PATIENCE).is_ok_and(|stream| other(&stream))
     }
 }
 

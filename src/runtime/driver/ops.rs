@@ -345,6 +345,18 @@ impl OpTable {
         }
     }
 
+    /// Ready once the driver has let go of a receive that [`pause_recv`](Self::pause_recv) stopped: then nothing more
+    /// arrives by itself.
+    pub fn poll_paused(&mut self, id: OpId, cx: &Context<'_>) -> Poll<()> {
+        match self.entry(id) {
+            Some(entry) if entry.state == State::Stopping => {
+                Self::wait(entry, cx);
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+
     /// The next accepted descriptor. An error ends the operation (EMFILE, for one): abandon it and start another.
     pub fn poll_accept(&mut self, driver: &mut dyn Driver, id: OpId, cx: &Context<'_>) -> Poll<io::Result<RawFd>> {
         let Some(entry) = self.entry(id) else {

@@ -78,8 +78,9 @@ impl<A: App> Connection<A> {
         );
     }
 
-    /// Writes a later answer; true if the connection goes on.
-    pub(super) async fn reply(&mut self, reply: Option<Reply>, mut exchange: Exchange) -> bool {
+    /// Writes a later answer; true if the connection goes on. An error if the connection is broken or the peer takes
+    /// nothing for too long: then there is nothing to wait for again.
+    pub(super) async fn reply(&mut self, reply: Option<Reply>, mut exchange: Exchange) -> Result<bool, ()> {
         exchange.keep_alive &= !self.server.is_draining();
         self.memory();
         match reply {
@@ -104,25 +105,25 @@ impl<A: App> Connection<A> {
             Some(reply) => {
                 let mut clock = self.server.clock.borrow_mut();
                 let (_, date) = clock.read();
-                reply.write(Outbox {
+                Ok(reply.write(Outbox {
                     out: &mut self.out,
                     exchange,
                     date,
-                })
+                }))
             }
             None => {
                 let mut clock = self.server.clock.borrow_mut();
                 let (_, date) = clock.read();
-                self.server.app.failed(Outbox {
+                Ok(self.server.app.failed(Outbox {
                     out: &mut self.out,
                     exchange,
                     date,
-                })
+                }))
             }
         }
     }
 
-    pub(super) async fn events(&mut self, mut events: Box<dyn Events>, stream: http::BodyStream) -> bool {
+    pub(super) async fn events(&mut self, mut events: Box<dyn Events>, stream: http::BodyStream) -> Result<bool, ()> {
         let mut piece = Vec::new();
         loop {
             piece.clear();
@@ -134,16 +135,15 @@ impl<A: App> Connection<A> {
                 Ok(more) => more,
                 Err(()) => {
                     // The missing last chunk tells the client.
-                    self.flush().await;
-                    return false;
+                    return if self.flush().await { Ok(false) } else { Err(()) };
                 }
             };
             stream.chunk(self.memory(), &piece);
             if !more {
-                return stream.finish(&mut self.out);
+                return Ok(stream.finish(&mut self.out));
             }
             if !self.flush().await {
-                return false;
+                return Err(());
             }
         }
     }
@@ -173,7 +173,7 @@ impl<A: App> Connection<A> {
             Flushed::Broken => return false,
             Flushed::Busy => {}
         }
-        if !self.step_back() {
+        if !self.step_back().await {
             return false;
         }
         let stream = &mut self.stream;
@@ -188,8 +188,10 @@ impl<A: App> Connection<A> {
 
     /// Before a wait that is not for input: copies what has arrived out of the worker's receive buffers, and stops
     /// receiving, so that a peer who sends without reading holds none of them. False if it has sent too much.
-    pub(super) fn step_back(&mut self) -> bool {
-        let arrived = self.stream.pause_recv();
+    pub(super) async fn step_back(&mut self) -> bool {
+        let mut arrived = self.stream.pause_recv();
+        poll_fn(|cx| self.stream.poll_paused(cx)).await;
+        arrived.append(&mut self.stream.pause_recv());
         if arrived.is_empty() {
             return true;
         }

@@ -189,16 +189,18 @@ impl<A: App> Connection<A> {
                 }
                 Next::Later(later, exchange) => {
                     // What is answered already does not wait for it.
-                    if !self.flush().await || !self.step_back() {
+                    if !self.flush().await || !self.step_back().await {
                         return None;
                     }
                     let reply = guarded(later).await;
-                    if self.reply(reply, exchange).await {
-                        // What was sent meanwhile was not read: its time begins now.
-                        self.begin();
-                        self.feed(&[])
-                    } else {
-                        Next::Close
+                    match self.reply(reply, exchange).await {
+                        Ok(true) => {
+                            // What was sent meanwhile was not read: its time begins now.
+                            self.begin();
+                            self.feed(&[])
+                        }
+                        Ok(false) => Next::Close,
+                        Err(()) => Next::Drop,
                     }
                 }
                 Next::Drop => return None,

@@ -177,7 +177,7 @@ fn simulate<F: Future<Output = ()> + 'static>(
 /// The memory budget of an idle connection is 512 bytes, of which this is the largest part that is ours.
 #[test]
 fn the_future_of_a_connection_is_small() {
-    const BYTES_MAX: usize = 416;
+    const BYTES_MAX: usize = 128;
     let (driver, net) = SimDriver::new(1, SimConfig::calm());
     let addr = SocketAddrAny::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80));
     let listener = net.listen(addr.clone());

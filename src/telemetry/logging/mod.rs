@@ -235,9 +235,9 @@ pub struct Access<'a> {
     pub path: &'a str,
     /// Status answered.
     pub status: u16,
-    /// From the first byte of the request to the last of the answer handed to the kernel.
+    /// From the request's last bytes to its answer, written or about to be streamed.
     pub duration: Duration,
-    /// Bytes of the answer, head and body.
+    /// Bytes of the answer's body; 0 where it is streamed, which begins only after this line.
     pub bytes: u64,
 }
 

@@ -148,7 +148,8 @@ fn a_stopped_reader_neither_blocks_workers_nor_the_exit() {
     // What did not fit into the queue is gone, and nobody waited for it.
     assert!(counters.queue_full() - before >= 10_000 - 64, "{counters:?}");
     drop(guard);
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    // A deadline against hanging, not a measure of speed.
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     // The exit did not just leave the thread where it was: it gave the batch up.
     assert!(counters.write_failed() > 0, "{counters:?}");
     drop(reader);

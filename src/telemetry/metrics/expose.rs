@@ -158,10 +158,10 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
             "1 where the worker lives and is not stuck, else 0.",
             MetricType::GAUGE,
             workers
-                .iter()
-                .map(|(id, worker)| {
+                .values()
+                .map(|worker| {
                     gauge(
-                        vec![label("component", "worker"), worker_id(*id)],
+                        vec![label("component", "worker"), worker_id(worker)],
                         f64::from(u8::from(worker.healthy)),
                     )
                 })
@@ -172,22 +172,22 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
             "Always 1; the label tells how the worker talks to the kernel.",
             MetricType::GAUGE,
             workers
-                .iter()
-                .filter_map(|(id, worker)| {
+                .values()
+                .filter_map(|worker| {
                     let driver = DRIVERS.get(worker.driver?)?;
-                    Some(gauge(vec![label("driver", driver), worker_id(*id)], 1.0))
+                    Some(gauge(vec![label("driver", driver), worker_id(worker)], 1.0))
                 })
                 .collect(),
         ),
     ];
     for (slot, kind, name, help) in PER_WORKER {
         let metrics = workers
-            .iter()
-            .map(|(id, worker)| {
+            .values()
+            .map(|worker| {
                 let value = get(worker, layout.slot(slot));
                 match kind {
-                    MetricType::COUNTER => counter(vec![worker_id(*id)], value),
-                    _ => gauge(vec![worker_id(*id)], value as f64),
+                    MetricType::COUNTER => counter(vec![worker_id(worker)], value),
+                    _ => gauge(vec![worker_id(worker)], value as f64),
                 }
             })
             .collect();
@@ -198,12 +198,12 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
         "Stories kept.",
         MetricType::COUNTER,
         workers
-            .iter()
-            .map(|(id, worker)| {
+            .values()
+            .map(|worker| {
                 let kept = (0..HISTOGRAM_CELLS - 1)
                     .map(|at| get(worker, layout.store() + at))
                     .sum();
-                counter(vec![worker_id(*id)], kept)
+                counter(vec![worker_id(worker)], kept)
             })
             .collect(),
     ));
@@ -247,7 +247,7 @@ fn requests(labels: &Labels, layout: Layout, workers: &Workers) -> MetricFamily 
         .map(|(route, row, method, column)| (layout.request(route, row, column), (route, method, column)))
         .collect();
     let mut metrics = Vec::new();
-    for (id, worker) in workers {
+    for worker in workers.values() {
         for (cell, (route, method, column)) in &cells {
             let count = get(worker, *cell);
             if count > 0 {
@@ -255,7 +255,7 @@ fn requests(labels: &Labels, layout: Layout, workers: &Workers) -> MetricFamily 
                     label("method", method),
                     label("route", name(labels.routes, *route)),
                     label("status", &status(*column)),
-                    worker_id(*id),
+                    worker_id(worker),
                 ];
                 metrics.push(counter(labels, count));
             }
@@ -293,11 +293,11 @@ fn table(
     cells: impl Iterator<Item = (usize, Vec<LabelPair>)> + Clone,
 ) -> MetricFamily {
     let mut metrics = Vec::new();
-    for (id, worker) in workers {
+    for worker in workers.values() {
         for (cell, mut labels) in cells.clone() {
             let count = get(worker, cell);
             if count > 0 {
-                labels.push(worker_id(*id));
+                labels.push(worker_id(worker));
                 metrics.push(counter(labels, count));
             }
         }
@@ -342,8 +342,8 @@ fn label(name: &str, value: &str) -> LabelPair {
     pair
 }
 
-fn worker_id(id: u32) -> LabelPair {
-    label("worker_id", &id.to_string())
+fn worker_id(worker: &Merged) -> LabelPair {
+    label("worker_id", &worker.label)
 }
 
 fn counter(labels: Vec<LabelPair>, count: u64) -> Metric {

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 /// Hands out [`WorkerMetrics`] and renders what they hold.
 pub struct Registry {
     labels: Labels,
+    /// Stands before a worker's number in the label `worker_id`.
+    prefix: String,
     layout: Layout,
     workers: Mutex<Vec<Arc<Kept>>>,
     log: OnceLock<LogCounters>,
@@ -32,6 +34,8 @@ pub struct WorkerSummary {
 
 /// The figures of one worker id at a scrape, all its lives added up.
 pub(super) struct Merged {
+    /// The value of the label `worker_id`.
+    pub(super) label: String,
     pub(super) cells: Vec<u64>,
     pub(super) healthy: bool,
     /// None where no worker of the id lives.
@@ -50,6 +54,12 @@ impl Registry {
     /// A registry for these labels. Each label set must be free of doubles: two equal ones would be two series of
     /// one name, which Prometheus refuses.
     pub fn new(labels: Labels) -> Arc<Self> {
+        Self::of_pod(labels, String::new())
+    }
+
+    /// The same, with a text before each worker's number in the label `worker_id`: the pod's name and a dash make it
+    /// the id that headers, health routes and log lines show, so that one joins with the other.
+    pub fn of_pod(labels: Labels, prefix: String) -> Arc<Self> {
         // With `other`, which takes every index past the end.
         let layout = Layout {
             routes: labels.routes.len() + 1,
@@ -57,6 +67,7 @@ impl Registry {
         };
         Arc::new(Self {
             labels,
+            prefix,
             layout,
             workers: Mutex::new(Vec::new()),
             log: OnceLock::new(),
@@ -150,6 +161,7 @@ impl Registry {
         let mut merged: BTreeMap<u32, Merged> = BTreeMap::new();
         for kept in workers {
             let sums = merged.entry(kept.id).or_insert_with(|| Merged {
+                label: format!("{}{}", self.prefix, kept.id),
                 cells: vec![0; self.layout.len()],
                 healthy: false,
                 driver: None,

@@ -170,16 +170,15 @@ fn reads_do_not_wait_behind_a_flush() {
         block_on(client.put(record(5000, number, "rome", Style::History))).unwrap();
         number += 1;
     }
-    faults.flush_slow_ms.store(1000, Ordering::Relaxed);
+    faults.flush_slow_ms.store(5000, Ordering::Relaxed);
     let mut put = Box::pin(client.put(record(5001, 2, "rome", Style::History)));
     assert!(start(&mut put).is_pending());
     // Until the writer is in its flush.
     std::thread::sleep(Duration::from_millis(100));
-    let begin = Instant::now();
     assert!(block_on(client.get(first.id)).unwrap().is_some());
     let page = block_on(client.list(Filter::default(), None, 1)).unwrap();
     assert_eq!(page.items[0].created_ms, 5000, "as it was before the put");
-    assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+    assert!(start(&mut put).is_pending(), "the reads waited for the flush");
     faults.flush_slow_ms.store(0, Ordering::Relaxed);
     block_on(put).unwrap();
     close(store);
