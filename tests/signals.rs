@@ -245,6 +245,20 @@ fn the_end_can_be_asked_for_over_http_from_this_machine() {
             let mut idle = server.connect();
             idle.get("/health").expect(200);
             server.get("/health/v2/shutdown/graceful").expect(405);
+            // Behind a proxy on this machine, or in a browser, anyone comes from loopback.
+            for field in [
+                "X-Forwarded-For: 198.51.100.7",
+                "Forwarded: for=198.51.100.7",
+                "Via: 1.1 proxy",
+                "Origin: null",
+            ] {
+                let answer = curl(&["-X", "POST", "-H", field, "-w", " %{http_code}", &url]);
+                assert!(
+                    answer.ends_with(b" 403"),
+                    "{field}: {}",
+                    String::from_utf8_lossy(&answer)
+                );
+            }
             let answer = curl(&["-X", "POST", "-w", " %{http_code}", &url]);
             assert!(answer.ends_with(b" 202"), "{}", String::from_utf8_lossy(&answer));
             assert_eq!(server.wait().code(), Some(0), "{}", server.all_said());

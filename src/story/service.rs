@@ -11,12 +11,12 @@ use super::types::uuid_text::UuidText;
 use super::types::{LocationQuery, Story, StoryRequest, Telling};
 use crate::cache::local::{CachedStory, LocalCache};
 use crate::limits;
+use crate::runtime::context;
 use crate::runtime::executor::spawn_detached;
-use crate::runtime::time::timeout;
-use crate::runtime::{context, executor};
+use crate::runtime::time::{sleep, timeout};
 use crate::store::{Cursor, Filter, Page, Record, Store, StoreError, StoryKey};
 use crate::telemetry::metrics::WorkerMetrics;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -71,6 +71,8 @@ pub struct StoryService {
     cache: RefCell<LocalCache>,
     cache_ttl_ms: u64,
     flights: RefCell<Flights>,
+    /// The present window of `limits::story::CPU_WINDOW_NS`, and how much of it went into telling, nanoseconds.
+    cpu: Cell<(u64, u64)>,
     metrics: Rc<WorkerMetrics>,
 }
 
@@ -83,6 +85,7 @@ impl StoryService {
             cache: RefCell::new(LocalCache::new(cache_bytes)),
             cache_ttl_ms: u64::try_from(cache_ttl.as_millis()).unwrap_or(u64::MAX),
             flights: RefCell::default(),
+            cpu: Cell::default(),
             metrics,
         })
     }
@@ -168,11 +171,40 @@ impl StoryService {
         Ok((flight, false))
     }
 
+    /// Waits until the telling of stories may use the core again: a burst of misses must not keep a cached story, or a
+    /// probe, waiting for all of them.
+    async fn take_turn(&self) {
+        loop {
+            let window = context::now_ns() / limits::story::CPU_WINDOW_NS;
+            let (current, used) = self.cpu.get();
+            if current != window {
+                self.cpu.set((window, 0));
+                return;
+            }
+            if used < limits::story::CPU_WINDOW_SHARE_NS {
+                return;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Does a piece of a telling, and books its time.
+    fn work<T>(&self, piece: impl FnOnce() -> T) -> T {
+        let begun = context::precise_now_ns();
+        let done = piece();
+        let (window, used) = self.cpu.get();
+        self.cpu.set((
+            window,
+            used.saturating_add(context::precise_now_ns().saturating_sub(begun)),
+        ));
+        done
+    }
+
     async fn fly(&self, request: &[u8], asked: StoryRequest) -> Outcome {
-        let resolved = self.resolve(&asked.location);
         // Finding a misspelt name and telling a long story may take a good part of a millisecond each; others go
         // between.
-        executor::yield_now().await;
+        self.take_turn().await;
+        let resolved = self.work(|| self.resolve(&asked.location));
         let words: Vec<std::borrow::Cow<'_, str>> = asked
             .interests
             .iter()
@@ -183,8 +215,8 @@ impl StoryService {
         if let Some(kept) = within(self.store.find(&key)).await? {
             return Ok((self.remember(request, kept.id, kept.json), Source::Store));
         }
-        let telling = resolved.tell(self.gazetteer, &asked);
-        executor::yield_now().await;
+        self.take_turn().await;
+        let telling = self.work(|| resolved.tell(self.gazetteer, &asked));
         let record = self.record(key, &asked, telling)?;
         let id = record.id;
         let begun = context::precise_now_ns();
