@@ -302,6 +302,12 @@ impl Stream {
             .is_some_and(|op| context::with(|context| context.io.borrow().ops.is_sending(op)))
     }
 
+    /// Bytes of the send in flight that the kernel has taken so far; 0 with none in flight. It grows while the peer reads.
+    pub fn taken_bytes(&self) -> usize {
+        self.send
+            .map_or(0, |op| context::with(|context| context.io.borrow().ops.taken_bytes(op)))
+    }
+
     /// Sends all of `data`; gives the memory back.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! The accept loop of a worker.
 
-use super::{App, Server, connection};
+use super::begin::{Terms, begin};
+use super::{App, Server};
 use crate::limits;
-use crate::runtime::executor::spawn_detached;
 use crate::runtime::net::{Listener, Stream};
 use crate::runtime::time::{sleep, timeout};
 use std::future::{Future, poll_fn};
@@ -12,29 +12,50 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// Serves connections of `listener` until `stop` is ready; then stops accepting (what was accepted already is served,
+/// A listening socket of this worker, and what is spoken on its connections.
+#[derive(Debug)]
+pub struct Port {
+    /// The socket.
+    pub listener: Listener,
+    /// What is spoken.
+    pub terms: Terms,
+}
+
+impl From<Listener> for Port {
+    /// HTTP in the clear.
+    fn from(listener: Listener) -> Port {
+        Port {
+            listener,
+            terms: Terms::default(),
+        }
+    }
+}
+
+/// Serves connections of `port` until `stop` is ready; then stops accepting (what was accepted already is served,
 /// what is in the kernel's queue stays there for the socket's next user), tells connections to close, and waits for
 /// them for at most `graceful`. Gives how many were still open then.
 pub async fn run<A: App>(
     server: Rc<Server<A>>,
-    listener: Listener,
+    port: impl Into<Port>,
     stop: impl Future<Output = ()>,
     graceful: Duration,
 ) -> usize {
-    run_to_end(server, listener, stop, graceful, |_| Vec::new()).await
+    run_to_end(server, vec![port.into()], stop, graceful, |_| Vec::new()).await
 }
 
-/// As [`run`], for a listening socket that has no next user: `last` is called once nothing is accepted any more, gives
-/// at most so many connections that wait in the kernel's queue, and ends listening. They are served like the others.
+/// As [`run`], for listening sockets that have no next user: `last` is called once nothing is accepted any more, gives
+/// at most so many connections that wait in the kernel's queues, each with the index of its port, and ends listening.
+/// They are served like the others.
 pub async fn run_to_end<A: App>(
     server: Rc<Server<A>>,
-    mut listener: Listener,
+    mut ports: Vec<Port>,
     stop: impl Future<Output = ()>,
     graceful: Duration,
-    last: impl FnOnce(usize) -> Vec<OwnedFd>,
+    last: impl FnOnce(usize) -> Vec<(usize, OwnedFd)>,
 ) -> usize {
     let mut stop = pin!(stop);
     let mut failures = 0u64;
+    let mut first = 0;
     loop {
         let accepted = poll_fn(|cx| {
             if stop.as_mut().poll(cx).is_ready() {
@@ -42,15 +63,27 @@ pub async fn run_to_end<A: App>(
             }
             if server.open.get() >= server.settings.connections_max {
                 *server.room.borrow_mut() = Some(cx.waker().clone());
-                listener.pause();
+                for port in &mut ports {
+                    port.listener.pause();
+                }
                 return Poll::Pending;
             }
-            listener.poll_accept(cx).map(Some)
+            // Each turn begins with the next one, so that a busy port does not shut out the others.
+            first += 1;
+            let count = ports.len();
+            for index in (0..count).map(|step| (first + step) % count) {
+                if let Some(port) = ports.get_mut(index)
+                    && let Poll::Ready(accepted) = port.listener.poll_accept(cx)
+                {
+                    return Poll::Ready(Some(accepted.map(|stream| (port.terms, stream))));
+                }
+            }
+            Poll::Pending
         })
         .await;
         match accepted {
             None => break,
-            Some(Ok(stream)) => start(&server, stream),
+            Some(Ok((terms, stream))) => begin(&server, terms, stream),
             Some(Err(error)) => {
                 failures += 1;
                 if failures.is_power_of_two() {
@@ -72,12 +105,16 @@ pub async fn run_to_end<A: App>(
             }
         }
     }
-    for stream in listener.stop().await {
-        start(&server, stream);
+    let mut terms = Vec::new();
+    for port in ports {
+        terms.push(port.terms);
+        for stream in port.listener.stop().await {
+            begin(&server, port.terms, stream);
+        }
     }
-    for socket in last(server.settings.connections_max.saturating_sub(server.open.get())) {
+    for (port, socket) in last(server.settings.connections_max.saturating_sub(server.open.get())) {
         match Stream::adopt(socket) {
-            Ok(stream) => start(&server, stream),
+            Ok(stream) => begin(&server, terms.get(port).copied().unwrap_or_default(), stream),
             Err(error) => tracing::warn!(%error, "a connection of the last moment is lost"),
         }
     }
@@ -92,9 +129,4 @@ pub async fn run_to_end<A: App>(
     })
     .await;
     server.open.get()
-}
-
-fn start<A: App>(server: &Rc<Server<A>>, stream: Stream) {
-    server.opened();
-    spawn_detached("connection", connection::serve(stream, Rc::clone(server)));
 }

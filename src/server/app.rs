@@ -1,9 +1,8 @@
 //! What the server asks of an application, and what an application gives.
 
+use super::guests::Peer;
 use crate::http::{Exchange, FieldName, Reject, RequestHead, Response, Status};
-use crate::runtime::net::Stream;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -44,17 +43,6 @@ pub struct Request<'r> {
     pub received_ns: u64,
     /// The same moment, nanoseconds since the Unix epoch.
     pub unix_ns: u64,
-}
-
-/// The other end of a connection, looked up only when asked for.
-#[derive(Clone, Copy)]
-pub struct Peer<'r>(pub(super) &'r Stream);
-
-impl Peer<'_> {
-    /// Its address; none for a peer that has no IP address.
-    pub fn addr(self) -> Option<SocketAddr> {
-        self.0.peer_addr()
-    }
 }
 
 /// Where an answer is written.

@@ -6,12 +6,17 @@
 
 mod accept;
 mod app;
+mod begin;
 mod connection;
+mod guests;
+mod http2;
 #[cfg(test)]
 mod tests;
+mod transport;
 
-pub use accept::{run, run_to_end};
-pub use app::{App, Events, Later, Outbox, Outcome, Peer, Reply, ReplyBody, Request};
+pub use accept::{Port, run, run_to_end};
+pub use app::{App, Events, Later, Outbox, Outcome, Reply, ReplyBody, Request};
+pub use guests::Peer;
 
 use crate::http::DateCache;
 use crate::runtime::{context, executor};

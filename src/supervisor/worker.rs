@@ -137,8 +137,13 @@ fn live(
             told_to_drain(want).await;
             noting.app().stop_accepting();
         };
-        let last = move |room| end_listening(&queue, room);
-        let cut_off = server::run_to_end(server, listener, stop, config.timeouts.graceful, last).await;
+        let last = move |room| {
+            end_listening(&queue, room)
+                .into_iter()
+                .map(|socket| (0, socket))
+                .collect()
+        };
+        let cut_off = server::run_to_end(server, vec![listener.into()], stop, config.timeouts.graceful, last).await;
         housekeeping.abort();
         Ok(cut_off)
     })?

@@ -446,6 +446,18 @@ impl OpTable {
             .is_some_and(|entry| entry.generation == id.generation && !matches!(entry.state, State::Done(_)))
     }
 
+    /// Bytes that the kernel has taken of a send in flight.
+    pub fn taken_bytes(&self, id: OpId) -> usize {
+        match self.entries.get(id.index as usize) {
+            Some(Entry {
+                generation,
+                op: Op::Send { sent, .. },
+                ..
+            }) if *generation == id.generation => *sent,
+            _ => 0,
+        }
+    }
+
     /// The end of a send. Frees the operation when ready. An operation that is gone was detached and has succeeded.
     pub fn poll_send(&mut self, id: OpId, cx: &Context<'_>) -> Poll<Sent> {
         let gone = || Poll::Ready((Ok(()), Vec::new()));

@@ -253,7 +253,8 @@ impl Driver for UringDriver {
             Op::Send { socket, data, sent } => {
                 let rest = data.get(*sent..).unwrap_or_default();
                 let bytes = u32::try_from(rest.len()).unwrap_or(u32::MAX);
-                let flags = rustix::net::SendFlags::NOSIGNAL.bits() | MSG_WAITALL;
+                // Without MSG_WAITALL: the table goes on after a short write, and sees by it that the peer reads.
+                let flags = rustix::net::SendFlags::NOSIGNAL.bits();
                 opcode::Send::new(Fd(socket.fd()), rest.as_ptr(), bytes)
                     .flags(flags as i32)
                     .build()
@@ -357,9 +358,6 @@ impl Drop for UringDriver {
         }
     }
 }
-
-/// MSG_WAITALL on a send makes io_uring continue a short write by itself (io_uring_prep_send(3)).
-const MSG_WAITALL: u32 = 0x100;
 
 fn rustix_flags(flags: SocketFlags) -> i32 {
     flags.bits() as i32

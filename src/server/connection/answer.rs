@@ -4,17 +4,17 @@ use super::{Connection, Flushed, Next};
 use crate::http::{self, Exchange, Reject, RequestHead, Response};
 use crate::limits;
 use crate::runtime::context;
-use crate::runtime::driver::Shutdown;
 use crate::runtime::net;
 use crate::runtime::time::timeout;
-use crate::server::app::{App, Events, Later, Outbox, Outcome, Peer, Reply, ReplyBody, Request};
+use crate::server::app::{App, Events, Later, Outbox, Outcome, Reply, ReplyBody, Request};
+use crate::server::transport::Transport;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-impl<A: App> Connection<A> {
+impl<A: App, T: Transport> Connection<A, T> {
     /// The write buffer, with memory.
     pub(super) fn memory(&mut self) -> &mut Vec<u8> {
         if self.out.capacity() == 0 {
@@ -26,19 +26,20 @@ impl<A: App> Connection<A> {
     pub(super) fn call(&mut self, head: &RequestHead<'_>, body: &[u8]) -> Option<Next> {
         self.memory();
         let mut exchange = Exchange::of(head);
-        exchange.keep_alive &= !self.server.is_draining();
+        exchange.keep_alive &= !self.guest.server().is_draining();
         let begun = self.out.len();
         self.answered = true;
-        let mut clock = self.server.clock.borrow_mut();
+        self.requests = self.requests.saturating_add(1);
+        let mut clock = self.guest.server().clock.borrow_mut();
         let (unix_ns, date) = clock.read();
         let request = Request {
             head,
             body,
-            peer: Peer(&self.stream),
+            peer: self.guest.peer(self.stream.stream(), T::SECURE),
             received_ns: context::now_ns(),
             unix_ns,
         };
-        let app = &self.server.app;
+        let app = &self.guest.server().app;
         let out = &mut self.out;
         let outcome = catch_unwind(AssertUnwindSafe(|| app.call(&request, Outbox { out, exchange, date })));
         match outcome {
@@ -55,7 +56,7 @@ impl<A: App> Connection<A> {
                     exchange,
                     date,
                 };
-                if self.server.app.failed(outbox) {
+                if self.guest.server().app.failed(outbox) {
                     None
                 } else {
                     Some(Next::Close)
@@ -66,9 +67,9 @@ impl<A: App> Connection<A> {
 
     pub(super) fn refuse(&mut self, reject: &Reject) {
         self.memory();
-        let mut clock = self.server.clock.borrow_mut();
+        let mut clock = self.guest.server().clock.borrow_mut();
         let (_, date) = clock.read();
-        self.server.app.refuse(
+        self.guest.server().app.refuse(
             reject,
             Outbox {
                 out: &mut self.out,
@@ -81,7 +82,7 @@ impl<A: App> Connection<A> {
     /// Writes a later answer; true if the connection goes on. An error if the connection is broken or the peer takes
     /// nothing for too long: then there is nothing to wait for again.
     pub(super) async fn reply(&mut self, reply: Option<Reply>, mut exchange: Exchange) -> Result<bool, ()> {
-        exchange.keep_alive &= !self.server.is_draining();
+        exchange.keep_alive &= !self.guest.server().is_draining();
         self.memory();
         match reply {
             Some(Reply {
@@ -91,7 +92,7 @@ impl<A: App> Connection<A> {
                 body: ReplyBody::Events(events),
             }) => {
                 let stream = {
-                    let mut clock = self.server.clock.borrow_mut();
+                    let mut clock = self.guest.server().clock.borrow_mut();
                     let (_, date) = clock.read();
                     let mut response =
                         Response::begin(&mut self.out, exchange, status, date).content_type(content_type);
@@ -103,7 +104,7 @@ impl<A: App> Connection<A> {
                 self.events(events, stream).await
             }
             Some(reply) => {
-                let mut clock = self.server.clock.borrow_mut();
+                let mut clock = self.guest.server().clock.borrow_mut();
                 let (_, date) = clock.read();
                 Ok(reply.write(Outbox {
                     out: &mut self.out,
@@ -112,9 +113,9 @@ impl<A: App> Connection<A> {
                 }))
             }
             None => {
-                let mut clock = self.server.clock.borrow_mut();
+                let mut clock = self.guest.server().clock.borrow_mut();
                 let (_, date) = clock.read();
-                Ok(self.server.app.failed(Outbox {
+                Ok(self.guest.server().app.failed(Outbox {
                     out: &mut self.out,
                     exchange,
                     date,
@@ -160,7 +161,7 @@ impl<A: App> Connection<A> {
             Poll::Ready((Ok(()), _)) => {}
         }
         let out = std::mem::take(&mut self.out);
-        self.server.app.sent(out.len());
+        self.guest.server().app.sent(out.len());
         self.stream.start_send_detached(out);
         Flushed::Done
     }
@@ -177,7 +178,12 @@ impl<A: App> Connection<A> {
             return false;
         }
         let stream = &mut self.stream;
-        match timeout(self.server.settings.write_timeout, poll_fn(|cx| stream.poll_sent(cx))).await {
+        match timeout(
+            self.guest.server().settings.write_timeout,
+            poll_fn(|cx| stream.poll_sent(cx)),
+        )
+        .await
+        {
             Ok((Ok(()), memory)) => net::recycle(memory),
             Ok((Err(_), _)) | Err(_) => return false,
         }
@@ -198,7 +204,7 @@ impl<A: App> Connection<A> {
         self.unread = true;
         let bytes = &mut self.pending.get_or_insert_default().bytes;
         for buffer in arrived {
-            self.server.app.received(buffer.len());
+            self.guest.server().app.received(buffer.len());
             bytes.extend_from_slice(&buffer);
         }
         bytes.len() <= limits::connection::PIPELINED_BYTES_MAX
@@ -207,7 +213,8 @@ impl<A: App> Connection<A> {
     /// Closes without taking the last answer away from the peer: unread bytes at close would make the kernel send a
     /// reset, which may overtake the answer (RFC 9112 section 9.6).
     pub(super) async fn linger(&mut self) {
-        let patience = self.server.settings.write_timeout;
+        self.stream.say_goodbye();
+        let patience = self.guest.server().settings.write_timeout;
         let stream = &mut self.stream;
         if !matches!(
             timeout(patience, poll_fn(|cx| stream.poll_sent(cx))).await,
@@ -215,13 +222,13 @@ impl<A: App> Connection<A> {
         ) {
             return;
         }
-        if self.stream.shutdown(Shutdown::Write).is_err() {
+        if self.stream.shutdown_write().is_err() {
             return;
         }
         let mut left = limits::connection::LINGER_BYTES_MAX;
         let stream = &mut self.stream;
         let _ = timeout(Duration::from_millis(limits::connection::LINGER_MS), async {
-            while let Ok(Some(bytes)) = stream.recv().await {
+            while let Ok(Some(bytes)) = poll_fn(|cx| stream.poll_recv(cx)).await {
                 left = left.saturating_sub(bytes.len());
                 if left == 0 {
                     break;

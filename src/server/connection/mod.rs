@@ -9,45 +9,51 @@
 mod answer;
 mod read;
 
-use super::Server;
 use super::app::{App, Later};
+use super::guests::Guest;
+use super::http2;
+use super::transport::Transport;
 use crate::http::{BodyDecoder, Exchange, HeadScanner, Reject, Status};
 use crate::runtime::context;
-use crate::runtime::driver::buffers::RecvBuffer;
-use crate::runtime::net::Stream;
 use crate::runtime::time::Sleep;
 use answer::guarded;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-/// Serves `stream` to its end.
-pub(super) fn serve<A: App>(stream: Stream, server: Rc<Server<A>>) -> Serve<A> {
-    let sleep = Sleep::after(server.settings.head_timeout);
-    Serve::Fast(Connection {
+/// Serves `stream` to its end. `early` are bytes that came before and are not read yet.
+pub(super) fn serve<A: App, T: Transport>(stream: T, guest: Guest<A>, early: Vec<u8>) -> Serve<A, T> {
+    let sleep = Sleep::after(guest.server().settings.head_timeout);
+    let mut connection = Connection {
         stream,
-        server,
+        guest,
         sleep,
         pending: None,
         out: Vec::new(),
         since_ns: context::now_ns(),
+        requests: 0,
         answered: false,
         unread: false,
-    })
+    };
+    if early.is_empty() {
+        return Serve::Fast(connection);
+    }
+    connection.unread = true;
+    connection.pending.get_or_insert_default().bytes = early;
+    Serve::Slow(Box::pin(connection.go_slow(Next::Read)))
 }
 
 /// The future of a connection, written by hand: an `async fn` would be three times as large in the state that nearly
 /// all connections are in, which is waiting for a request.
-pub(super) enum Serve<A: App> {
+pub(super) enum Serve<A: App, T: Transport> {
     /// Waiting for input; what comes is answered at once.
-    Fast(Connection<A>),
+    Fast(Connection<A, T>),
     /// Waiting for something else; gives the connection back if it goes on.
-    Slow(Pin<Box<dyn Future<Output = Option<Connection<A>>>>>),
+    Slow(Pin<Box<dyn Future<Output = Option<Connection<A, T>>>>>),
     Ended,
 }
 
-impl<A: App> Future for Serve<A> {
+impl<A: App, T: Transport> Future for Serve<A, T> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -110,28 +116,24 @@ struct PendingBody {
     body: Vec<u8>,
 }
 
-pub(super) struct Connection<A: App> {
-    stream: Stream,
-    server: Rc<Server<A>>,
+pub(super) struct Connection<A: App, T: Transport> {
+    stream: T,
+    guest: Guest<A>,
     sleep: Sleep,
     pending: Option<Box<Pending>>,
     out: Vec<u8>,
     /// When the present phase (idle, head, body) or the last send began, nanoseconds of the worker's clock.
     since_ns: u64,
+    /// Requests answered.
+    requests: u32,
     /// A request was answered since the last look: the next phase begins anew even where it is of the same kind.
     answered: bool,
     /// [`step_back`](Self::step_back) has put bytes among the pending ones that nobody has looked at.
     unread: bool,
 }
 
-impl<A: App> Drop for Connection<A> {
-    fn drop(&mut self) {
-        self.server.closed();
-    }
-}
-
-enum Input {
-    Bytes(RecvBuffer),
+enum Input<B> {
+    Bytes(B),
     /// The peer sends no more, but may still read.
     End,
     /// The connection broke.
@@ -146,6 +148,8 @@ enum Next {
     /// Enough is written; there is more to read.
     Flush,
     Later(Later, Exchange),
+    /// The client speaks HTTP/2, beginning with these bytes.
+    Http2(Vec<u8>),
     Close,
     /// At once: the peer is gone, or as good as gone.
     Drop,
@@ -166,9 +170,9 @@ enum Phase {
     Body,
 }
 
-impl<A: App> Connection<A> {
+impl<A: App, T: Transport> Connection<A, T> {
     /// What takes more than answering at once; `None` at the end of the connection.
-    async fn go_slow(mut self, mut next: Next) -> Option<Connection<A>> {
+    async fn go_slow(mut self, mut next: Next) -> Option<Connection<A, T>> {
         loop {
             next = match next {
                 Next::Read => {
@@ -203,6 +207,10 @@ impl<A: App> Connection<A> {
                         Err(()) => Next::Drop,
                     }
                 }
+                Next::Http2(early) => {
+                    http2::serve(self.stream, self.guest, early).await;
+                    return None;
+                }
                 Next::Drop => return None,
                 Next::Close => {
                     if self.flush().await {
@@ -222,14 +230,14 @@ impl<A: App> Connection<A> {
         }
     }
 
-    fn poll_input(&mut self, cx: &Context<'_>) -> Poll<Input> {
+    fn poll_input(&mut self, cx: &Context<'_>) -> Poll<Input<T::Bytes>> {
         match self.stream.poll_recv(cx) {
             Poll::Ready(Ok(Some(buffer))) => return Poll::Ready(Input::Bytes(buffer)),
             Poll::Ready(Ok(None)) => return Poll::Ready(Input::End),
             Poll::Ready(Err(_)) => return Poll::Ready(Input::Broken),
             Poll::Pending => {}
         }
-        if self.server.ending_idle.get() && self.pending.is_none() {
+        if self.guest.server().ending_idle.get() && self.pending.is_none() {
             return Poll::Ready(Input::Draining);
         }
         self.sleep.poll_elapsed(cx).map(|()| Input::Late)
@@ -237,7 +245,7 @@ impl<A: App> Connection<A> {
 
     /// How long the present phase may last.
     fn allowed(&self) -> Duration {
-        let settings = &self.server.settings;
+        let settings = &self.guest.server().settings;
         match self.phase() {
             Phase::Idle => settings.keep_alive,
             Phase::Head => settings.head_timeout,
@@ -251,7 +259,7 @@ impl<A: App> Connection<A> {
         let spent = Duration::from_nanos(now.saturating_sub(self.since_ns));
         let sending = self.stream.is_sending();
         let allowed = if sending {
-            self.server.settings.write_timeout
+            self.guest.server().settings.write_timeout
         } else {
             self.allowed()
         };
@@ -273,7 +281,7 @@ impl<A: App> Connection<A> {
     /// Begins a phase: its clock runs from now.
     fn begin(&mut self) {
         self.since_ns = context::now_ns();
-        let write_timeout = self.server.settings.write_timeout;
+        let write_timeout = self.guest.server().settings.write_timeout;
         self.sleep.reset(self.allowed().min(write_timeout));
     }
 }

@@ -1,14 +1,16 @@
 //! Bytes to requests: what is whole is answered, what is not is kept.
 
 use super::{Connection, Next, PendingBody, Phase};
-use crate::http::{self, BodyDecoder, BodyFraming, Reject, Status};
+use crate::http::{self, BodyDecoder, BodyFraming, HeadScanner, Reject, Status};
 use crate::limits;
 use crate::server::app::App;
+use crate::server::http2;
+use crate::server::transport::Transport;
 
-impl<A: App> Connection<A> {
+impl<A: App, T: Transport> Connection<A, T> {
     /// Reads `input`, after what was left over, and answers what is whole.
     pub(super) fn feed(&mut self, input: &[u8]) -> Next {
-        self.server.app.received(input.len());
+        self.guest.server().app.received(input.len());
         self.unread = false;
         let before = self.phase();
         let waiting = match &mut self.pending {
@@ -78,8 +80,12 @@ impl<A: App> Connection<A> {
     /// Reads a head, and answers if the body is there too; `None` to go on.
     pub(super) fn read_head(&mut self, rest: &[u8]) -> Result<(usize, Option<Next>), Reject> {
         let parsed = match &mut self.pending {
-            Some(pending) => pending.scanner.parse(rest)?,
-            None => http::parse_head(rest)?,
+            Some(pending) => pending.scanner.parse(rest),
+            None => http::parse_head(rest),
+        };
+        let parsed = match parsed {
+            Ok(parsed) => parsed,
+            Err(reject) => return self.not_http1(rest, reject),
         };
         let Some((head, head_bytes)) = parsed else {
             self.pending.get_or_insert_default();
@@ -106,6 +112,20 @@ impl<A: App> Connection<A> {
         };
         self.pending.get_or_insert_default().body = Some(body);
         Ok((head_bytes, None))
+    }
+
+    /// What is no HTTP/1.1 may be HTTP/2, at the begin of a connection (RFC 9113 section 3.3).
+    #[cold]
+    fn not_http1(&mut self, rest: &[u8], reject: Reject) -> Result<(usize, Option<Next>), Reject> {
+        if self.requests > 0 || !http2::may_begin(rest) {
+            return Err(reject);
+        }
+        if http2::begins(rest) {
+            return Ok((rest.len(), Some(Next::Http2(rest.to_vec()))));
+        }
+        // The rest of the preface is still on its way; the clock of a head runs.
+        self.pending.get_or_insert_default().scanner = HeadScanner::new();
+        Ok((0, Some(Next::Read)))
     }
 
     pub(super) fn read_body(&mut self, mut pending: PendingBody, rest: &[u8]) -> Result<(usize, Option<Next>), Reject> {

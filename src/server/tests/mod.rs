@@ -17,6 +17,7 @@ mod random;
 mod real;
 mod wire;
 
+use super::guests::Guest;
 use super::{Server, Settings, accept, connection};
 use crate::runtime::context;
 use crate::runtime::driver::sim::{SimConfig, SimDriver, SimNet};
@@ -187,7 +188,7 @@ fn the_future_of_a_connection_is_small() {
             let _client = client::Client::connect(addr, client::Terms::Strict).await.unwrap();
             let stream = listener.accept().await.unwrap();
             let server = Rc::new(Server::new(TestApp::default(), settings()));
-            size_of_val(&connection::serve(stream, server))
+            size_of_val(&connection::serve(stream, Guest::new(server), Vec::new()))
         })
         .unwrap();
     println!("a connection's future takes {bytes} bytes");

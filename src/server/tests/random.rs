@@ -50,7 +50,7 @@ pub(super) fn garbage(rng: &mut fastrand::Rng) -> Ask {
         1 => ("\u{16}\u{3}\u{1}\u{2}hello".into(), 400),
         2 => ("BREW /pot HTTP/1.1\r\nHost: test\r\n\r\n".into(), 501),
         3 => ("GET / HTTP/2.0\r\nHost: test\r\n\r\n".into(), 505),
-        4 => ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 505),
+        4 => ("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n".into(), 505),
         5 => (format!("GET /{} HTTP/1.1\r\nHost: test\r\n\r\n", long(9000)), 414),
         6 => (
             format!("GET / HTTP/1.1\r\nHost: test\r\nX: {}\r\n\r\n", long(17_000)),

@@ -1,0 +1,90 @@
+//! Who is connected: the count of a worker's connections, and where each comes from.
+
+use super::Server;
+use super::app::App;
+use crate::runtime::net::Stream;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// One connection's place in its server: counted while it lives, whatever is spoken on it.
+pub(super) struct Guest<A: App> {
+    server: Rc<Server<A>>,
+    /// The client's address as a trusted proxy told it on the connection itself.
+    told: Option<Box<SocketAddr>>,
+}
+
+impl<A: App> Guest<A> {
+    /// A connection was accepted.
+    pub(super) fn new(server: Rc<Server<A>>) -> Guest<A> {
+        server.opened();
+        Guest { server, told: None }
+    }
+
+    /// The server that it is connected to.
+    pub(super) fn server(&self) -> &Server<A> {
+        &self.server
+    }
+
+    /// The same, to be kept.
+    pub(super) fn server_rc(&self) -> &Rc<Server<A>> {
+        &self.server
+    }
+
+    /// Takes a proxy's word for where the connection comes from.
+    pub(super) fn comes_from(&mut self, addr: SocketAddr) {
+        self.told = Some(Box::new(addr));
+    }
+
+    /// The other end, for a request.
+    pub(super) fn peer<'r>(&self, stream: &'r Stream, secure: bool) -> Peer<'r> {
+        let seen = match &self.told {
+            Some(addr) => Seen::Known(Some(**addr)),
+            None => Seen::Socket(stream),
+        };
+        Peer { seen, secure }
+    }
+}
+
+impl<A: App> Drop for Guest<A> {
+    fn drop(&mut self) {
+        self.server.closed();
+    }
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy)]
+pub struct Peer<'r> {
+    seen: Seen<'r>,
+    secure: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Seen<'r> {
+    /// To be looked up when asked for: few requests need it.
+    Socket(&'r Stream),
+    Known(Option<SocketAddr>),
+}
+
+impl Peer<'_> {
+    /// The same, without the connection at hand.
+    pub(super) fn known(addr: Option<SocketAddr>, secure: bool) -> Peer<'static> {
+        Peer {
+            seen: Seen::Known(addr),
+            secure,
+        }
+    }
+
+    /// Its address, or the one that a trusted proxy told of on the connection (PROXY protocol); none for a peer that has
+    /// no IP address.
+    pub fn addr(self) -> Option<SocketAddr> {
+        match self.seen {
+            Seen::Socket(stream) => stream.peer_addr(),
+            Seen::Known(addr) => addr,
+        }
+    }
+
+    /// Nobody on the way can read along: the connection is TLS.
+    pub fn is_secure(self) -> bool {
+        self.secure
+    }
+}
