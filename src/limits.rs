@@ -134,6 +134,32 @@ pub mod connection {
     const _: () = assert!(LINGER_BYTES_MAX > super::http::BODY_BYTES_MAX + super::http::HEAD_BYTES_MAX);
 }
 
+/// Listening sockets.
+pub mod listen {
+    /// Addresses in BIND. Each TCP one is a socket of every worker.
+    pub const ADDRESSES_MAX: usize = 16;
+    /// Bytes of a Unix socket's path, or of an abstract name: `sun_path` has 108, one of them for the zero at the end of a
+    /// path or the begin of a name (unix(7)).
+    pub const UNIX_PATH_BYTES_MAX: usize = 107;
+    /// Milliseconds to wait for another process that looks at the same Unix socket's folder.
+    pub const UNIX_LOCK_MS_MAX: u64 = 1_000;
+}
+
+/// What proxies say: the PROXY protocol (HAProxy's `doc/proxy-protocol.txt`), X-Forwarded-For, Forwarded (RFC 7239).
+pub mod proxy {
+    /// Bytes of a version 1 line with its CRLF (section 2.1 of the specification).
+    pub const LINE_BYTES_MAX: usize = 107;
+    /// Bytes of a version 2 header. The specification allows 64 KiB; 536 is what it expects, and the rest is for the names
+    /// in a client's certificate.
+    pub const HEADER_BYTES_MAX: usize = 4096;
+    /// Hops that the search for a client goes back. Real chains have one to three.
+    pub const HOPS_MAX: usize = 16;
+    /// Lines of one forwarding field, the last ones, that are looked at: each hop may add one.
+    pub const FIELD_LINES_MAX: usize = HOPS_MAX;
+
+    const _: () = assert!(LINE_BYTES_MAX < HEADER_BYTES_MAX);
+}
+
 /// Stories at rest, and the queues to the threads that keep them.
 pub mod store {
     /// Bytes of one story's JSON. Six minutes read aloud are about 6 KiB in Latin script and 20 KiB in a script of
@@ -209,6 +235,8 @@ pub mod health {
 pub mod server {
     /// The port where PORT is not set: the one that the service's Kubernetes objects name.
     pub const PORT_DEFAULT: u64 = 8080;
+    /// Permissions of a Unix socket's file where BIND_UNIX_MODE is not set: owner and group may connect.
+    pub const UNIX_MODE: u64 = 0o660;
     /// Milliseconds that an idle keep-alive connection is held. nginx closes after 75 s; load balancers close their
     /// side after 60 s (AWS) or earlier, and the server must be the later one or requests race with the close.
     pub const KEEP_ALIVE_MS: u64 = 75_000;

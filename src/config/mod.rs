@@ -5,21 +5,24 @@
 //! [`VARIABLES`], from which the README table and the help are made. Parsing reports all faults together.
 //! Deliberately absent: configuration files, reloading, and flags (flags live in `main`).
 
+mod bind;
 mod parse;
 mod secret;
 #[cfg(test)]
 mod tests;
 mod variables;
 
+pub use bind::{At, Bind, Listen, Scheme};
 pub use parse::{ConfigError, ConfigErrors, Setting};
 pub use secret::{SecretToken, SecretUrl};
 pub use variables::{Kind, Preset, VARIABLES, Variable, help_text, markdown_table};
 
+use crate::routes::client::ForwardedBy;
 use crate::runtime::topology::{Pin, Requested};
+use crate::server::TrustedProxies;
 use crate::telemetry::logging::{AccessLog, LogFormat, LogLevel, LogSettings};
 use parse::Reader;
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use variables as var;
@@ -70,34 +73,6 @@ pub enum StoreAt {
     Postgres(SecretUrl),
 }
 
-/// Where to listen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listen {
-    /// None: every address of IPv6 and IPv4.
-    pub address: Option<IpAddr>,
-    /// 0: any free port.
-    pub port: u16,
-}
-
-impl Listen {
-    /// What to bind, in order; the second is for systems without IPv6. An IPv6 unspecified address that comes from
-    /// "every address" must have IPV6_V6ONLY switched off.
-    pub fn candidates(&self) -> Vec<SocketAddr> {
-        match self.address {
-            Some(address) => vec![SocketAddr::new(address, self.port)],
-            None => vec![
-                SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), self.port),
-                SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), self.port),
-            ],
-        }
-    }
-
-    /// Whether one socket shall take IPv6 and IPv4.
-    pub fn is_dual_stack(&self) -> bool {
-        self.address.is_none()
-    }
-}
-
 /// Times after which the server stops waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -118,8 +93,16 @@ pub struct Timeouts {
 /// All that the environment says, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where to listen.
-    pub listen: Listen,
+    /// Where to listen, at least one.
+    pub listen: Vec<Bind>,
+    /// Permissions of the files of Unix sockets.
+    pub unix_mode: u32,
+    /// Whose word about a client is taken.
+    pub trusted: TrustedProxies,
+    /// Connections of trusted proxies begin with a PROXY header.
+    pub proxy_protocol: bool,
+    /// The header by which trusted proxies tell of a client.
+    pub forwarded_by: ForwardedBy,
     /// What the service runs as.
     pub environment: Environment,
     /// Where stories are kept.
@@ -166,11 +149,7 @@ impl Config {
         let mut reader = Reader::new(env);
         let r = &mut reader;
 
-        let port = u16::try_from(r.number(&var::PORT)).unwrap_or_default();
-        let address = r.given(&var::HOST, parse::parse_address, |address| match address {
-            Some(address) => address.to_string(),
-            None => var::HOST.preset_text(),
-        });
+        let listen = bind::read(r);
         let environment = match r.word(&var::ENVIRONMENT) {
             "production" => Environment::Production,
             "staging" => Environment::Staging,
@@ -184,9 +163,13 @@ impl Config {
         let folder = data_folder(r, needs_folder);
         let workers = workers(r);
         let config = Config {
-            listen: Listen {
-                address: address.flatten(),
-                port,
+            listen,
+            unix_mode: u32::try_from(r.number(&var::BIND_UNIX_MODE)).unwrap_or_default(),
+            trusted: trusted(r),
+            proxy_protocol: r.word(&var::PROXY_PROTOCOL) == "true",
+            forwarded_by: match r.word(&var::FORWARDED) {
+                "forwarded" => ForwardedBy::Forwarded,
+                _ => ForwardedBy::XForwardedFor,
             },
             environment,
             store: match database_url {
@@ -226,6 +209,14 @@ impl Config {
             r.warnings
                 .push("RATE_LIMIT_ENABLED is set, but this version has no rate limit yet: nothing is limited".into());
         }
+        if config.proxy_protocol && config.trusted.is_none() && r.raw(var::TRUSTED_PROXIES.name).is_none() {
+            let problem = "is on, but nobody would be believed: set TRUSTED_PROXIES to the addresses of the proxies";
+            r.fault(&var::PROXY_PROTOCOL, problem.to_owned());
+        }
+        if config.trusted.is_everybody() {
+            let warning = "TRUSTED_PROXIES trusts every address: any client can say that it is another";
+            r.warnings.push(warning.into());
+        }
         r.warn_of_near_misses();
         if reader.errors.is_empty() {
             Ok(Config {
@@ -246,6 +237,11 @@ fn count(r: &mut Reader, variable: &Variable) -> usize {
 
 fn time(r: &mut Reader, variable: &Variable) -> Duration {
     Duration::from_millis(r.number(variable))
+}
+
+fn trusted(r: &mut Reader) -> TrustedProxies {
+    let parsed = r.given_or_why(&var::TRUSTED_PROXIES, TrustedProxies::parse, TrustedProxies::to_string);
+    parsed.unwrap_or_default()
 }
 
 fn url(r: &mut Reader, variable: &Variable, required: bool) -> Option<SecretUrl> {

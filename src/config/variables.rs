@@ -32,6 +32,12 @@ pub enum Kind {
     Word(&'static [(&'static str, &'static str)]),
     /// An IP address, `localhost`, or `*`.
     Address,
+    /// Addresses to listen on.
+    Listeners,
+    /// Addresses and networks of peers.
+    Peers,
+    /// Permissions of a file, octal.
+    Mode,
     /// A folder.
     Folder,
     /// A URL with one of these schemes; may hold a password and is never printed whole.
@@ -101,7 +107,17 @@ variables! {
     PORT: Kind::Count { min: 0, max: 65_535 }, Preset::Number(limits::PORT_DEFAULT),
         "TCP port to listen on. 0 takes any free port, which is printed.";
     HOST: Kind::Address, Preset::Unset("every address, IPv6 and IPv4"),
-        "Address to listen on. Not set, or `*`: all of IPv6 and IPv4 on one socket, IPv4 alone where the system has no IPv6.";
+        "Address to listen on; an IPv6 one with or without brackets. Not set, or `*`: all of IPv6 and IPv4 on one socket, IPv4 alone where the system has no IPv6.";
+    BIND: Kind::Listeners, Preset::Unset("HOST and PORT"),
+        "Up to 16 addresses to listen on, in place of HOST and PORT: `0.0.0.0:8080`, `[::1]:8080`, `localhost:8080`, `:8080` (all of IPv6 and IPv4), `unix:/run/api.sock`, `unix:@name` (abstract); an address without a port has PORT. `http://` may stand in front; `https://` is refused, as this version has no TLS yet.";
+    BIND_UNIX_MODE: Kind::Mode, Preset::Number(limits::UNIX_MODE),
+        "Permissions of a Unix socket's file: who may write may connect.";
+    TRUSTED_PROXIES: Kind::Peers, Preset::Unset("nobody"),
+        "Whose word about a client is taken (PROXY_PROTOCOL, FORWARDED): addresses, networks, and the words `loopback`, `private` (RFC 1918, RFC 4193), `unix` (whoever connects to a Unix socket), `*` (everybody: for tests).";
+    PROXY_PROTOCOL: YES_NO, Preset::Word("false"),
+        "Connections of TRUSTED_PROXIES begin with a PROXY header, version 1 or 2, and are closed if they do not; those of others must not have one.";
+    FORWARDED: Kind::Word(&[("x-forwarded-for", "x-forwarded-for"), ("forwarded", "forwarded")]), Preset::Word("x-forwarded-for"),
+        "The header by which TRUSTED_PROXIES tell of a client: X-Forwarded-For with X-Forwarded-Proto, or Forwarded (RFC 7239). The other is ignored, as a proxy that does not know it passes on what the client sent.";
     ENVIRONMENT: Kind::Word(&[
         ("development", "development"), ("dev", "development"),
         ("test", "test"), ("testing", "test"),
@@ -187,6 +203,14 @@ impl Variable {
                 distinct.join(", ")
             }
             Kind::Address => "an IPv4 or IPv6 address, localhost, or *".to_owned(),
+            Kind::Listeners => {
+                "addresses such as 0.0.0.0:8080, [::1]:8080, :8080 or unix:/run/api.sock, with commas between"
+                    .to_owned()
+            }
+            Kind::Peers => {
+                "addresses, networks such as 10.0.0.0/8, loopback, private, unix or *, with commas between".to_owned()
+            }
+            Kind::Mode => "permissions in octal, 0 to 777".to_owned(),
             Kind::Folder => "the path of a folder".to_owned(),
             Kind::Url(schemes) => format!("a URL that begins with {}://", schemes.join(":// or ")),
             Kind::Token { chars_min, chars_max } => {
@@ -202,7 +226,10 @@ impl Variable {
             Kind::Duration { .. } => "seconds (or ms, s, m, h)".to_owned(),
             Kind::Bytes { .. } => "bytes (or K, M, G)".to_owned(),
             Kind::Word(_) => self.allowed(),
-            Kind::Address => "IP address".to_owned(),
+            Kind::Address => "IP address, `localhost` or `*`".to_owned(),
+            Kind::Listeners => "addresses with commas between".to_owned(),
+            Kind::Peers => "addresses and networks with commas between".to_owned(),
+            Kind::Mode => "octal".to_owned(),
             Kind::Folder => "path".to_owned(),
             Kind::Url(_) => "URL".to_owned(),
             Kind::Token { chars_min, .. } => format!("text, {chars_min} characters or more"),
@@ -214,6 +241,7 @@ impl Variable {
         match (self.preset, self.kind) {
             (Preset::Number(ms), Kind::Duration { .. }) => duration_text(ms),
             (Preset::Number(bytes), Kind::Bytes { .. }) => bytes_text(bytes),
+            (Preset::Number(mode), Kind::Mode) => format!("{mode:04o}"),
             (Preset::Number(n), _) => n.to_string(),
             (Preset::Word(word), _) => word.to_owned(),
             (Preset::Unset(meaning), _) => meaning.to_owned(),

@@ -428,15 +428,12 @@ pub(super) fn worker(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
 }
 
 pub(super) fn shutdown(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
-    // A proxy on this machine comes from loopback, too, for whoever stands behind it; and so does a page in a browser.
-    let direct = ["forwarded", "x-forwarded-for", "via", "origin"]
-        .iter()
-        .all(|name| request.head.headers.get(name).is_none());
-    let loopback = direct
-        && request
-            .peer
-            .addr()
-            .is_some_and(|addr| addr.ip().to_canonical().is_loopback());
+    // A proxy on this machine comes from loopback, too, for whoever stands behind it: unless it is a trusted one, which
+    // says who that is, a word of forwarding means that it is not known. So does a page in a browser.
+    let has = |name: &str| request.head.headers.get(name).is_some();
+    let client = call.worker.client(request);
+    let is_known = client.hops > 0 || !["forwarded", "x-forwarded-for", "via"].iter().any(|name| has(name));
+    let loopback = client.is_local && is_known && !has("origin");
     let bearer = request.head.authorization().and_then(|value| {
         let (scheme, token) = value.split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())

@@ -5,6 +5,7 @@
 //! wait becomes a future. Deliberately absent: sockets, SQL, and anything shared between workers but what
 //! [`Process`] and the metrics registry hold.
 
+pub mod client;
 mod docs;
 mod generate;
 mod health;
@@ -28,10 +29,12 @@ use crate::server::{App, Later, Outbox, Outcome, Reply, ReplyBody, Request};
 use crate::story::service::StoryService;
 use crate::telemetry::logging::{self, Access, AccessLog};
 use crate::telemetry::metrics::{ExecutorFigures, Labels, WorkerMetrics};
+use client::{Client, Forwarding};
 use health::Checks;
 use problem::{PROBLEM_JSON, Problem};
 use request_id::RequestId;
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +60,7 @@ pub(crate) struct Worker {
     heartbeat: Arc<Heartbeat>,
     service: Rc<StoryService>,
     access: AccessLog,
+    forwarding: Forwarding,
     id: String,
     started_ns: u64,
     requests: Cell<u64>,
@@ -76,6 +80,7 @@ struct Call<'r> {
     path: &'r str,
     id: RequestId<'r>,
     begun_ns: u64,
+    request: &'r Request<'r>,
 }
 
 /// What the books need to know of a request.
@@ -85,6 +90,15 @@ struct Asked<'r> {
     path: &'r str,
     id: RequestId<'r>,
     begun_ns: u64,
+    from: From<'r>,
+}
+
+/// Whose address is logged.
+#[derive(Clone, Copy)]
+enum From<'r> {
+    /// This request's, to be found when it is logged.
+    Request(&'r Request<'r>),
+    Found(Option<IpAddr>),
 }
 
 /// The same, owned, for an answer that comes later. Dropping it without [`end`](LaterCall::end) counts the request as
@@ -96,6 +110,7 @@ struct LaterCall {
     path: String,
     id: String,
     begun_ns: u64,
+    client: Option<IpAddr>,
     ended: bool,
 }
 
@@ -107,6 +122,7 @@ impl Api {
         heartbeat: Arc<Heartbeat>,
         service: Rc<StoryService>,
         access: AccessLog,
+        forwarding: Forwarding,
     ) -> Api {
         metrics.io_driver(context::driver_name());
         let id = process.worker_id(metrics.id());
@@ -116,6 +132,7 @@ impl Api {
             heartbeat,
             service,
             access,
+            forwarding,
             id,
             started_ns: context::now_ns(),
             requests: Cell::new(0),
@@ -165,6 +182,17 @@ impl Worker {
         });
     }
 
+    /// Who asks: a system call, and a walk over the fields where the peer is a trusted proxy.
+    fn client(&self, request: &Request<'_>) -> Client {
+        let peer = request.peer;
+        client::find(
+            peer.origin(),
+            peer.is_secure(),
+            request.head.headers.iter(),
+            &self.forwarding,
+        )
+    }
+
     /// Counts and logs a request that is answered.
     fn book(&self, asked: &Asked<'_>, status: Status, bytes: usize) {
         let Asked {
@@ -173,14 +201,20 @@ impl Worker {
             path,
             id,
             begun_ns,
+            from,
         } = *asked;
         let elapsed = Duration::from_nanos(context::precise_now_ns().saturating_sub(begun_ns));
         self.requests.set(self.requests.get().wrapping_add(1));
         self.metrics
             .request_ended(route as usize, method.as_str(), status.code(), elapsed);
         if self.access.wants(status.code()) {
+            let client = match from {
+                From::Request(request) => self.client(request).addr,
+                From::Found(addr) => addr,
+            };
             logging::access(&Access {
                 request_id: id.as_str(),
+                client,
                 worker_id: &self.id,
                 method: method.as_str(),
                 route: route.name(),
@@ -217,6 +251,7 @@ impl<'r> Call<'r> {
             path: self.path,
             id: self.id,
             begun_ns: self.begun_ns,
+            from: From::Request(self.request),
         };
         self.worker.book(&asked, status, body.len());
         Outcome::Done { keep_alive }
@@ -261,6 +296,10 @@ impl<'r> Call<'r> {
             path: self.path.to_owned(),
             id: self.id.as_str().to_owned(),
             begun_ns: self.begun_ns,
+            // The connection is not at hand at the end of it. What waits can bear a system call.
+            client: (self.worker.access != AccessLog::Off)
+                .then(|| self.worker.client(self.request).addr)
+                .flatten(),
             ended: false,
         }));
         Outcome::Later(later)
@@ -300,6 +339,7 @@ impl LaterCall {
                 path: &self.path,
                 id: RequestId::Sent(&self.id),
                 begun_ns: self.begun_ns,
+                from: From::Found(self.client),
             };
             self.worker.book(&asked, status, bytes);
         }
@@ -335,6 +375,7 @@ impl App for Api {
             path: head.path,
             id: RequestId::of(head),
             begun_ns: request.received_ns,
+            request,
         };
         self.worker.metrics.request_began();
         if !route.takes(head.method) {
@@ -396,6 +437,10 @@ impl App for Api {
         router::stamp(outbox.respond(problem.status), id.as_bytes(), &self.worker.id)
             .content_type(PROBLEM_JSON)
             .body(&body)
+    }
+
+    fn unintroduced(&self) {
+        self.worker.metrics.proxy_refused();
     }
 
     fn opened(&self) {

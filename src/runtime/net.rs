@@ -21,7 +21,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Listening sockets, made by the process.
 pub mod listen {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+    use rustix::fs::Mode;
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
     use std::io;
     use std::net::SocketAddr;
     use std::os::fd::OwnedFd;
@@ -32,6 +33,14 @@ pub mod listen {
     /// # Errors
     /// As bind(2) and listen(2) give them; EADDRINUSE also where the port is held by another user's group.
     pub fn tcp(addr: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
+        tcp_of(addr, false, backlog)
+    }
+
+    /// The same, where an IPv6 socket may be told to leave IPv4 alone: `[::]` takes both otherwise.
+    ///
+    /// # Errors
+    /// As [`tcp`].
+    pub fn tcp_of(addr: SocketAddr, v6only: bool, backlog: i32) -> io::Result<OwnedFd> {
         let family = if addr.is_ipv4() {
             AddressFamily::INET
         } else {
@@ -41,8 +50,7 @@ pub mod listen {
         sockopt::set_socket_reuseaddr(&socket, true)?;
         sockopt::set_socket_reuseport(&socket, true)?;
         if addr.is_ipv6() {
-            // `::` takes IPv4 too.
-            sockopt::set_ipv6_v6only(&socket, false)?;
+            sockopt::set_ipv6_v6only(&socket, v6only)?;
         }
         sockopt::set_tcp_nodelay(&socket, true)?;
         // Inherited too. One receive event may empty a whole socket buffer into the worker's receive buffers, so this
@@ -50,6 +58,29 @@ pub mod listen {
         sockopt::set_socket_recv_buffer_size(&socket, crate::limits::connection::SOCKET_RECV_BYTES)?;
         rustix::net::bind(&socket, &addr)?;
         rustix::net::listen(&socket, backlog)?;
+        Ok(socket)
+    }
+
+    /// A listening Unix socket. There are no groups of them: all workers share this one. `mode`: who may connect, for one
+    /// that has a file; set before anybody can.
+    ///
+    /// # Errors
+    /// As bind(2), chmod(2) and listen(2) give them; a file that was made is removed then.
+    pub fn unix(addr: &SocketAddrUnix, mode: Option<u32>, backlog: i32) -> io::Result<OwnedFd> {
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        rustix::net::bind(&socket, addr)?;
+        let file = addr.path();
+        let listening = match (&file, mode) {
+            // Not by umask, which is the whole process's: other threads may be making files. Nobody can connect
+            // before listen(2).
+            (Some(path), Some(mode)) => rustix::fs::chmod(&**path, Mode::from_raw_mode(mode)),
+            _ => Ok(()),
+        }
+        .and_then(|()| rustix::net::listen(&socket, backlog));
+        if let (Err(_), Some(path)) = (listening, file) {
+            let _ = rustix::fs::unlink(path);
+        }
+        listening?;
         Ok(socket)
     }
 
@@ -320,6 +351,14 @@ impl Stream {
     /// Ends one or both directions.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         context::with(|context| context.io.borrow_mut().driver.shutdown(self.handle.fd(), how))
+    }
+
+    /// True for a Unix socket; of a socket that broke, too.
+    pub fn is_unix(&self) -> bool {
+        context::with(|context| {
+            let local = context.io.borrow().driver.local_addr(self.handle.fd());
+            local.is_ok_and(|addr| addr.address_family() == rustix::net::AddressFamily::UNIX)
+        })
     }
 
     /// The other end, where it is an IP address.

@@ -85,8 +85,10 @@ pub async fn run_to_end<A: App>(
             None => break,
             Some(Ok((terms, stream))) => begin(&server, terms, stream),
             Some(Err(error)) => {
-                failures += 1;
-                if failures.is_power_of_two() {
+                // EINVAL: another worker has ended a socket of all, and this one is about to hear of the end.
+                let has_ended = error.kind() == std::io::ErrorKind::InvalidInput;
+                failures += u64::from(!has_ended);
+                if failures.is_power_of_two() && !has_ended {
                     // Logged at 1, 2, 4, ...: a server out of descriptors must not fill its log as well.
                     tracing::warn!(%error, failures, "accept failed; trying again");
                 }

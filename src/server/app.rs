@@ -21,6 +21,10 @@ pub trait App: 'static {
     /// A connection was accepted.
     fn opened(&self) {}
 
+    /// A connection of a trusted proxy, on a port where they introduce theirs (PROXY protocol), began without a header, and
+    /// is closed.
+    fn unintroduced(&self) {}
+
     /// A connection is gone.
     fn closed(&self) {}
 

@@ -9,8 +9,8 @@ use std::rc::Rc;
 /// One connection's place in its server: counted while it lives, whatever is spoken on it.
 pub(super) struct Guest<A: App> {
     server: Rc<Server<A>>,
-    /// The client's address as a trusted proxy told it on the connection itself.
-    told: Option<Box<SocketAddr>>,
+    /// Where a trusted proxy said on the connection itself (PROXY protocol) that it comes from.
+    told: Option<Box<Origin>>,
 }
 
 impl<A: App> Guest<A> {
@@ -31,14 +31,14 @@ impl<A: App> Guest<A> {
     }
 
     /// Takes a proxy's word for where the connection comes from.
-    pub(super) fn comes_from(&mut self, addr: SocketAddr) {
-        self.told = Some(Box::new(addr));
+    pub(super) fn comes_from(&mut self, origin: Origin) {
+        self.told = Some(Box::new(origin));
     }
 
     /// The other end, for a request.
     pub(super) fn peer<'r>(&self, stream: &'r Stream, secure: bool) -> Peer<'r> {
         let seen = match &self.told {
-            Some(addr) => Seen::Known(Some(**addr)),
+            Some(origin) => Seen::Known(**origin),
             None => Seen::Socket(stream),
         };
         Peer { seen, secure }
@@ -48,6 +48,30 @@ impl<A: App> Guest<A> {
 impl<A: App> Drop for Guest<A> {
     fn drop(&mut self) {
         self.server.closed();
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// From this address.
+    Addr(SocketAddr),
+    /// By a Unix socket of this machine.
+    Unix,
+    /// Nobody can say: the connection broke before it was asked, or a proxy has it from a place without an address.
+    Unknown,
+}
+
+impl Origin {
+    /// Of a connected socket.
+    pub(super) fn of(stream: &Stream) -> Origin {
+        match stream.peer_addr() {
+            Some(addr) => Origin::Addr(addr),
+            // Not by the absence of an address: a TCP peer that has reset the connection has none either, and must
+            // not pass for a local one.
+            None if stream.is_unix() => Origin::Unix,
+            None => Origin::Unknown,
+        }
     }
 }
 
@@ -62,15 +86,33 @@ pub struct Peer<'r> {
 enum Seen<'r> {
     /// To be looked up when asked for: few requests need it.
     Socket(&'r Stream),
-    Known(Option<SocketAddr>),
+    Known(Origin),
 }
 
 impl Peer<'_> {
-    /// The same, without the connection at hand.
+    /// A peer of which this is known, without the connection at hand.
     pub(super) fn known(addr: Option<SocketAddr>, secure: bool) -> Peer<'static> {
+        let origin = addr.map_or(Origin::Unknown, Origin::Addr);
         Peer {
-            seen: Seen::Known(addr),
+            seen: Seen::Known(origin),
             secure,
+        }
+    }
+
+    /// The same, looked up now, to outlive the connection's hold on its socket.
+    pub(super) fn detached(self) -> Peer<'static> {
+        Peer {
+            seen: Seen::Known(self.origin()),
+            secure: self.secure,
+        }
+    }
+
+    /// Where it comes from, by the socket or by the word of a trusted proxy on the connection (PROXY protocol). A system
+    /// call.
+    pub fn origin(self) -> Origin {
+        match self.seen {
+            Seen::Socket(stream) => Origin::of(stream),
+            Seen::Known(origin) => origin,
         }
     }
 
@@ -79,7 +121,8 @@ impl Peer<'_> {
     pub fn addr(self) -> Option<SocketAddr> {
         match self.seen {
             Seen::Socket(stream) => stream.peer_addr(),
-            Seen::Known(addr) => addr,
+            Seen::Known(Origin::Addr(addr)) => Some(addr),
+            Seen::Known(Origin::Unix | Origin::Unknown) => None,
         }
     }
 

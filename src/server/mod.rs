@@ -1,8 +1,8 @@
 //! Joins `runtime` and `http`: accepts connections, reads requests, sends answers, drains.
 //!
 //! Called by `supervisor`, which owns the process and its listening sockets; calls the application through [`App`],
-//! and knows nothing of routes or stories. Deliberately absent: TLS, HTTP/2, the PROXY protocol (later), and any
-//! state shared between workers.
+//! and knows nothing of routes or stories. Deliberately absent: TLS, HTTP/2 (later), and any state shared between
+//! workers.
 
 mod accept;
 mod app;
@@ -10,17 +10,22 @@ mod begin;
 mod connection;
 mod guests;
 mod http2;
+pub mod proxy;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod trust;
 
 pub use accept::{Port, run, run_to_end};
 pub use app::{App, Events, Later, Outbox, Outcome, Reply, ReplyBody, Request};
-pub use guests::Peer;
+pub use begin::Terms;
+pub use guests::{Origin, Peer};
+pub use trust::TrustedProxies;
 
 use crate::http::DateCache;
 use crate::runtime::{context, executor};
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -37,6 +42,8 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// Connections of this worker; more wait in the kernel's accept queue.
     pub connections_max: usize,
+    /// Whose PROXY headers are taken, on ports whose terms ask for them; and who is exempt from limits per address.
+    pub trusted: Arc<TrustedProxies>,
 }
 
 /// One worker's server.

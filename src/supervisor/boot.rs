@@ -1,13 +1,14 @@
 //! From a configuration to a serving process, and to its end.
 
+use super::ports::Ports;
 use super::watchdog::{self, Watched};
 use super::worker::{self, Want, Word};
 use crate::config::{Config, StoreAt};
 use crate::limits;
 use crate::routes::{LABELS, Lifecycle, Process};
 use crate::runtime::driver::choose;
-use crate::runtime::net::listen;
 use crate::runtime::topology::Topology;
+use crate::server::TrustedProxies;
 use crate::store::Store;
 use crate::store::embedded::{self, Embedded};
 use crate::telemetry::logging::LogCounters;
@@ -16,8 +17,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -31,11 +30,11 @@ pub enum BootError {
         "{0} is set, but this version has no {1} backend yet.\nCause: the embedded store and the per-worker cache are what it can use.\nRemedy: unset {0} (and run with ENVIRONMENT other than production)."
     )]
     NoBackend(&'static str, &'static str),
-    /// The port cannot be had.
+    /// An address cannot be had.
     #[error("cannot listen on {addr}: {error}.\n{hint}")]
     Listen {
         /// The address.
-        addr: SocketAddr,
+        addr: String,
         /// What the system says.
         error: io::Error,
         /// Cause and remedy.
@@ -64,77 +63,7 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) process: Arc<Process>,
     pub(super) io_driver: choose::IoDriver,
-}
-
-fn listen_hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "Cause: another process has the port.\nRemedy: end it, or set PORT to another (0 takes any free one)."
-        }
-        io::ErrorKind::PermissionDenied => {
-            "Cause: ports below 1024 need CAP_NET_BIND_SERVICE.\nRemedy: set PORT to 1024 or more, or grant the capability."
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "Cause: HOST is no address of this machine.\nRemedy: set HOST to one that is, or unset it."
-        }
-        _ => "Cause: see the error above.\nRemedy: check PORT and HOST.",
-    }
-}
-
-/// True if another process answers on the address: SO_REUSEPORT would let a second server of the same user share the
-/// port in silence, each getting a part of the connections.
-fn taken(addr: SocketAddr) -> bool {
-    let plain = rustix::net::socket_with(
-        if addr.is_ipv4() {
-            rustix::net::AddressFamily::INET
-        } else {
-            rustix::net::AddressFamily::INET6
-        },
-        rustix::net::SocketType::STREAM,
-        rustix::net::SocketFlags::CLOEXEC,
-        None,
-    );
-    let Ok(plain) = plain else { return false };
-    // As std's listener does: connections of an ended server in TIME_WAIT do not count.
-    let _ = rustix::net::sockopt::set_socket_reuseaddr(&plain, true);
-    if addr.is_ipv6() {
-        let _ = rustix::net::sockopt::set_ipv6_v6only(&plain, false);
-    }
-    matches!(rustix::net::bind(&plain, &addr), Err(rustix::io::Errno::ADDRINUSE))
-}
-
-/// One listening socket per worker, all on one port.
-fn listen_all(config: &Config, workers: usize) -> Result<(SocketAddr, Vec<OwnedFd>), BootError> {
-    let candidates = config.listen.candidates();
-    let mut refused = None;
-    for addr in candidates {
-        if addr.port() != 0 && taken(addr) {
-            let error = io::Error::from(io::ErrorKind::AddrInUse);
-            return Err(BootError::Listen {
-                addr,
-                hint: listen_hint(&error),
-                error,
-            });
-        }
-        match listen::tcp(addr, limits::connection::LISTEN_BACKLOG) {
-            Ok(first) => {
-                let bound = listen::local_addr(&first)?;
-                let mut sockets = vec![first];
-                while sockets.len() < workers {
-                    sockets.push(listen::tcp(bound, limits::connection::LISTEN_BACKLOG)?);
-                }
-                return Ok((bound, sockets));
-            }
-            Err(error) => {
-                refused = Some(BootError::Listen {
-                    addr,
-                    hint: listen_hint(&error),
-                    error,
-                })
-            }
-        }
-    }
-    Err(refused.unwrap_or_else(|| BootError::System(io::Error::other("no address to listen on"))))
+    pub(super) trusted: Arc<TrustedProxies>,
 }
 
 fn open_store(config: &Config) -> Result<Embedded, BootError> {
@@ -228,9 +157,10 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     let registry = Registry::of_pod(LABELS, format!("{host}-"));
     registry.watch_log(log);
     let store = open_store(&config)?;
-    let (addr, sockets) = listen_all(&config, topology.workers)?;
+    let ports = Ports::open(&config, topology.workers)?;
+    let workers = topology.workers;
     let process = Process::new(host, topology, registry, config.admin_token.clone(), "embedded");
-    let (io_driver, fallback) = choose_driver(config.io_driver.into(), sockets.len())?;
+    let (io_driver, fallback) = choose_driver(config.io_driver.into(), workers)?;
     if let Some(fallback) = fallback {
         tracing::warn!("{fallback}");
         process.note_fallback(fallback.to_string());
@@ -238,18 +168,18 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     let shared = Arc::new(Shared {
         io_driver,
         process: Arc::clone(&process),
+        trusted: Arc::new(config.trusted.clone()),
         config,
     });
 
     let (words, heard) = mpsc::channel();
     let (want, wanted) = watch::channel(Want::Serve);
     let mut threads = Vec::new();
-    for (index, socket) in sockets.iter().enumerate() {
+    for index in 0..workers {
         let client = Store::from(store.client());
-        let lent = socket.try_clone()?;
         threads.push(worker::start(
             index as u32,
-            lent,
+            ports.lend(index)?,
             Arc::clone(&shared),
             client,
             words.clone(),
@@ -259,9 +189,12 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     drop(words);
     let watched = wait_until_serving(&heard, threads.len())?;
     process.advance(Lifecycle::Serving);
+    for addr in ports.names() {
+        tracing::info!(addr, "listening");
+    }
     tracing::info!(
-        %addr,
-        port = addr.port(),
+        addr = ports.names().collect::<Vec<_>>().join(","),
+        port = ports.number(),
         workers = threads.len(),
         pinned = process.topology.pin,
         open_files_max = open_files,
@@ -289,6 +222,8 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
         );
     }
     let ended = finish(signals, want, threads, delay, graceful);
+    // Nobody listens any more; the files of Unix sockets go.
+    drop(ports);
     drop(stop_watch);
     let closing = graceful.max(Duration::from_secs(1));
     if store.close(closing).is_err() {

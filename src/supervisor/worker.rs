@@ -1,18 +1,19 @@
 //! One worker: a thread with its own runtime, server and application.
 
 use super::boot::Shared;
+use super::ports::Lent;
 use crate::routes::Api;
+use crate::routes::client::Forwarding;
 use crate::runtime::driver::choose;
 use crate::runtime::executor::{Runtime, spawn};
 use crate::runtime::heartbeat::Heartbeat;
 use crate::runtime::net::Listener;
 use crate::runtime::topology;
-use crate::server::{self, Server, Settings};
+use crate::server::{self, Port, Server, Settings};
 use crate::store::Store;
 use crate::story::service::StoryService;
 use crate::telemetry::metrics::WorkerMetrics;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,11 +46,11 @@ const RESTART_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause.
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// Starts worker `index` on a thread of its own. `listener` stays the process's: each life of the worker gets a
-/// duplicate.
+/// Starts worker `index` on a thread of its own. The sockets of `ports` stay the process's: each life of the worker gets
+/// duplicates.
 pub(super) fn start(
     index: u32,
-    listener: OwnedFd,
+    ports: Vec<Lent>,
     shared: Arc<Shared>,
     store: Store,
     words: Sender<Word>,
@@ -69,7 +70,7 @@ pub(super) fn start(
             }
             let mut pause = RESTART_PAUSE;
             loop {
-                let life = || live(index, &listener, &shared, &store, &words, want.clone());
+                let life = || live(index, &ports, &shared, &store, &words, want.clone());
                 match catch_unwind(AssertUnwindSafe(life)) {
                     Ok(Ok(cut_off)) => {
                         let _ = words.send(Word::Ended(index, cut_off));
@@ -97,7 +98,7 @@ pub(super) fn start(
 /// One life of the worker. Gives how many connections were cut off at its end.
 fn live(
     index: u32,
-    listener: &OwnedFd,
+    ports: &[Lent],
     shared: &Arc<Shared>,
     store: &Store,
     words: &Sender<Word>,
@@ -107,7 +108,8 @@ fn live(
     let runtime = Runtime::new(driver, seed());
     let heartbeat = runtime.heartbeat();
     let metrics: Rc<WorkerMetrics> = Rc::new(shared.process.registry.worker(index));
-    let (listener, queue) = (listener.try_clone()?, listener.try_clone()?);
+    let duplicates = || ports.iter().map(Lent::duplicate).collect::<io::Result<Vec<_>>>();
+    let (ports, queues) = (duplicates()?, duplicates()?);
     let (shared, store, words) = (Arc::clone(shared), store.clone(), words.clone());
     let beat = Arc::clone(&heartbeat);
     runtime.block_on(async move {
@@ -119,6 +121,10 @@ fn live(
             heartbeat,
             service,
             config.log.access,
+            Forwarding {
+                trusted: Arc::clone(&shared.trusted),
+                by: config.forwarded_by,
+            },
         );
         let settings = Settings {
             keep_alive: config.timeouts.keep_alive,
@@ -126,8 +132,15 @@ fn live(
             body_timeout: config.timeouts.body,
             write_timeout: config.timeouts.write,
             connections_max: config.connections_max,
+            trusted: Arc::clone(&shared.trusted),
         };
-        let listener = Listener::new(listener)?;
+        let mut listening = Vec::new();
+        for port in ports {
+            listening.push(Port {
+                terms: port.terms,
+                listener: Listener::new(port.into_socket())?,
+            });
+        }
         let server = Rc::new(Server::new(api, settings));
         server.app().look().await;
         let housekeeping = spawn("housekeeping", server.app().housekeeping());
@@ -137,32 +150,18 @@ fn live(
             told_to_drain(want).await;
             noting.app().stop_accepting();
         };
-        let last = move |room| {
-            end_listening(&queue, room)
-                .into_iter()
-                .map(|socket| (0, socket))
-                .collect()
+        let last = move |room: usize| {
+            let mut waiting = Vec::new();
+            for (index, queue) in queues.iter().enumerate() {
+                let taken = queue.end(room.saturating_sub(waiting.len()));
+                waiting.extend(taken.into_iter().map(|socket| (index, socket)));
+            }
+            waiting
         };
-        let cut_off = server::run_to_end(server, vec![listener.into()], stop, config.timeouts.graceful, last).await;
+        let cut_off = server::run_to_end(server, listening, stop, config.timeouts.graceful, last).await;
         housekeeping.abort();
         Ok(cut_off)
     })?
-}
-
-/// Takes what waits in the kernel's queue, at most `room`, and ends listening. The process holds the socket too, so that
-/// closing this worker's duplicate would leave it open: the kernel would go on taking connections that nobody serves,
-/// and their clients would wait for the end of the process instead of turning elsewhere at once.
-fn end_listening(queue: &OwnedFd, room: usize) -> Vec<OwnedFd> {
-    // No accept is armed any more, so how io_uring wants the socket does not matter now.
-    let waiting = rustix::io::ioctl_fionbio(queue, true).map(|()| {
-        std::iter::from_fn(|| rustix::net::accept_with(queue, rustix::net::SocketFlags::CLOEXEC).ok())
-            .take(room)
-            .collect()
-    });
-    if let Err(error) = rustix::net::shutdown(queue, rustix::net::Shutdown::Read) {
-        tracing::warn!(%error, "the listening socket stays open while draining");
-    }
-    waiting.unwrap_or_default()
 }
 
 async fn told_to_drain(mut want: watch::Receiver<Want>) {

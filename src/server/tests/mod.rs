@@ -48,6 +48,7 @@ fn settings() -> Settings {
         body_timeout: secs(8),
         write_timeout: secs(10),
         connections_max: 1000,
+        trusted: Default::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 type Workers = BTreeMap<u32, Merged>;
 
 /// Cells of single figures that become a family with one series per worker.
-const PER_WORKER: [(Slot, MetricType, &str, &str); 14] = [
+const PER_WORKER: [(Slot, MetricType, &str, &str); 15] = [
     (
         Slot::RequestsActive,
         MetricType::GAUGE,
@@ -28,6 +28,12 @@ const PER_WORKER: [(Slot, MetricType, &str, &str); 14] = [
         MetricType::COUNTER,
         "http_connections_accepted_total",
         "Connections accepted.",
+    ),
+    (
+        Slot::ProxyRefused,
+        MetricType::COUNTER,
+        "http_proxy_headers_refused_total",
+        "Connections of trusted proxies closed for want of a PROXY header.",
     ),
     (
         Slot::BytesReceived,

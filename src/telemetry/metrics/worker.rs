@@ -129,6 +129,11 @@ impl WorkerMetrics {
         self.add(Slot::ConnectionsOpen, 1);
     }
 
+    /// A trusted proxy's connection had no PROXY header, and was closed.
+    pub fn proxy_refused(&self) {
+        self.add(Slot::ProxyRefused, 1);
+    }
+
     /// A connection was closed.
     #[inline]
     pub fn connection_closed(&self) {
