@@ -94,16 +94,27 @@ pub mod listen {
 #[derive(Debug)]
 pub struct Listener {
     handle: Handle,
+    shared: bool,
     op: Option<OpId>,
 }
 
 impl Listener {
-    /// Over a duplicate of the process's socket.
+    /// Over a duplicate of the process's socket, from which no other worker accepts meanwhile.
     pub fn new(socket: OwnedFd) -> io::Result<Listener> {
+        Listener::adopt(socket, false)
+    }
+
+    /// Over a duplicate of a socket from which other workers accept, too.
+    pub fn shared(socket: OwnedFd) -> io::Result<Listener> {
+        Listener::adopt(socket, true)
+    }
+
+    fn adopt(socket: OwnedFd, shared: bool) -> io::Result<Listener> {
         context::with(|context| {
             let fd = context.io.borrow_mut().driver.adopt(socket)?;
             Ok(Listener {
                 handle: context.handle(fd),
+                shared,
                 op: None,
             })
         })
@@ -113,6 +124,7 @@ impl Listener {
     pub fn from_driver(fd: RawFd) -> Listener {
         context::with(|context| Listener {
             handle: context.handle(fd),
+            shared: false,
             op: None,
         })
     }
@@ -133,6 +145,7 @@ impl Listener {
             let op = *self.op.get_or_insert_with(|| {
                 let op = Op::Accept {
                     listener: Handle::clone(&self.handle),
+                    shared: self.shared,
                     ready: Vec::new(),
                 };
                 io.ops.start(&mut *io.driver, op)

@@ -7,7 +7,7 @@ use super::boot::BootError;
 use crate::config::{At, Bind, Config, Listen, Scheme};
 use crate::limits::connection::LISTEN_BACKLOG;
 use crate::limits::listen::UNIX_LOCK_MS_MAX;
-use crate::runtime::net::listen;
+use crate::runtime::net::{Listener, listen};
 use crate::server::Terms;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -99,9 +99,13 @@ impl Lent {
         })
     }
 
-    /// The descriptor.
-    pub(super) fn into_socket(self) -> OwnedFd {
-        self.socket
+    /// To accept from. To be called inside the worker's runtime.
+    pub(super) fn listener(self) -> io::Result<Listener> {
+        if self.is_shared {
+            Listener::shared(self.socket)
+        } else {
+            Listener::new(self.socket)
+        }
     }
 
     /// Takes what waits in the kernel's queue, at most `room`, and ends listening. The process holds the socket too, so

@@ -7,7 +7,6 @@ use crate::routes::client::Forwarding;
 use crate::runtime::driver::choose;
 use crate::runtime::executor::{Runtime, spawn};
 use crate::runtime::heartbeat::Heartbeat;
-use crate::runtime::net::Listener;
 use crate::runtime::topology;
 use crate::server::{self, Port, Server, Settings};
 use crate::store::Store;
@@ -138,7 +137,7 @@ fn live(
         for port in ports {
             listening.push(Port {
                 terms: port.terms,
-                listener: Listener::new(port.into_socket())?,
+                listener: port.listener()?,
             });
         }
         let server = Rc::new(Server::new(api, settings));

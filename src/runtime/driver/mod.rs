@@ -100,6 +100,9 @@ pub enum Op {
     Accept {
         /// The listening socket.
         listener: Handle,
+        /// Other workers accept from the very same socket: one connection is taken at a time, or the kernel would give
+        /// one worker all of them (it wakes the one that waits first, and an accept that goes on waits first for ever).
+        shared: bool,
         /// Accepted and not yet taken.
         ready: Vec<RawFd>,
     },

@@ -184,6 +184,7 @@ impl Rig {
     pub(super) fn accept(&mut self, listener: &Handle) -> OpId {
         self.start(Op::Accept {
             listener: Rc::clone(listener),
+            shared: false,
             ready: Vec::new(),
         })
     }
