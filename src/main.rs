@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use roadtrip_api::config::{self, Config};
-use roadtrip_api::{routes, supervisor, telemetry};
+use roadtrip_api::{routes, supervisor, telemetry, tls};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
@@ -117,7 +117,20 @@ fn check() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    for warning in config.warnings.iter().chain(&topology.warnings) {
+    let mut warnings = [config.warnings, topology.warnings].concat();
+    if let Some(files) = &config.tls {
+        match tls::load(files, None) {
+            Ok(mut loaded) => {
+                print(&format!("certificate: {}", loaded.facts));
+                warnings.append(&mut loaded.warnings);
+            }
+            Err(error) => {
+                complain(error);
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    for warning in warnings {
         print(&format!("warning: {warning}"));
     }
     ExitCode::SUCCESS
@@ -136,9 +149,13 @@ fn healthcheck(path: &str, timeout: Duration) -> ExitCode {
         Some(address) if !address.is_unspecified() => vec![address],
         _ => vec![IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)],
     };
+    if config.tls.as_ref().is_some_and(|files| files.client_ca.is_some()) {
+        complain("TLS_CLIENT_CA is set, and this command has no certificate to show: ask with a client that has one");
+        return ExitCode::FAILURE;
+    }
     let mut last = String::from("no address to ask");
     for host in hosts {
-        match ask(SocketAddr::new(host, port), path, timeout) {
+        match ask(SocketAddr::new(host, port), path, timeout, config.tls.is_some()) {
             Ok(200) => return ExitCode::SUCCESS,
             Ok(status) => {
                 complain(format_args!("{path} answered {status}"));
@@ -151,11 +168,20 @@ fn healthcheck(path: &str, timeout: Duration) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// What both a socket and TLS over one are.
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
 /// The status of a GET, or why there is none.
-fn ask(addr: SocketAddr, path: &str, timeout: Duration) -> std::io::Result<u16> {
-    let mut stream = TcpStream::connect_timeout(&addr, timeout)?;
+fn ask(addr: SocketAddr, path: &str, timeout: Duration, secure: bool) -> std::io::Result<u16> {
+    let stream = TcpStream::connect_timeout(&addr, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
+    let mut stream: Box<dyn Stream> = if secure {
+        Box::new(tls::probe(stream)?)
+    } else {
+        Box::new(stream)
+    };
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut head = Vec::new();
     stream.take(64 * 1024).read_to_end(&mut head)?;

@@ -16,6 +16,7 @@ pub use secret::{SecretToken, SecretUrl};
 pub use variables::{Kind, Preset, VARIABLES, Variable, help_text, markdown_table};
 
 use crate::runtime::topology::{Pin, Requested};
+use crate::tls::{MinVersion, TlsFiles};
 use crate::telemetry::logging::{AccessLog, LogFormat, LogLevel, LogSettings};
 use parse::Reader;
 use std::ffi::OsString;
@@ -120,6 +121,8 @@ pub struct Timeouts {
 pub struct Config {
     /// Where to listen.
     pub listen: Listen,
+    /// Certificate and key; none: no TLS.
+    pub tls: Option<TlsFiles>,
     /// What the service runs as.
     pub environment: Environment,
     /// Where stories are kept.
@@ -171,6 +174,7 @@ impl Config {
             Some(address) => address.to_string(),
             None => var::HOST.preset_text(),
         });
+        let tls = tls_files(r);
         let environment = match r.word(&var::ENVIRONMENT) {
             "production" => Environment::Production,
             "staging" => Environment::Staging,
@@ -188,6 +192,7 @@ impl Config {
                 address: address.flatten(),
                 port,
             },
+            tls,
             environment,
             store: match database_url {
                 Some(url) => StoreAt::Postgres(url),
@@ -266,6 +271,59 @@ fn url(r: &mut Reader, variable: &Variable, required: bool) -> Option<SecretUrl>
         );
     }
     url
+}
+
+/// A file by its path, which may be any bytes.
+fn file(r: &mut Reader, variable: &Variable) -> Option<PathBuf> {
+    let path = r.raw(variable.name).map(PathBuf::from);
+    match &path {
+        Some(path) => r.note(variable, path.display().to_string(), true),
+        None => r.note(variable, variable.preset_text(), false),
+    }
+    path
+}
+
+/// Certificate and key come together, and nothing else of TLS without them. Whether the files are any good is looked at
+/// by those who use them.
+fn tls_files(r: &mut Reader) -> Option<TlsFiles> {
+    let (cert, key) = (file(r, &var::TLS_CERT), file(r, &var::TLS_KEY));
+    let client_ca = file(r, &var::TLS_CLIENT_CA);
+    let min_version = match r.word(&var::TLS_MIN_VERSION) {
+        "1.3" => MinVersion::Tls13,
+        _ => MinVersion::Tls12,
+    };
+    match (cert, key) {
+        (Some(cert), Some(key)) => Some(TlsFiles {
+            cert,
+            key,
+            client_ca,
+            min_version,
+        }),
+        (Some(_), None) => {
+            r.fault(
+                &var::TLS_KEY,
+                "is not set, but TLS_CERT is: set it to the file with that certificate's private key".to_owned(),
+            );
+            None
+        }
+        (None, Some(_)) => {
+            r.fault(
+                &var::TLS_CERT,
+                "is not set, but TLS_KEY is: set it to the file with that key's certificate chain".to_owned(),
+            );
+            None
+        }
+        (None, None) => {
+            if client_ca.is_some() {
+                // In the clear nobody would be asked for a certificate, and whoever set this counts on it.
+                r.fault(
+                    &var::TLS_CLIENT_CA,
+                    "is set, but TLS_CERT and TLS_KEY are not: without TLS no client shows a certificate".to_owned(),
+                );
+            }
+            None
+        }
+    }
 }
 
 /// Where the embedded store lives. XDG Base Directory Specification: a relative XDG_DATA_HOME is ignored.

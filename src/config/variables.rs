@@ -34,6 +34,8 @@ pub enum Kind {
     Address,
     /// A folder.
     Folder,
+    /// A file.
+    File,
     /// A URL with one of these schemes; may hold a password and is never printed whole.
     Url(&'static [&'static str]),
     /// A secret of visible ASCII characters; never printed.
@@ -102,6 +104,14 @@ variables! {
         "TCP port to listen on. 0 takes any free port, which is printed.";
     HOST: Kind::Address, Preset::Unset("every address, IPv6 and IPv4"),
         "Address to listen on. Not set, or `*`: all of IPv6 and IPv4 on one socket, IPv4 alone where the system has no IPv6.";
+    TLS_CERT: Kind::File, Preset::Unset("no TLS"),
+        "Certificate chain, PEM, the server's own first. With it the port speaks TLS and nothing else. SIGHUP reads it and TLS_KEY again.";
+    TLS_KEY: Kind::File, Preset::Unset("no TLS"),
+        "Private key of TLS_CERT, PEM without a passphrase: RSA, ECDSA (P-256, P-384) or Ed25519.";
+    TLS_CLIENT_CA: Kind::File, Preset::Unset("clients show no certificate"),
+        "Authorities, PEM. With it every client must show a certificate that one of them has issued.";
+    TLS_MIN_VERSION: Kind::Word(&[("1.2", "1.2"), ("1.3", "1.3")]), Preset::Word("1.2"),
+        "The least version of TLS that is spoken.";
     ENVIRONMENT: Kind::Word(&[
         ("development", "development"), ("dev", "development"),
         ("test", "test"), ("testing", "test"),
@@ -188,6 +198,7 @@ impl Variable {
             }
             Kind::Address => "an IPv4 or IPv6 address, localhost, or *".to_owned(),
             Kind::Folder => "the path of a folder".to_owned(),
+            Kind::File => "the path of a file".to_owned(),
             Kind::Url(schemes) => format!("a URL that begins with {}://", schemes.join(":// or ")),
             Kind::Token { chars_min, chars_max } => {
                 format!("{chars_min} to {chars_max} visible ASCII characters")
@@ -203,7 +214,7 @@ impl Variable {
             Kind::Bytes { .. } => "bytes (or K, M, G)".to_owned(),
             Kind::Word(_) => self.allowed(),
             Kind::Address => "IP address".to_owned(),
-            Kind::Folder => "path".to_owned(),
+            Kind::Folder | Kind::File => "path".to_owned(),
             Kind::Url(_) => "URL".to_owned(),
             Kind::Token { chars_min, .. } => format!("text, {chars_min} characters or more"),
         }

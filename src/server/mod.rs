@@ -1,8 +1,8 @@
 //! Joins `runtime` and `http`: accepts connections, reads requests, sends answers, drains.
 //!
 //! Called by `supervisor`, which owns the process and its listening sockets; calls the application through [`App`],
-//! and knows nothing of routes or stories. Deliberately absent: TLS, HTTP/2, the PROXY protocol (later), and any
-//! state shared between workers.
+//! and knows nothing of routes or stories. Deliberately absent: HTTP/2, the PROXY protocol (later), and any state
+//! shared between workers but for the settings of TLS, which are read only.
 
 mod accept;
 mod app;
@@ -12,15 +12,19 @@ mod guests;
 mod http2;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transport;
 
 pub use accept::{Port, run, run_to_end};
 pub use app::{App, Events, Later, Outbox, Outcome, Reply, ReplyBody, Request};
+pub use begin::Terms;
 pub use guests::Peer;
 
 use crate::http::DateCache;
 use crate::runtime::{context, executor};
+use rustls::ServerConfig;
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -47,6 +51,8 @@ pub struct Server<A> {
     draining: Cell<bool>,
     ending_idle: Cell<bool>,
     clock: RefCell<WallClock>,
+    /// This worker's own hold on the settings that new TLS connections are made with.
+    tls: RefCell<Option<Arc<ServerConfig>>>,
     /// The accept loop, waiting for room; and whoever waits for the last connection to go.
     room: RefCell<Option<Waker>>,
     empty: RefCell<Option<Waker>>,
@@ -62,6 +68,7 @@ impl<A: App> Server<A> {
             draining: Cell::new(false),
             ending_idle: Cell::new(false),
             clock: RefCell::new(WallClock::new()),
+            tls: RefCell::new(None),
             room: RefCell::new(None),
             empty: RefCell::new(None),
         }
@@ -70,6 +77,11 @@ impl<A: App> Server<A> {
     /// The application.
     pub fn app(&self) -> &A {
         &self.app
+    }
+
+    /// Settings for the TLS connections that come from now on; those that are there keep theirs.
+    pub fn set_tls(&self, settings: Arc<ServerConfig>) {
+        *self.tls.borrow_mut() = Some(settings);
     }
 
     /// Connections open now.

@@ -1,13 +1,14 @@
 //! One worker: a thread with its own runtime, server and application.
 
 use super::boot::Shared;
+use super::certificate;
 use crate::routes::Api;
 use crate::runtime::driver::choose;
 use crate::runtime::executor::{Runtime, spawn};
 use crate::runtime::heartbeat::Heartbeat;
 use crate::runtime::net::Listener;
 use crate::runtime::topology;
-use crate::server::{self, Server, Settings};
+use crate::server::{self, Port, Server, Settings, Terms};
 use crate::store::Store;
 use crate::story::service::StoryService;
 use crate::telemetry::metrics::WorkerMetrics;
@@ -129,6 +130,17 @@ fn live(
         };
         let listener = Listener::new(listener)?;
         let server = Rc::new(Server::new(api, settings));
+        let renewing = shared.tls.clone().map(|settings| {
+            // Before the first connection.
+            renew(&server, &settings);
+            spawn("certificate", keep_renewing(Rc::clone(&server), settings))
+        });
+        let port = Port {
+            listener,
+            terms: Terms {
+                tls: shared.tls.is_some(),
+            },
+        };
         server.app().look().await;
         let housekeeping = spawn("housekeeping", server.app().housekeeping());
         let _ = words.send(Word::Serving(index, beat));
@@ -143,10 +155,27 @@ fn live(
                 .map(|socket| (0, socket))
                 .collect()
         };
-        let cut_off = server::run_to_end(server, vec![listener.into()], stop, config.timeouts.graceful, last).await;
+        let cut_off = server::run_to_end(server, vec![port], stop, config.timeouts.graceful, last).await;
         housekeeping.abort();
+        if let Some(renewing) = renewing {
+            renewing.abort();
+        }
         Ok(cut_off)
     })?
+}
+
+/// Takes the present TLS settings.
+fn renew(server: &Server<Api>, settings: &certificate::Settings) {
+    if let Some(settings) = &*settings.borrow() {
+        server.set_tls(Arc::clone(settings));
+    }
+}
+
+/// Takes new TLS settings when there are some.
+async fn keep_renewing(server: Rc<Server<Api>>, mut settings: certificate::Settings) {
+    while settings.changed().await.is_ok() {
+        renew(&server, &settings);
+    }
 }
 
 /// Takes what waits in the kernel's queue, at most `room`, and ends listening. The process holds the socket too, so that
