@@ -11,4 +11,4 @@ mod transport;
 
 pub(super) use greet::greet;
 #[cfg(test)]
-pub(super) use transport::TlsTransport;
+pub(super) use transport::{PANICKED, TlsTransport};

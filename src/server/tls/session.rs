@@ -88,11 +88,18 @@ impl Session {
         std::mem::take(&mut self.outgoing)
     }
 
+    /// Bytes of memory that its buffers hold.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.incoming.capacity() + self.plain.capacity() + self.outgoing.capacity()
+    }
+
     /// Does what the received bytes ask for, and then `then`; true if that was done.
     fn advance(&mut self, mut then: Then<'_>) -> bool {
         let mut done = false;
         let mut at = 0;
-        loop {
+        // After a fault only what is to be sent is asked for, the alert: rustls would read the bad record again.
+        while self.fault.is_none() || self.tls.wants_write() {
             let incoming = self.incoming.get_mut(at..).unwrap_or_default();
             let UnbufferedStatus { discard, state } = self.tls.process_tls_records(incoming);
             at += discard;
@@ -146,9 +153,13 @@ impl Session {
                     self.fault.get_or_insert(Error::HandshakeNotComplete);
                     break;
                 }
-                // Once more, for the alert.
-                Err(error) if self.fault.is_none() => self.fault = Some(error),
-                Err(_) => break,
+                Err(error) => {
+                    let known = self.fault.is_some();
+                    self.fault.get_or_insert(error);
+                    if known {
+                        break;
+                    }
+                }
             }
         }
         if self.ended || self.fault.is_some() || at >= self.incoming.len() {

@@ -33,7 +33,7 @@ struct Inner {
 
 /// Why a handshake came to nothing.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(in crate::server) enum Refusal {
     /// The client has left.
     Left,
     /// The socket broke.
@@ -67,7 +67,7 @@ impl TlsTransport {
     }
 
     /// Ready when the handshake is through.
-    pub(super) fn poll_handshake(&mut self, cx: &Context<'_>) -> Poll<Result<(), Refusal>> {
+    pub(in crate::server) fn poll_handshake(&mut self, cx: &Context<'_>) -> Poll<Result<(), Refusal>> {
         loop {
             if self.inner.session.fault.is_some() {
                 // With the alert, the peer knows why.
@@ -110,6 +110,12 @@ impl TlsTransport {
         self.stream
     }
 
+    /// Bytes of memory that its buffers hold.
+    #[cfg(test)]
+    pub(in crate::server) fn held_bytes(&self) -> usize {
+        self.inner.session.held_bytes()
+    }
+
     fn hear(&mut self, bytes: &[u8]) {
         self.inner.heard = true;
         self.inner.session.open(bytes);
@@ -131,6 +137,19 @@ impl TlsTransport {
         if !self.inner.session.outgoing.is_empty() && self.inner.send_failed.is_none() {
             let _ = self.poll_sent(cx);
         }
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// A transport was dropped by a panic: the executor survives that, and a test must not.
+    pub(in crate::server) static PANICKED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+#[cfg(test)]
+impl Drop for Inner {
+    fn drop(&mut self) {
+        PANICKED.set(PANICKED.get() || std::thread::panicking());
     }
 }
 
@@ -179,6 +198,9 @@ impl Transport for TlsTransport {
     }
 
     fn start_send_detached(&mut self, data: Vec<u8>) {
+        if !self.is_sending() {
+            (self.inner.in_flight, self.inner.sent_before) = (0, 0);
+        }
         if !self.inner.session.seal(&data) {
             self.inner.send_failed.get_or_insert(io::ErrorKind::BrokenPipe);
         }
