@@ -16,8 +16,8 @@ pub use secret::{SecretToken, SecretUrl};
 pub use variables::{Kind, Preset, VARIABLES, Variable, help_text, markdown_table};
 
 use crate::runtime::topology::{Pin, Requested};
-use crate::tls::{MinVersion, TlsFiles};
 use crate::telemetry::logging::{AccessLog, LogFormat, LogLevel, LogSettings};
+use crate::tls::{MinVersion, TlsFiles};
 use parse::Reader;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -22,7 +22,9 @@ impl Reloader {
     pub(super) fn ask(&self) {
         match self.0.try_send(()) {
             Ok(()) | Err(TrySendError::Full(())) => {}
-            Err(TrySendError::Disconnected(())) => tracing::error!("the certificate cannot be read again: its thread is gone"),
+            Err(TrySendError::Disconnected(())) => {
+                tracing::error!("the certificate cannot be read again: its thread is gone")
+            }
         }
     }
 }
@@ -43,7 +45,11 @@ pub(super) fn keep(files: TlsFiles, loaded: Loaded, registry: Arc<Registry>) -> 
         while asked.recv().is_ok() {
             match load(&files, Some(&loaded)) {
                 Ok(new) => {
-                    tell(&new, &registry, "TLS: the certificate was read again; new connections get it");
+                    tell(
+                        &new,
+                        &registry,
+                        "TLS: the certificate was read again; new connections get it",
+                    );
                     // Fails where no worker lives.
                     let _ = settings.send(Some(Arc::clone(&new.settings)));
                     loaded = new;

@@ -109,7 +109,9 @@ impl<'d> Der<'d> {
 
     /// The next element, which must have this tag.
     fn expect(&mut self, tag: u8) -> Option<&'d [u8]> {
-        self.next().filter(|(found, _)| *found == tag).map(|(_, content)| content)
+        self.next()
+            .filter(|(found, _)| *found == tag)
+            .map(|(_, content)| content)
     }
 
     /// Passes over the next element if it has this tag.

@@ -86,7 +86,9 @@ pub enum TlsError {
         cert: PathBuf,
     },
     /// rustls refuses for a reason of its own.
-    #[error("TLS cannot be set up: {0}.\nCause: see the words above.\nRemedy: check TLS_CERT, TLS_KEY and TLS_CLIENT_CA.")]
+    #[error(
+        "TLS cannot be set up: {0}.\nCause: see the words above.\nRemedy: check TLS_CERT, TLS_KEY and TLS_CLIENT_CA."
+    )]
     Other(String),
 }
 
@@ -106,7 +108,9 @@ pub struct Loaded {
 
 impl std::fmt::Debug for Loaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loaded").field("facts", &self.facts).finish_non_exhaustive()
+        f.debug_struct("Loaded")
+            .field("facts", &self.facts)
+            .finish_non_exhaustive()
     }
 }
 
@@ -211,11 +215,7 @@ fn read(variable: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 /// All certificates of a file, at least one.
-fn certificates(
-    variable: &'static str,
-    path: &Path,
-    pem: &[u8],
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn certificates(variable: &'static str, path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let missing = |cause: String| TlsError::Missing {
         variable,
         path: path.to_owned(),

@@ -165,10 +165,7 @@ fn what_is_no_tls_is_told_why() {
             send(&mut stream, garbage).await;
             let (got, clean) = drain(&mut stream).await;
             assert!(clean, "{garbage:?}");
-            assert!(
-                matches!(got[..], [0x15, 3, _, 0, 2, 2, _]),
-                "{got:x?} to {garbage:x?}"
-            );
+            assert!(matches!(got[..], [0x15, 3, _, 0, 2, 2, _]), "{got:x?} to {garbage:x?}");
         }
         assert_eq!((house.app().refused.get(), house.app().calls.get()), (1, 0));
         assert_eq!(house.app().unshaken.get(), 5);
@@ -193,7 +190,10 @@ fn a_cut_is_an_end_and_a_flipped_bit_is_a_fault() {
         let Wire::Tls(mut wire) = Wire::connect(&house, house.addr.clone()).await.unwrap() else {
             panic!("not TLS")
         };
-        wire.tls.writer().write_all(b"GET /size/1/1 HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        wire.tls
+            .writer()
+            .write_all(b"GET /size/1/1 HTTP/1.1\r\nHost: test\r\n\r\n")
+            .unwrap();
         let mut sealed = Vec::new();
         wire.tls.write_tls(&mut sealed).unwrap();
         *sealed.last_mut().unwrap() ^= 1;
@@ -210,86 +210,109 @@ fn a_cut_is_an_end_and_a_flipped_bit_is_a_fault() {
 /// Asks for new keys again and again, reading nothing: the server's own must not pile up for it.
 #[test]
 fn a_flood_of_new_keys_is_ended() {
-    simulate_on(version(0), 1, SimConfig::calm(), settings(), secs(30), |house| async move {
-        let mut wire = TlsWire::connect(house.addr.clone(), house.tls.as_ref().unwrap()).await.unwrap();
-        let mut refused = false;
-        for _ in 0..200 {
-            wire.tls.refresh_traffic_keys().unwrap();
-            if poll_fn(|cx| wire.poll_sent(cx)).await.0.is_err() {
-                refused = true;
-                break;
+    simulate_on(
+        version(0),
+        1,
+        SimConfig::calm(),
+        settings(),
+        secs(30),
+        |house| async move {
+            let mut wire = TlsWire::connect(house.addr.clone(), house.tls.as_ref().unwrap())
+                .await
+                .unwrap();
+            let mut refused = false;
+            for _ in 0..200 {
+                wire.tls.refresh_traffic_keys().unwrap();
+                if poll_fn(|cx| wire.poll_sent(cx)).await.0.is_err() {
+                    refused = true;
+                    break;
+                }
+                sleep(millis(1)).await;
             }
-            sleep(millis(1)).await;
-        }
-        assert!(refused, "200 changes of keys were borne");
-        drop(wire);
-        house.until_empty(secs(5)).await;
-    });
+            assert!(refused, "200 changes of keys were borne");
+            drop(wire);
+            house.until_empty(secs(5)).await;
+        },
+    );
 }
 
 /// New keys now and then are in order, also while an answer is under way.
 #[test]
 fn new_keys_between_requests() {
-    simulate_on(version(0), 1, SimConfig::rough(), settings(), secs(30), |house| async move {
-        let mut client = house.connect(Terms::Strict).await.unwrap();
-        for n in 0..100 {
-            if let Wire::Tls(wire) = client.wire() {
-                wire.tls.refresh_traffic_keys().unwrap();
+    simulate_on(
+        version(0),
+        1,
+        SimConfig::rough(),
+        settings(),
+        secs(30),
+        |house| async move {
+            let mut client = house.connect(Terms::Strict).await.unwrap();
+            for n in 0..100 {
+                if let Wire::Tls(wire) = client.wire() {
+                    wire.tls.refresh_traffic_keys().unwrap();
+                }
+                client.ask(&Ask::size(n, 3_000));
+                client.until_answered(n as usize + 1).await;
             }
-            client.ask(&Ask::size(n, 3_000));
-            client.until_answered(n as usize + 1).await;
-        }
-        assert_eq!(client.answered, 100);
-    });
+            assert_eq!(client.answered, 100);
+        },
+    );
 }
 
 /// Bytes of the handshake and after it are damaged, one bit at a time: the connection ends, and nothing else does.
 #[test]
 fn damaged_bytes_harm_their_own_connection_only() {
     run_seeds("damaged_bytes_harm_their_own_connection_only", 400, |seed| {
-        simulate_on(version(seed), seed, SimConfig::rough(), settings(), secs(30), move |house| async move {
-            let mut rng = fastrand::Rng::with_seed(seed);
-            let mut tls = rustls::ClientConnection::new(
-                Arc::clone(house.tls.as_ref().unwrap()),
-                "test".try_into().unwrap(),
-            )
-            .unwrap();
-            tls.writer().write_all(b"GET /size/1/1 HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
-            let mut stream = Stream::connect(house.addr.clone()).await.unwrap();
-            let mut whole_until = rng.usize(..600);
-            let _ = timeout(secs(20), async {
-                loop {
-                    let mut sealed = Vec::new();
-                    while tls.wants_write() {
-                        tls.write_tls(&mut sealed).unwrap();
-                    }
-                    for byte in &mut sealed {
-                        if whole_until == 0 {
-                            *byte ^= 1 << rng.u8(..8);
-                            whole_until = rng.usize(1..600);
+        simulate_on(
+            version(seed),
+            seed,
+            SimConfig::rough(),
+            settings(),
+            secs(30),
+            move |house| async move {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                let mut tls =
+                    rustls::ClientConnection::new(Arc::clone(house.tls.as_ref().unwrap()), "test".try_into().unwrap())
+                        .unwrap();
+                tls.writer()
+                    .write_all(b"GET /size/1/1 HTTP/1.1\r\nHost: test\r\n\r\n")
+                    .unwrap();
+                let mut stream = Stream::connect(house.addr.clone()).await.unwrap();
+                let mut whole_until = rng.usize(..600);
+                let _ = timeout(secs(20), async {
+                    loop {
+                        let mut sealed = Vec::new();
+                        while tls.wants_write() {
+                            tls.write_tls(&mut sealed).unwrap();
                         }
-                        whole_until -= 1;
-                    }
-                    if !sealed.is_empty() && stream.send(sealed).await.0.is_err() {
-                        return;
-                    }
-                    let Ok(Some(bytes)) = stream.recv().await else { return };
-                    let mut rest = &bytes[..];
-                    while !rest.is_empty() {
-                        let _ = tls.read_tls(&mut rest);
-                        if tls.process_new_packets().is_err() {
+                        for byte in &mut sealed {
+                            if whole_until == 0 {
+                                *byte ^= 1 << rng.u8(..8);
+                                whole_until = rng.usize(1..600);
+                            }
+                            whole_until -= 1;
+                        }
+                        if !sealed.is_empty() && stream.send(sealed).await.0.is_err() {
                             return;
                         }
+                        let Ok(Some(bytes)) = stream.recv().await else { return };
+                        let mut rest = &bytes[..];
+                        while !rest.is_empty() {
+                            let _ = tls.read_tls(&mut rest);
+                            if tls.process_new_packets().is_err() {
+                                return;
+                            }
+                        }
                     }
-                }
-            })
-            .await;
-            drop(stream);
-            let mut client = house.connect(Terms::Strict).await.unwrap();
-            client.ask(&Ask::size(1, 10));
-            client.until_answered(1).await;
-            assert_eq!(client.answered, 1);
-        });
+                })
+                .await;
+                drop(stream);
+                let mut client = house.connect(Terms::Strict).await.unwrap();
+                client.ask(&Ask::size(1, 10));
+                client.until_answered(1).await;
+                assert_eq!(client.answered, 1);
+            },
+        );
     });
 }
 

@@ -1,8 +1,8 @@
 //! The client's end of a connection, in the clear or by rustls' own client: another implementation of its buffers than
 //! the server's.
 
-use super::client::Terms;
 use super::House;
+use super::client::Terms;
 use crate::runtime::driver::{Shutdown, SocketAddrAny};
 use crate::runtime::net::Stream;
 use crate::tls::{Loaded, MinVersion, TlsFiles, load};
@@ -26,7 +26,10 @@ pub(super) fn keys() -> &'static Keys {
     static KEYS: OnceLock<Keys> = OnceLock::new();
     KEYS.get_or_init(|| {
         let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-        let certificate = CertificateParams::new(vec!["test".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let certificate = CertificateParams::new(vec!["test".to_owned()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
         let folder = tempfile::TempDir::new().unwrap();
         let (cert, key_file) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
         std::fs::write(&cert, certificate.pem()).unwrap();
@@ -95,7 +98,11 @@ impl TlsWire {
                 let bytes = ready!(wire.stream.poll_recv(cx))?;
                 let bytes = bytes.ok_or(io::ErrorKind::UnexpectedEof)?;
                 wire.feed(&bytes);
-                Poll::Ready(if wire.broken { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) })
+                Poll::Ready(if wire.broken {
+                    Err(io::ErrorKind::InvalidData.into())
+                } else {
+                    Ok(())
+                })
             })
             .await?;
         }
@@ -220,4 +227,3 @@ impl House {
         Ok(super::client::Client::over(wire, terms))
     }
 }
-

@@ -61,7 +61,9 @@ pub(in crate::server) async fn greet<A: App>(stream: Stream, guest: Guest<A>, ea
         Ok(Ok(())) => {}
         Ok(Err(Refusal::Left)) if !heard => {}
         Ok(Err(Refusal::Left)) => tracing::debug!(peer, "the client left within the TLS handshake"),
-        Ok(Err(Refusal::Broken(error))) => tracing::debug!(peer, %error, "the connection broke within the TLS handshake"),
+        Ok(Err(Refusal::Broken(error))) => {
+            tracing::debug!(peer, %error, "the connection broke within the TLS handshake")
+        }
         Ok(Err(Refusal::Refused(error))) => {
             tracing::debug!(peer, %error, "a TLS handshake failed");
             connection::part(transport.into_stream(), guest, None).await;

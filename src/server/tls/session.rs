@@ -118,7 +118,8 @@ impl Session {
                     });
                     self.unasked_bytes += encoded.unwrap_or_default();
                     if self.unasked_bytes > limits::UNASKED_BYTES_MAX {
-                        self.fault.get_or_insert(Error::General("the peer does not read".to_owned()));
+                        self.fault
+                            .get_or_insert(Error::General("the peer does not read".to_owned()));
                         break;
                     }
                 }
