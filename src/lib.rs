@@ -9,6 +9,7 @@
 //! - [`story`]: the domain: gazetteer, facts, narrator, and the service that caches, coalesces and keeps.
 //! - [`store`]: stories at rest. [`cache`]: each worker's own.
 //! - [`runtime`]: the executor, timers, sockets and the drivers that talk to the kernel.
+//! - [`tls`]: certificates and keys.
 //! - [`telemetry`]: metrics and logs.
 
 pub mod cache;
@@ -22,3 +23,4 @@ pub mod store;
 pub mod story;
 pub mod supervisor;
 pub mod telemetry;
+pub mod tls;

@@ -1,8 +1,8 @@
 //! Command line -> configuration -> one subcommand.
 
 use clap::{Parser, Subcommand};
-use roadtrip_api::config::{self, At, Config, Scheme};
-use roadtrip_api::{routes, supervisor, telemetry};
+use roadtrip_api::config::{self, At, Config};
+use roadtrip_api::{routes, supervisor, telemetry, tls};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -119,7 +119,20 @@ fn check() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    for warning in config.warnings.iter().chain(&topology.warnings) {
+    let mut warnings = [config.warnings, topology.warnings].concat();
+    if let Some(files) = &config.tls {
+        match tls::load(files, None) {
+            Ok(mut loaded) => {
+                print(&format!("certificate: {}", loaded.facts));
+                warnings.append(&mut loaded.warnings);
+            }
+            Err(error) => {
+                complain(error);
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    for warning in warnings {
         print(&format!("warning: {warning}"));
     }
     ExitCode::SUCCESS
@@ -135,12 +148,13 @@ fn healthcheck(path: &str, timeout: Duration) -> ExitCode {
     };
     let mut last = String::from("no address to ask");
     for bind in &config.listen {
-        // TLS wants a client that this command does not have.
-        if bind.scheme == Scheme::Https {
+        let secure = bind.is_tls(config.tls.is_some());
+        if secure && config.tls.as_ref().is_some_and(|files| files.client_ca.is_some()) {
+            last = format!("{bind} wants a certificate (TLS_CLIENT_CA), and this command has none to show");
             continue;
         }
         for door in doors(&bind.at) {
-            match ask(&config, &door, path, timeout) {
+            match ask(&config, &door, path, timeout, secure) {
                 Ok(200) => return ExitCode::SUCCESS,
                 Ok(status) => {
                     complain(format_args!("{path} answered {status}"));
@@ -182,14 +196,14 @@ fn doors(at: &At) -> Vec<Door> {
 }
 
 /// The status of a GET, or why there is none.
-fn ask(config: &Config, door: &Door, path: &str, timeout: Duration) -> std::io::Result<u16> {
+fn ask(config: &Config, door: &Door, path: &str, timeout: Duration, secure: bool) -> std::io::Result<u16> {
     match door {
         Door::Tcp(addr) => {
             let stream = TcpStream::connect_timeout(addr, timeout)?;
             stream.set_read_timeout(Some(timeout))?;
             stream.set_write_timeout(Some(timeout))?;
             let is_proxy = config.trusted.contains(stream.local_addr()?.ip());
-            exchange(stream, config.proxy_protocol && is_proxy, path)
+            exchange(stream, config.proxy_protocol && is_proxy, path, secure)
         }
         Door::Unix(addr) => {
             let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -199,16 +213,30 @@ fn ask(config: &Config, door: &Door, path: &str, timeout: Duration) -> std::io::
             let stream = UnixStream::from(socket);
             stream.set_read_timeout(Some(timeout))?;
             stream.set_write_timeout(Some(timeout))?;
-            exchange(stream, config.proxy_protocol && config.trusted.contains_unix(), path)
+            exchange(
+                stream,
+                config.proxy_protocol && config.trusted.contains_unix(),
+                path,
+                secure,
+            )
         }
     }
 }
 
-fn exchange(mut stream: impl Read + Write, is_proxy: bool, path: &str) -> std::io::Result<u16> {
-    // Whom the server trusts to introduce its clients must introduce itself.
-    let header = if is_proxy { "PROXY UNKNOWN\r\n" } else { "" };
-    let request = format!("{header}GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
+fn exchange(mut stream: impl Read + Write, is_proxy: bool, path: &str, secure: bool) -> std::io::Result<u16> {
+    if is_proxy {
+        // Whom the server trusts to introduce its clients must introduce itself.
+        stream.write_all(b"PROXY UNKNOWN\r\n")?;
+    }
+    if secure {
+        status_of(tls::probe(stream)?, path)
+    } else {
+        status_of(stream, path)
+    }
+}
+
+fn status_of(mut stream: impl Read + Write, path: &str) -> std::io::Result<u16> {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut head = Vec::new();
     stream.take(64 * 1024).read_to_end(&mut head)?;
     let status = head

@@ -92,6 +92,32 @@ impl fmt::Display for Bind {
     }
 }
 
+impl Bind {
+    /// Whether TLS is spoken on it. Where the address does not say, TCP speaks it if there is a certificate; a Unix
+    /// socket, which no network leads to, does not.
+    pub fn is_tls(&self, has_certificate: bool) -> bool {
+        match self.scheme {
+            Scheme::Http => false,
+            Scheme::Https => true,
+            Scheme::Default => has_certificate && matches!(self.at, At::Tcp(_)),
+        }
+    }
+}
+
+/// `https://` needs a certificate, and a certificate wants an address.
+pub(super) fn check_schemes(r: &mut Reader, binds: &[Bind], has_certificate: bool) {
+    if !has_certificate && let Some(bind) = binds.iter().find(|bind| bind.scheme == Scheme::Https) {
+        r.fault(
+            &var::BIND,
+            format!("has {bind}, but TLS needs TLS_CERT and TLS_KEY: set them, or leave https:// away"),
+        );
+    }
+    if has_certificate && !binds.iter().any(|bind| bind.is_tls(true)) {
+        r.warnings
+            .push("TLS_CERT is set, but no address of BIND speaks TLS".to_owned());
+    }
+}
+
 /// Reads BIND, HOST and PORT: the first wins over the others.
 pub(super) fn read(r: &mut Reader) -> Vec<Bind> {
     let port_given = r.number_given(&var::PORT).and_then(|port| u16::try_from(port).ok());
@@ -161,7 +187,6 @@ fn one(element: &str, port: u16) -> Result<Bind, String> {
         Some(_) => return Err("whose scheme is neither http nor https (nor unix)".into()),
         None => (Scheme::Default, element),
     };
-    speakable(scheme)?;
     let at = match rest.split_at_checked(5) {
         Some((unix, path)) if unix.eq_ignore_ascii_case("unix:") => unix_at(path)?,
         _ if rest.get(..3).is_some_and(|fd| fd.eq_ignore_ascii_case("fd:")) => {
@@ -170,14 +195,6 @@ fn one(element: &str, port: u16) -> Result<Bind, String> {
         _ => At::Tcp(tcp_at(rest.strip_suffix('/').unwrap_or(rest), port)?),
     };
     Ok(Bind { scheme, at })
-}
-
-/// Whether this server can speak so at all: the one place that says no to TLS.
-fn speakable(scheme: Scheme) -> Result<(), String> {
-    match scheme {
-        Scheme::Default | Scheme::Http => Ok(()),
-        Scheme::Https => Err("but this version has no TLS yet: leave https:// away, and let a proxy end TLS".into()),
-    }
 }
 
 fn unix_at(path: &str) -> Result<At, String> {

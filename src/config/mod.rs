@@ -21,6 +21,7 @@ use crate::routes::client::ForwardedBy;
 use crate::runtime::topology::{Pin, Requested};
 use crate::server::TrustedProxies;
 use crate::telemetry::logging::{AccessLog, LogFormat, LogLevel, LogSettings};
+use crate::tls::{MinVersion, TlsFiles};
 use parse::Reader;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -103,6 +104,8 @@ pub struct Config {
     pub proxy_protocol: bool,
     /// The header by which trusted proxies tell of a client.
     pub forwarded_by: ForwardedBy,
+    /// Certificate and key; none: no TLS.
+    pub tls: Option<TlsFiles>,
     /// What the service runs as.
     pub environment: Environment,
     /// Where stories are kept.
@@ -150,6 +153,8 @@ impl Config {
         let r = &mut reader;
 
         let listen = bind::read(r);
+        let tls = tls_files(r);
+        bind::check_schemes(r, &listen, tls.is_some());
         let environment = match r.word(&var::ENVIRONMENT) {
             "production" => Environment::Production,
             "staging" => Environment::Staging,
@@ -171,6 +176,7 @@ impl Config {
                 "forwarded" => ForwardedBy::Forwarded,
                 _ => ForwardedBy::XForwardedFor,
             },
+            tls,
             environment,
             store: match database_url {
                 Some(url) => StoreAt::Postgres(url),
@@ -262,6 +268,59 @@ fn url(r: &mut Reader, variable: &Variable, required: bool) -> Option<SecretUrl>
         );
     }
     url
+}
+
+/// A file by its path, which may be any bytes.
+fn file(r: &mut Reader, variable: &Variable) -> Option<PathBuf> {
+    let path = r.raw(variable.name).map(PathBuf::from);
+    match &path {
+        Some(path) => r.note(variable, path.display().to_string(), true),
+        None => r.note(variable, variable.preset_text(), false),
+    }
+    path
+}
+
+/// Certificate and key come together, and nothing else of TLS without them. Whether the files are any good is looked at
+/// by those who use them.
+fn tls_files(r: &mut Reader) -> Option<TlsFiles> {
+    let (cert, key) = (file(r, &var::TLS_CERT), file(r, &var::TLS_KEY));
+    let client_ca = file(r, &var::TLS_CLIENT_CA);
+    let min_version = match r.word(&var::TLS_MIN_VERSION) {
+        "1.3" => MinVersion::Tls13,
+        _ => MinVersion::Tls12,
+    };
+    match (cert, key) {
+        (Some(cert), Some(key)) => Some(TlsFiles {
+            cert,
+            key,
+            client_ca,
+            min_version,
+        }),
+        (Some(_), None) => {
+            r.fault(
+                &var::TLS_KEY,
+                "is not set, but TLS_CERT is: set it to the file with that certificate's private key".to_owned(),
+            );
+            None
+        }
+        (None, Some(_)) => {
+            r.fault(
+                &var::TLS_CERT,
+                "is not set, but TLS_KEY is: set it to the file with that key's certificate chain".to_owned(),
+            );
+            None
+        }
+        (None, None) => {
+            if client_ca.is_some() {
+                // In the clear nobody would be asked for a certificate, and whoever set this counts on it.
+                r.fault(
+                    &var::TLS_CLIENT_CA,
+                    "is set, but TLS_CERT and TLS_KEY are not: without TLS no client shows a certificate".to_owned(),
+                );
+            }
+            None
+        }
+    }
 }
 
 /// Where the embedded store lives. XDG Base Directory Specification: a relative XDG_DATA_HOME is ignored.

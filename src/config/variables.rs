@@ -40,6 +40,8 @@ pub enum Kind {
     Mode,
     /// A folder.
     Folder,
+    /// A file.
+    File,
     /// A URL with one of these schemes; may hold a password and is never printed whole.
     Url(&'static [&'static str]),
     /// A secret of visible ASCII characters; never printed.
@@ -109,7 +111,7 @@ variables! {
     HOST: Kind::Address, Preset::Unset("every address, IPv6 and IPv4"),
         "Address to listen on; an IPv6 one with or without brackets. Not set, or `*`: all of IPv6 and IPv4 on one socket, IPv4 alone where the system has no IPv6.";
     BIND: Kind::Listeners, Preset::Unset("HOST and PORT"),
-        "Up to 16 addresses to listen on, in place of HOST and PORT: `0.0.0.0:8080`, `[::1]:8080`, `localhost:8080`, `:8080` (all of IPv6 and IPv4), `unix:/run/api.sock`, `unix:@name` (abstract); an address without a port has PORT. `http://` may stand in front; `https://` is refused, as this version has no TLS yet.";
+        "Up to 16 addresses to listen on, in place of HOST and PORT: `0.0.0.0:8080`, `[::1]:8080`, `localhost:8080`, `:8080` (all of IPv6 and IPv4), `unix:/run/api.sock`, `unix:@name` (abstract); an address without a port has PORT. `http://` or `https://` may stand in front; without, TCP speaks TLS where TLS_CERT is set, and Unix sockets do not.";
     BIND_UNIX_MODE: Kind::Mode, Preset::Number(limits::UNIX_MODE),
         "Permissions of a Unix socket's file: who may write may connect.";
     TRUSTED_PROXIES: Kind::Peers, Preset::Unset("nobody"),
@@ -118,6 +120,14 @@ variables! {
         "Connections of TRUSTED_PROXIES begin with a PROXY header, version 1 or 2, and are closed if they do not; those of others must not have one.";
     FORWARDED: Kind::Word(&[("x-forwarded-for", "x-forwarded-for"), ("forwarded", "forwarded")]), Preset::Word("x-forwarded-for"),
         "The header by which TRUSTED_PROXIES tell of a client: X-Forwarded-For with X-Forwarded-Proto, or Forwarded (RFC 7239). The other is ignored, as a proxy that does not know it passes on what the client sent.";
+    TLS_CERT: Kind::File, Preset::Unset("no TLS"),
+        "Certificate chain, PEM, the server's own first. With it TCP ports speak TLS and nothing else, but for those that BIND begins with `http://`. SIGHUP reads it and TLS_KEY again.";
+    TLS_KEY: Kind::File, Preset::Unset("no TLS"),
+        "Private key of TLS_CERT, PEM without a passphrase: RSA, ECDSA (P-256, P-384) or Ed25519.";
+    TLS_CLIENT_CA: Kind::File, Preset::Unset("clients show no certificate"),
+        "Authorities, PEM. With it every client must show a certificate that one of them has issued.";
+    TLS_MIN_VERSION: Kind::Word(&[("1.2", "1.2"), ("1.3", "1.3")]), Preset::Word("1.2"),
+        "The least version of TLS that is spoken.";
     ENVIRONMENT: Kind::Word(&[
         ("development", "development"), ("dev", "development"),
         ("test", "test"), ("testing", "test"),
@@ -212,6 +222,7 @@ impl Variable {
             }
             Kind::Mode => "permissions in octal, 0 to 777".to_owned(),
             Kind::Folder => "the path of a folder".to_owned(),
+            Kind::File => "the path of a file".to_owned(),
             Kind::Url(schemes) => format!("a URL that begins with {}://", schemes.join(":// or ")),
             Kind::Token { chars_min, chars_max } => {
                 format!("{chars_min} to {chars_max} visible ASCII characters")
@@ -230,7 +241,7 @@ impl Variable {
             Kind::Listeners => "addresses with commas between".to_owned(),
             Kind::Peers => "addresses and networks with commas between".to_owned(),
             Kind::Mode => "octal".to_owned(),
-            Kind::Folder => "path".to_owned(),
+            Kind::Folder | Kind::File => "path".to_owned(),
             Kind::Url(_) => "URL".to_owned(),
             Kind::Token { chars_min, .. } => format!("text, {chars_min} characters or more"),
         }

@@ -451,6 +451,10 @@ impl App for Api {
         self.worker.metrics.connection_closed();
     }
 
+    fn shook_hands(&self, ok: bool, elapsed: Duration) {
+        self.worker.metrics.shook_hands(ok, elapsed);
+    }
+
     fn received(&self, bytes: usize) {
         self.worker.metrics.received(bytes as u64);
     }

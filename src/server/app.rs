@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// The application of a worker.
 pub trait App: 'static {
@@ -27,6 +28,9 @@ pub trait App: 'static {
 
     /// A connection is gone.
     fn closed(&self) {}
+
+    /// A TLS handshake has ended, well or not, after so long.
+    fn shook_hands(&self, _ok: bool, _elapsed: Duration) {}
 
     /// So many bytes came in.
     fn received(&self, _bytes: usize) {}

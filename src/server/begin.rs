@@ -3,7 +3,7 @@
 use super::app::App;
 use super::guests::{Guest, Origin};
 use super::proxy::{self, Fault, Source};
-use super::{Server, connection};
+use super::{Server, connection, tls};
 use crate::runtime::executor::spawn_detached;
 use crate::runtime::net::Stream;
 use crate::runtime::time::Sleep;
@@ -16,6 +16,8 @@ use std::task::Poll;
 pub struct Terms {
     /// Those of trusted proxies begin with a PROXY header. Nobody else's do: the receiver must not guess.
     pub proxy: bool,
+    /// TLS, with the settings of [`Server::set_tls`]; or else HTTP in the clear.
+    pub tls: bool,
 }
 
 /// Serves a fresh connection on a task of its own.
@@ -39,9 +41,15 @@ pub(super) fn begin<A: App>(server: &Rc<Server<A>>, terms: Terms, stream: Stream
     speak(terms, stream, guest, Vec::new());
 }
 
-/// Serves a connection of which it is known where it comes from. `early` are bytes that came already.
-fn speak<A: App>(_terms: Terms, stream: Stream, guest: Guest<A>, early: Vec<u8>) {
-    spawn_detached("connection", connection::serve(stream, guest, early));
+/// Speaks what the terms say with a connection of which it is known where it comes from, on a task of its own. `early`
+/// are bytes that came already.
+fn speak<A: App>(terms: Terms, stream: Stream, guest: Guest<A>, early: Vec<u8>) {
+    if terms.tls {
+        // What a handshake needs is gone with its task: the connection gets another.
+        spawn_detached("handshake", tls::greet(stream, guest, early));
+    } else {
+        spawn_detached("connection", connection::serve(stream, guest, early));
+    }
 }
 
 /// Waits for the header of a proxy, and then serves; closes at once where there is none.

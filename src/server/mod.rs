@@ -1,8 +1,8 @@
 //! Joins `runtime` and `http`: accepts connections, reads requests, sends answers, drains.
 //!
 //! Called by `supervisor`, which owns the process and its listening sockets; calls the application through [`App`],
-//! and knows nothing of routes or stories. Deliberately absent: TLS, HTTP/2 (later), and any state shared between
-//! workers.
+//! and knows nothing of routes or stories. Deliberately absent: any state shared between workers but for the settings
+//! of TLS and the trusted proxies, which are read only.
 
 mod accept;
 mod app;
@@ -13,6 +13,7 @@ mod http2;
 pub mod proxy;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transport;
 mod trust;
 
@@ -24,6 +25,7 @@ pub use trust::TrustedProxies;
 
 use crate::http::DateCache;
 use crate::runtime::{context, executor};
+use rustls::ServerConfig;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -54,6 +56,8 @@ pub struct Server<A> {
     draining: Cell<bool>,
     ending_idle: Cell<bool>,
     clock: RefCell<WallClock>,
+    /// This worker's own hold on the settings that new TLS connections are made with.
+    tls: RefCell<Option<Arc<ServerConfig>>>,
     /// The accept loop, waiting for room; and whoever waits for the last connection to go.
     room: RefCell<Option<Waker>>,
     empty: RefCell<Option<Waker>>,
@@ -69,6 +73,7 @@ impl<A: App> Server<A> {
             draining: Cell::new(false),
             ending_idle: Cell::new(false),
             clock: RefCell::new(WallClock::new()),
+            tls: RefCell::new(None),
             room: RefCell::new(None),
             empty: RefCell::new(None),
         }
@@ -77,6 +82,11 @@ impl<A: App> Server<A> {
     /// The application.
     pub fn app(&self) -> &A {
         &self.app
+    }
+
+    /// Settings for the TLS connections that come from now on; those that are there keep theirs.
+    pub fn set_tls(&self, settings: Arc<ServerConfig>) {
+        *self.tls.borrow_mut() = Some(settings);
     }
 
     /// Connections open now.

@@ -1,5 +1,6 @@
 //! From a configuration to a serving process, and to its end.
 
+use super::certificate::{self, Reloader};
 use super::ports::Ports;
 use super::watchdog::{self, Watched};
 use super::worker::{self, Want, Word};
@@ -13,6 +14,7 @@ use crate::store::Store;
 use crate::store::embedded::{self, Embedded};
 use crate::telemetry::logging::LogCounters;
 use crate::telemetry::metrics::Registry;
+use crate::tls::TlsError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -43,6 +45,9 @@ pub enum BootError {
     /// The store does not open.
     #[error(transparent)]
     Store(#[from] embedded::OpenError),
+    /// Certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A worker did not start.
     #[error("worker {worker} cannot serve: {reason}")]
     Worker {
@@ -64,6 +69,8 @@ pub(super) struct Shared {
     pub(super) process: Arc<Process>,
     pub(super) io_driver: choose::IoDriver,
     pub(super) trusted: Arc<TrustedProxies>,
+    /// What TLS connections are made with; none where no port speaks it.
+    pub(super) tls: Option<certificate::Settings>,
 }
 
 fn open_store(config: &Config) -> Result<Embedded, BootError> {
@@ -156,6 +163,10 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     let host = host();
     let registry = Registry::of_pod(LABELS, format!("{host}-"));
     registry.watch_log(log);
+    let loaded = match &config.tls {
+        Some(files) => Some((files.clone(), certificate::first(files, &registry)?)),
+        None => None,
+    };
     let store = open_store(&config)?;
     let ports = Ports::open(&config, topology.workers)?;
     let workers = topology.workers;
@@ -165,8 +176,16 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
         tracing::warn!("{fallback}");
         process.note_fallback(fallback.to_string());
     }
+    let (reloader, tls) = match loaded {
+        Some((files, loaded)) => {
+            let (reloader, settings) = certificate::keep(files, loaded, Arc::clone(&process.registry))?;
+            (Some(reloader), Some(settings))
+        }
+        None => (None, None),
+    };
     let shared = Arc::new(Shared {
         io_driver,
+        tls,
         process: Arc::clone(&process),
         trusted: Arc::new(config.trusted.clone()),
         config,
@@ -195,6 +214,7 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     tracing::info!(
         addr = ports.names().collect::<Vec<_>>().join(","),
         port = ports.number(),
+        tls = shared.tls.is_some(),
         workers = threads.len(),
         pinned = process.topology.pin,
         open_files_max = open_files,
@@ -210,7 +230,7 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
         .name("watchdog".into())
         .spawn(move || watchdog::run(&listed, &watching, &watch_stopped))?;
 
-    let failed = run_until_told(&mut signals, heard, &watched, &process);
+    let failed = run_until_told(&mut signals, heard, &watched, &process, reloader.as_ref());
     process.advance(Lifecycle::Draining);
     let delay = shared.config.timeouts.drain_delay;
     let graceful = shared.config.timeouts.graceful;
@@ -280,6 +300,7 @@ fn run_until_told(
     heard: Receiver<Word>,
     watched: &Watched,
     process: &Arc<Process>,
+    reloader: Option<&Reloader>,
 ) -> Option<BootError> {
     // Workers' words come on a channel, signals on a pipe: a small thread turns the first into the second's kind.
     let failed: Arc<Mutex<Option<BootError>>> = Arc::default();
@@ -318,9 +339,10 @@ fn run_until_told(
         return Some(BootError::System(error));
     }
     for signal in signals.forever() {
-        match signal {
-            SIGTERM | SIGQUIT | SIGINT => break,
-            other => {
+        match (signal, reloader) {
+            (SIGTERM | SIGQUIT | SIGINT, _) => break,
+            (SIGHUP, Some(reloader)) => reloader.ask(),
+            (other, _) => {
                 let name = signal_hook::low_level::signal_name(other).unwrap_or("?");
                 tracing::warn!(signal = name, "this version does nothing on this signal");
             }

@@ -4,7 +4,7 @@
 //! over them. Unix sockets know no such groups: there is one for all workers.
 
 use super::boot::BootError;
-use crate::config::{At, Bind, Config, Listen, Scheme};
+use crate::config::{At, Bind, Config, Listen};
 use crate::limits::connection::LISTEN_BACKLOG;
 use crate::limits::listen::UNIX_LOCK_MS_MAX;
 use crate::runtime::net::{Listener, listen};
@@ -44,7 +44,7 @@ impl Ports {
     /// Listens on every address of the configuration, for so many workers.
     pub(super) fn open(config: &Config, workers: usize) -> Result<Ports, BootError> {
         let open = |bind: &Bind| {
-            let terms = terms(config, bind.scheme);
+            let terms = terms(config, bind);
             match &bind.at {
                 At::Tcp(at) => tcp(at, terms, workers),
                 At::Unix(path) => unix(path, bind, terms, config.unix_mode),
@@ -140,12 +140,10 @@ impl Lent {
 }
 
 /// What is spoken on the connections of an address.
-fn terms(config: &Config, scheme: Scheme) -> Terms {
-    match scheme {
-        // `https://` does not get past the configuration.
-        Scheme::Default | Scheme::Http | Scheme::Https => Terms {
-            proxy: config.proxy_protocol,
-        },
+fn terms(config: &Config, bind: &Bind) -> Terms {
+    Terms {
+        proxy: config.proxy_protocol,
+        tls: bind.is_tls(config.tls.is_some()),
     }
 }
 

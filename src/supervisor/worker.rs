@@ -1,6 +1,7 @@
 //! One worker: a thread with its own runtime, server and application.
 
 use super::boot::Shared;
+use super::certificate;
 use super::ports::Lent;
 use crate::routes::Api;
 use crate::routes::client::Forwarding;
@@ -141,6 +142,11 @@ fn live(
             });
         }
         let server = Rc::new(Server::new(api, settings));
+        let renewing = shared.tls.clone().map(|settings| {
+            // Before the first connection.
+            renew(&server, &settings);
+            spawn("certificate", keep_renewing(Rc::clone(&server), settings))
+        });
         server.app().look().await;
         let housekeeping = spawn("housekeeping", server.app().housekeeping());
         let _ = words.send(Word::Serving(index, beat));
@@ -159,8 +165,25 @@ fn live(
         };
         let cut_off = server::run_to_end(server, listening, stop, config.timeouts.graceful, last).await;
         housekeeping.abort();
+        if let Some(renewing) = renewing {
+            renewing.abort();
+        }
         Ok(cut_off)
     })?
+}
+
+/// Takes the present TLS settings.
+fn renew(server: &Server<Api>, settings: &certificate::Settings) {
+    if let Some(settings) = &*settings.borrow() {
+        server.set_tls(Arc::clone(settings));
+    }
+}
+
+/// Takes new TLS settings when there are some.
+async fn keep_renewing(server: Rc<Server<Api>>, mut settings: certificate::Settings) {
+    while settings.changed().await.is_ok() {
+        renew(&server, &settings);
+    }
 }
 
 async fn told_to_drain(mut want: watch::Receiver<Want>) {

@@ -23,24 +23,22 @@ use std::time::Duration;
 
 /// Serves `stream` to its end. `early` are bytes that came before and are not read yet.
 pub(super) fn serve<A: App, T: Transport>(stream: T, guest: Guest<A>, early: Vec<u8>) -> Serve<A, T> {
-    let sleep = Sleep::after(guest.server().settings.head_timeout);
-    let mut connection = Connection {
-        stream,
-        guest,
-        sleep,
-        pending: None,
-        out: Vec::new(),
-        since_ns: context::now_ns(),
-        requests: 0,
-        answered: false,
-        unread: false,
-    };
+    let mut connection = Connection::new(stream, guest);
     if early.is_empty() {
         return Serve::Fast(connection);
     }
     connection.unread = true;
     connection.pending.get_or_insert_default().bytes = early;
     Serve::Slow(Box::pin(connection.go_slow(Next::Read)))
+}
+
+/// Ends a connection on which nothing else is to be said than this answer, if any.
+pub(super) async fn part<A: App, T: Transport>(stream: T, guest: Guest<A>, reject: Option<Reject>) {
+    let mut connection = Connection::new(stream, guest);
+    if let Some(reject) = reject {
+        connection.refuse(&reject);
+    }
+    connection.go_slow(Next::Close).await;
 }
 
 /// The future of a connection, written by hand: an `async fn` would be three times as large in the state that nearly
@@ -171,6 +169,21 @@ enum Phase {
 }
 
 impl<A: App, T: Transport> Connection<A, T> {
+    fn new(stream: T, guest: Guest<A>) -> Connection<A, T> {
+        let sleep = Sleep::after(guest.server().settings.head_timeout);
+        Connection {
+            stream,
+            guest,
+            sleep,
+            pending: None,
+            out: Vec::new(),
+            since_ns: context::now_ns(),
+            requests: 0,
+            answered: false,
+            unread: false,
+        }
+    }
+
     /// What takes more than answering at once; `None` at the end of the connection.
     async fn go_slow(mut self, mut next: Next) -> Option<Connection<A, T>> {
         loop {

@@ -40,6 +40,11 @@ pub(super) struct TestApp {
     pub(super) calls: Cell<usize>,
     pub(super) refused: Cell<usize>,
     pub(super) failed: Cell<usize>,
+    /// Requests over TLS.
+    pub(super) secure: Cell<usize>,
+    /// Handshakes that went well, and that did not.
+    pub(super) shaken: Cell<usize>,
+    pub(super) unshaken: Cell<usize>,
 }
 
 fn add(cell: &Cell<usize>, number: usize) {
@@ -71,6 +76,7 @@ fn ms(number: usize) -> Duration {
 impl App for TestApp {
     fn call(&self, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
         add(&self.calls, 1);
+        add(&self.secure, usize::from(request.peer.is_secure()));
         assert!(request.peer.addr().is_some_and(|peer| peer.ip().is_loopback()));
         assert!(request.received_ns <= context::precise_now_ns());
         let mut parts = request.head.path.split('/').skip(1);
@@ -156,6 +162,10 @@ impl App for TestApp {
 
     fn closed(&self) {
         add(&self.closed, 1);
+    }
+
+    fn shook_hands(&self, ok: bool, _elapsed: Duration) {
+        add(if ok { &self.shaken } else { &self.unshaken }, 1);
     }
 
     fn received(&self, bytes: usize) {

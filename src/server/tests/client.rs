@@ -1,8 +1,9 @@
 //! A client that checks each byte it gets.
 
 use super::wire::{Ask, Read, Want, read};
+use super::wire_tls::Wire;
 use crate::runtime::context;
-use crate::runtime::driver::{Shutdown, SocketAddrAny};
+use crate::runtime::driver::SocketAddrAny;
 use crate::runtime::net::Stream;
 use crate::runtime::time::{Sleep, sleep, timeout};
 use std::collections::VecDeque;
@@ -30,7 +31,7 @@ pub(super) enum Terms {
 }
 
 pub(super) struct Client {
-    stream: Stream,
+    stream: Wire,
     terms: Terms,
     out: VecDeque<(Duration, Vec<u8>)>,
     pause: Option<Sleep>,
@@ -53,8 +54,12 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) async fn connect(addr: SocketAddrAny, terms: Terms) -> io::Result<Client> {
-        Ok(Client {
-            stream: Stream::connect(addr).await?,
+        Ok(Client::over(Wire::Plain(Stream::connect(addr).await?), terms))
+    }
+
+    pub(super) fn over(stream: Wire, terms: Terms) -> Client {
+        Client {
+            stream,
             terms,
             out: VecDeque::new(),
             pause: None,
@@ -68,7 +73,12 @@ impl Client {
             continued: false,
             answered: 0,
             ended: None,
-        })
+        }
+    }
+
+    /// Its end of the connection.
+    pub(super) fn wire(&mut self) -> &mut Wire {
+        &mut self.stream
     }
 
     /// From now on reads slowly.
@@ -78,9 +88,7 @@ impl Client {
 
     /// Stops reading for good, and gives back the buffers that hold what has come.
     pub(super) fn stop_reading(&mut self) {
-        for bytes in self.stream.pause_recv() {
-            self.got.extend_from_slice(&bytes);
-        }
+        self.got.append(&mut self.stream.pause_recv());
         self.slow = Some(Duration::from_secs(1_000_000));
         self.rest = self.slow.map(sleep);
     }
@@ -153,11 +161,8 @@ impl Client {
                 match result {
                     Ok(Some(bytes)) => {
                         self.got.extend_from_slice(&bytes);
-                        drop(bytes);
                         if let Some(pause) = self.slow {
-                            for bytes in self.stream.pause_recv() {
-                                self.got.extend_from_slice(&bytes);
-                            }
+                            self.got.append(&mut self.stream.pause_recv());
                             self.rest = Some(sleep(pause));
                         }
                     }
@@ -285,9 +290,8 @@ impl Client {
         self.closing || self.ended.is_some()
     }
 
-    pub(super) fn half_close(&self) {
-        // Fails where the connection is broken already.
-        let _ = self.stream.shutdown(Shutdown::Write);
+    pub(super) fn half_close(&mut self) {
+        self.stream.half_close();
     }
 
     /// Sends `asks` in bursts of at most `depth`, in pieces of any size, and waits for 100 where it must.

@@ -2,11 +2,13 @@
 
 use super::client::{Client, Ended, Terms};
 use super::wire::{Ask, Scale, random};
-use super::{House, Settings, millis, secs, settings, simulate};
+use super::{House, Settings, millis, secs, settings, simulate_on};
 use crate::runtime::context;
 use crate::runtime::driver::sim::{SimConfig, run_seeds};
 use crate::runtime::executor::spawn;
 use crate::runtime::time::{sleep, timeout};
+use rustls::ClientConfig;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a client does once it has asked.
@@ -102,7 +104,7 @@ fn within(took: Duration, limit: Duration, slack: Duration, what: &str) {
 /// One connection, from its beginning to its end.
 pub(super) async fn client(house: House, seed: u64, manner: Manner, load: Load) {
     let rng = &mut fastrand::Rng::with_seed(seed);
-    let Ok(mut client) = Client::connect(house.addr.clone(), load.terms).await else {
+    let Ok(mut client) = house.connect(load.terms).await else {
         assert_eq!(load.terms, Terms::Lossy, "refused");
         return;
     };
@@ -214,7 +216,12 @@ async fn flood(client: &mut Client, load: Load) {
 
 /// Up to seven clients; then the house must be empty.
 fn crowd(seed: u64, config: SimConfig, load: Load) {
-    simulate(seed, config, settings(), secs(30), move |house| async move {
+    crowd_on(None, seed, config, load);
+}
+
+/// The same over TLS, if they have settings for it.
+pub(super) fn crowd_on(tls: Option<Arc<ClientConfig>>, seed: u64, config: SimConfig, load: Load) {
+    simulate_on(tls, seed, config, settings(), secs(30), move |house| async move {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut clients = Vec::new();
         for _ in 0..rng.usize(1..8) {

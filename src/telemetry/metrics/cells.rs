@@ -29,10 +29,11 @@ pub(super) enum Slot {
     LoopTurns,
     LoopPolls,
     LoopStalls,
+    HandshakesFailed,
 }
 
 impl Slot {
-    pub(super) const COUNT: usize = Slot::LoopStalls as usize + 1;
+    pub(super) const COUNT: usize = Slot::HandshakesFailed as usize + 1;
 
     /// Figures of what is now; they end with the worker. The others count for ever.
     pub(super) const GAUGES: [Slot; 4] = [
@@ -47,7 +48,7 @@ impl Slot {
 pub(super) const HISTOGRAM_CELLS: usize = BOUNDS_NS.len() + 2;
 const ROUTE_CELLS: usize = HISTOGRAM_CELLS + METHODS.len() * STATUS_COLUMNS;
 
-/// Where figures lie: slots, rejects by status, the store's histogram, stories by style, and a block per route.
+/// Where figures lie: slots, rejects by status, the histograms of the store and of handshakes, stories by style, and a block per route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     /// Routes, `other` included.
@@ -74,13 +75,18 @@ impl Layout {
         self.reject(STATUS_COLUMNS)
     }
 
+    /// First cell of the histogram of TLS handshakes that succeeded.
+    pub(super) fn handshakes(self) -> usize {
+        self.store() + HISTOGRAM_CELLS
+    }
+
     pub(super) fn style(self, style: usize) -> usize {
-        self.store() + HISTOGRAM_CELLS + style.min(self.styles.saturating_sub(1))
+        self.handshakes() + HISTOGRAM_CELLS + style.min(self.styles.saturating_sub(1))
     }
 
     /// First cell of a route's block, which begins with its histogram. Blocks begin on a line of their own.
     fn route_start(self, route: usize) -> usize {
-        let begin = (self.store() + HISTOGRAM_CELLS + self.styles).next_multiple_of(LINE_CELLS);
+        let begin = (self.handshakes() + HISTOGRAM_CELLS + self.styles).next_multiple_of(LINE_CELLS);
         begin + route * ROUTE_CELLS.next_multiple_of(LINE_CELLS)
     }
 

@@ -109,6 +109,7 @@ pub(super) fn everything(
     layout: Layout,
     workers: &Workers,
     log: Option<&LogCounters>,
+    certificate_expiry: Option<i64>,
 ) -> Vec<MetricFamily> {
     let mut families = per_worker(labels, layout, workers);
     families.push(durations(labels, layout, workers));
@@ -119,6 +120,21 @@ pub(super) fn everything(
         MetricType::HISTOGRAM,
         vec![histogram(Vec::new(), &store)],
     ));
+    let handshakes = sum(workers, layout.handshakes()..layout.handshakes() + HISTOGRAM_CELLS);
+    families.push(family(
+        "tls_handshake_duration_seconds",
+        "Time from accepting a connection to the end of its TLS handshake, of those that succeeded.",
+        MetricType::HISTOGRAM,
+        vec![histogram(Vec::new(), &handshakes)],
+    ));
+    if let Some(expiry) = certificate_expiry {
+        families.push(family(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When the served certificate expires, seconds since 1970.",
+            MetricType::GAUGE,
+            vec![gauge(Vec::new(), expiry as f64)],
+        ));
+    }
     let build = vec![
         label("version", env!("CARGO_PKG_VERSION")),
         label("profile", if cfg!(debug_assertions) { "debug" } else { "release" }),
@@ -210,6 +226,21 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
                     .map(|at| get(worker, layout.store() + at))
                     .sum();
                 counter(vec![worker_id(worker)], kept)
+            })
+            .collect(),
+    ));
+    let handshakes = layout.handshakes()..layout.handshakes() + HISTOGRAM_CELLS - 1;
+    families.push(family(
+        "tls_handshakes_total",
+        "TLS handshakes that ended; not those of clients who left without a word.",
+        MetricType::COUNTER,
+        workers
+            .values()
+            .flat_map(|worker| {
+                let ok = handshakes.clone().map(|at| get(worker, at)).sum();
+                let failed = get(worker, layout.slot(Slot::HandshakesFailed));
+                [("ok", ok), ("failed", failed)]
+                    .map(|(result, count)| counter(vec![label("result", result), worker_id(worker)], count))
             })
             .collect(),
     ));

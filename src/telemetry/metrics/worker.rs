@@ -142,6 +142,16 @@ impl WorkerMetrics {
             .subtract(self.kept.layout.slot(Slot::ConnectionsOpen), 1);
     }
 
+    /// A TLS handshake has ended; `elapsed` from the connection's begin. Only those that succeeded are timed: the others
+    /// tell of their clients' patience.
+    pub fn shook_hands(&self, ok: bool, elapsed: Duration) {
+        if ok {
+            self.observe(self.kept.layout.handshakes(), elapsed);
+        } else {
+            self.add(Slot::HandshakesFailed, 1);
+        }
+    }
+
     /// Bytes came in.
     #[inline]
     pub fn received(&self, bytes: u64) {
