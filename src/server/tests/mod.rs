@@ -6,6 +6,7 @@
 //! - `client`: a client that checks each byte
 //! - `random`: many clients of all manners at once, thousands of seeds
 //! - `directed`: one promise at a time: time limits, draining, room
+//! - `introduced`: connections that begin with a PROXY header, or should
 //! - `real`: the same on io_uring and epoll over loopback
 //!
 //! A seed that fails is named; `SIM_SEED=n` runs it alone.
@@ -13,12 +14,13 @@
 mod app;
 mod client;
 mod directed;
+mod introduced;
 mod random;
 mod real;
 mod wire;
 
 use super::guests::Guest;
-use super::{Server, Settings, accept, connection};
+use super::{Server, Settings, accept, begin, connection};
 use crate::runtime::context;
 use crate::runtime::driver::sim::{SimConfig, SimDriver, SimNet};
 use crate::runtime::driver::{Driver, SocketAddrAny};
@@ -122,7 +124,13 @@ fn serve<F: Future<Output = ()> + 'static>(
         let stopping = async move {
             let _ = stopped.await;
         };
-        let run = spawn("accept", accept::run(Rc::clone(&server), listener, stopping, graceful));
+        // Where somebody is trusted, connections are introduced.
+        let proxy = !server.settings.trusted.is_none();
+        let port = accept::Port {
+            listener,
+            terms: begin::Terms { proxy },
+        };
+        let run = spawn("accept", accept::run(Rc::clone(&server), port, stopping, graceful));
         let house = House {
             server,
             addr,
