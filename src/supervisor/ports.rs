@@ -150,7 +150,7 @@ fn terms(config: &Config, bind: &Bind) -> Terms {
 fn refused(name: &impl ToString, error: io::Error) -> BootError {
     let hint = match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "Cause: another process has it.\nRemedy: end that one, or set PORT or BIND to another (port 0 is any free one)."
+            "Cause: another process has the port, or the socket.\nRemedy: end that one, or set PORT or BIND to another (port 0 is any free one)."
         }
         io::ErrorKind::PermissionDenied => {
             "Cause: ports below 1024 need CAP_NET_BIND_SERVICE; a Unix socket needs a folder that this user may write.\nRemedy: set PORT or BIND to what is allowed, or grant the right."

@@ -8,6 +8,7 @@
 //! - `random`: many clients of all manners at once, thousands of seeds
 //! - `directed`: one promise at a time: time limits, draining, room
 //! - `tls`: the same crowd over TLS, and what TLS alone promises
+//! - `introduced`: connections that begin with a PROXY header, or should
 //! - `real`: the same on io_uring and epoll over loopback
 //!
 //! A seed that fails is named; `SIM_SEED=n` runs it alone.
@@ -15,6 +16,7 @@
 mod app;
 mod client;
 mod directed;
+mod introduced;
 mod random;
 mod real;
 mod tls;
@@ -140,11 +142,13 @@ fn serve<F: Future<Output = ()> + 'static>(
         if tls.is_some() {
             server.set_tls(Arc::clone(&wire_tls::keys().loaded.settings));
         }
+        // Where somebody is trusted, connections are introduced.
+        let proxy = !server.settings.trusted.is_none();
         let port = accept::Port {
             listener,
             terms: Terms {
                 tls: tls.is_some(),
-                proxy: false,
+                proxy,
             },
         };
         let run = spawn("accept", accept::run(Rc::clone(&server), port, stopping, graceful));
