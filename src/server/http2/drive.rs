@@ -1,6 +1,6 @@
 //! One connection: its streams, its time, its end.
 
-use super::gate::Gate;
+use super::gate::{Gate, Taken};
 use super::meter::Unfinished;
 use super::stream::{self, Piece, Shared};
 use super::wire::{Duplex, Wire};
@@ -36,11 +36,13 @@ pub(super) async fn serve<A: App, T: Transport>(stream: T, guest: Guest<A>, earl
         secure: T::SECURE,
         answers: Gate::new(limits::http2::ANSWERS_BYTES_MAX),
         bodies: Gate::new(limits::http2::BODIES_MAX),
+        settled: Gate::new(1),
         answered: Default::default(),
         tasks: Default::default(),
     });
     let mut drive = Drive {
         h2,
+        unsettled: Some(shared.settled.take(1)),
         wire: Rc::clone(&wire),
         shared,
         sleep: Sleep::after(Duration::ZERO),
@@ -106,6 +108,8 @@ struct Drive<A: App, T: Transport> {
     h2: Connection<Duplex<A, T>, Piece>,
     wire: Rc<RefCell<Wire<A, T>>>,
     shared: Rc<Shared<A>>,
+    /// Until the client has acknowledged our settings.
+    unsettled: Option<Taken>,
     sleep: Sleep,
     stage: Stage,
     /// Since when there is no stream, nanoseconds of the worker's clock.
@@ -134,6 +138,9 @@ impl<A: App, T: Transport> Drive<A, T> {
                 }
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => {}
+            }
+            if self.unsettled.is_some() && self.wire.borrow().meter.is_settled() {
+                self.unsettled = None;
             }
             let verdict = self.wire.borrow().meter.verdict();
             if let Some(reason) = verdict

@@ -149,6 +149,8 @@ pub(super) struct Meter {
     outward: Frames,
     /// The first frame was SETTINGS, as it must be (RFC 9113 section 3.4).
     begun: bool,
+    /// The client has acknowledged our settings.
+    settled: bool,
     /// A list of fields goes on in the next frame.
     in_fields: bool,
     since_ns: u64,
@@ -167,6 +169,7 @@ impl Meter {
             },
             outward: Frames::default(),
             begun: false,
+            settled: false,
             in_fields: false,
             since_ns: now_ns,
             resets: Leak::new(limits::RESETS_MAX, limits::RESETS_PER_S, now_ns),
@@ -178,6 +181,11 @@ impl Meter {
     /// Why the connection is to end, if it is.
     pub(super) fn verdict(&self) -> Option<Reason> {
         self.verdict
+    }
+
+    /// The client knows our settings.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled
     }
 
     /// What the client has begun and not ended.
@@ -227,6 +235,7 @@ impl Meter {
             }
             self.begun = true;
         }
+        self.settled |= frame.kind == kind::SETTINGS && frame.flags & flag::ACK != 0;
         if matches!(frame.kind, kind::HEADERS | kind::PUSH_PROMISE | kind::CONTINUATION) {
             self.in_fields = frame.flags & flag::END_HEADERS == 0;
         }

@@ -34,6 +34,8 @@ pub(super) struct Shared<A: App> {
     pub(super) answers: Rc<Gate>,
     /// Bodies that have grown past their first window.
     pub(super) bodies: Rc<Gate>,
+    /// Shut until the client knows our settings.
+    pub(super) settled: Rc<Gate>,
     /// Requests answered since `drive` last asked.
     pub(super) answered: Cell<u32>,
     pub(super) tasks: RefCell<Slab<JoinHandle<()>>>,
@@ -123,11 +125,19 @@ struct Upload {
     stream: RecvStream,
     /// Bytes read and not yet given back to the client's windows.
     unreleased: usize,
+    settled: Rc<Gate>,
 }
 
 impl Upload {
     async fn next(&mut self) -> Option<Result<Bytes, Gone>> {
-        let data = poll_fn(|cx| self.stream.poll_data(cx)).await?;
+        let data = poll_fn(|cx| {
+            // What a client sent before it knew our settings may be more than its window then is. The library looks
+            // whether the window is to be opened when something is given back, and not when the settings take effect.
+            self.settled.is_open_or_wait(cx);
+            let _ = self.stream.flow_control().release_capacity(0);
+            self.stream.poll_data(cx)
+        })
+        .await?;
         Some(match data {
             Ok(data) => {
                 self.unreleased += data.len();
@@ -184,6 +194,7 @@ pub(super) fn begin<A: App>(
             let upload = Upload {
                 stream: body,
                 unreleased: 0,
+                settled: Rc::clone(&shared.settled),
             };
             return spawn_work(shared, respond, Work::Gather { head, upload });
         }
