@@ -168,6 +168,8 @@ pub mod http2 {
     pub const RESETS_MAX: u32 = 150;
     /// Resets forgiven in a second: someone who types and cancels as he types.
     pub const RESETS_PER_S: u64 = 5;
+    /// Streams that the library may hold reset and not yet seen by us: those of one read beyond `RESETS_MAX`.
+    pub const PENDING_RESETS_MAX: usize = 1000;
     /// Frames that ask for nothing (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA, CONTINUATION, unknown ones)
     /// that may come in a burst.
     pub const CONTROL_FRAMES_MAX: u32 = 1000;

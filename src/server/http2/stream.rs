@@ -22,7 +22,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// What the streams of a connection share.
@@ -182,6 +182,10 @@ pub(super) fn begin<A: App>(
     request: ::http::Request<RecvStream>,
     mut respond: SendResponse<Piece>,
 ) {
+    // Reset in the bytes in which it came: nothing is done for it.
+    if respond.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready() {
+        return;
+    }
     let (parts, body) = request.into_parts();
     let mut head = net::write_buffer();
     let is_whole = body.is_end_stream();
@@ -483,6 +487,10 @@ impl<A: App> Shared<A> {
         .await
     }
 
+    fn count(&self) {
+        self.answered.set(self.answered.get().saturating_add(1));
+    }
+
     /// Sends the head, and the body if the client has room for it.
     fn start(&self, respond: &mut SendResponse<Piece>, answer: Answer) -> Result<Option<Rest>, Gone> {
         let Some((response, at)) = answer::read_head(&answer.written) else {
@@ -490,7 +498,6 @@ impl<A: App> Shared<A> {
             respond.send_reset(Reason::INTERNAL_ERROR);
             return Err(Gone);
         };
-        self.answered.set(self.answered.get().saturating_add(1));
         let (memory, at) = match answer.shared {
             Some(bytes) => {
                 net::recycle(answer.written);
@@ -505,10 +512,12 @@ impl<A: App> Shared<A> {
         let bytes = body.bytes().len();
         if bytes <= at {
             respond.send_response(response, true)?;
+            self.count();
             return Ok(None);
         }
         body._taken = self.answers.take(bytes);
         let mut stream = respond.send_response(response, false)?;
+        self.count();
         let body = Rc::new(body);
         stream.reserve_capacity(bytes - at);
         if stream.capacity() >= bytes - at {
@@ -576,12 +585,9 @@ impl<A: App> Shared<A> {
             respond.send_reset(Reason::INTERNAL_ERROR);
             return Err(Gone);
         };
-        self.answered.set(self.answered.get().saturating_add(1));
-        let Some(mut events) = events else {
-            respond.send_response(response, true)?;
-            return Ok(());
-        };
-        let mut stream = respond.send_response(response, false)?;
+        let mut stream = respond.send_response(response, events.is_none())?;
+        self.count();
+        let Some(mut events) = events else { return Ok(()) };
         loop {
             let mut out = net::write_buffer();
             let next = poll_fn(|cx| {
