@@ -138,10 +138,10 @@ pub mod connection {
 ///
 /// What one connection can hold at the worst, all of it at once: heads that wait for their bodies (`STREAMS_MAX` of
 /// `HEADER_LIST_BYTES_MAX`, 1.8 MiB), begun bodies (`CONNECTION_WINDOW_BYTES`, 0.4 MiB), bodies that go on
-/// (`BODIES_MAX` of `http::BODY_BYTES_MAX`, 0.5 MiB), answers that are not taken (`ANSWERS_BYTES_MAX` and the one that
-/// went over it, at most a page: 3 MiB), input and output under way (`connection::PIPELINED_BYTES_MAX` and two of
-/// `connection::WRITE_BATCH_BYTES`, 0.4 MiB): 6 MiB. A connection of HTTP/1.1 reaches 1.5 MiB. An idle one of HTTP/2 holds
-/// frame buffers and tables of the library: the README has the measured figure.
+/// (`BODIES_MAX` of `http::BODY_BYTES_MAX`, 0.5 MiB), answers that are not taken (`ANSWERS_BYTES_MAX`, and what is
+/// made of `LATERS_MAX` when that is reached: 2 MiB and as many pages, of 0.3 MiB as stories go, or 1 MiB at most), input and output under way (`connection::PIPELINED_BYTES_MAX` and two of
+/// `connection::WRITE_BATCH_BYTES`, 0.4 MiB): 15 MiB, or 37. A connection of HTTP/1.1 reaches 1.5 MiB. An
+/// idle one of HTTP/2 holds frame buffers and tables of the library: the README has the measured figure.
 pub mod http2 {
     /// Streams that a client may have open: what RFC 9113 section 6.5.2 asks for at least, and what clients assume
     /// before they have read our settings.
@@ -163,6 +163,9 @@ pub mod http2 {
     /// Bytes of answers that are made and not yet taken by the client, beyond which no request of the connection is
     /// begun, and none that is under way goes on: two pages of a list.
     pub const ANSWERS_BYTES_MAX: usize = 2 * 1024 * 1024;
+    /// Answers of a connection that are under way and not made yet: stories being told, pages being read. Others wait,
+    /// but not those that are at hand. What is made of them is made whether there is room or not.
+    pub const LATERS_MAX: usize = 32;
     /// Streams reset by either side in excess of those answered (CVE-2023-44487, CVE-2025-8671): one set of streams
     /// cancelled at once is a page that was left; a second one right after it is not.
     pub const RESETS_MAX: u32 = 150;
@@ -181,7 +184,10 @@ pub mod http2 {
     pub const CONTROL_FRAMES_PER_DATA: u32 = 2;
 
     const _: () = assert!(STREAM_WINDOW_BYTES < super::http::BODY_BYTES_MAX);
-    const _: () = assert!(CONNECTION_WINDOW_BYTES > 65_535, "a window begins so large, and only grows");
+    const _: () = assert!(
+        CONNECTION_WINDOW_BYTES > 65_535,
+        "a window begins so large, and only grows"
+    );
     const _: () = assert!(ANSWERS_BYTES_MAX > super::store::PAGE_BYTES_MAX);
     const _: () = assert!(RESETS_MAX as usize > STREAMS_MAX);
 }

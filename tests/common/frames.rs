@@ -101,7 +101,9 @@ impl Frame {
             return String::from_utf8_lossy(text).parse().unwrap();
         }
         // Digits in Huffman's code (RFC 7541 appendix B): 0 to 2 have five bits, the others six.
-        let mut bits = text.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
+        let mut bits = text
+            .iter()
+            .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
         let mut status = 0;
         for _ in 0..3 {
             let mut code: u16 = (0..5).fold(0, |code, _| code << 1 | u16::from(bits.next().unwrap()));

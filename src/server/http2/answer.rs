@@ -21,10 +21,7 @@ pub(super) fn read_head(bytes: &[u8]) -> Option<(Response<()>, usize)> {
         let line = rest.get(..end)?;
         let colon = memchr::memchr(b':', line)?;
         let (name, value) = (line.get(..colon)?, line.get(colon + 2..)?);
-        fields.append(
-            HeaderName::from_bytes(name).ok()?,
-            HeaderValue::from_bytes(value).ok()?,
-        );
+        fields.append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
     }
     let mut response = Response::new(());
     *response.status_mut() = status;

@@ -36,6 +36,7 @@ pub(super) async fn serve<A: App, T: Transport>(stream: T, guest: Guest<A>, earl
         secure: T::SECURE,
         answers: Gate::new(limits::http2::ANSWERS_BYTES_MAX),
         bodies: Gate::new(limits::http2::BODIES_MAX),
+        laters: Gate::new(limits::http2::LATERS_MAX),
         settled: Gate::new(1),
         answered: Default::default(),
         tasks: Default::default(),

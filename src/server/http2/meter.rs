@@ -95,7 +95,9 @@ impl Frames {
         let rest = bytes.get(at..).unwrap_or_default();
         let payload = rest.get(..self.left as usize).unwrap_or(rest);
         if self.kind() == kind::RST_STREAM {
-            self.tail = payload.iter().fold(self.tail, |tail, byte| tail << 8 | u32::from(*byte));
+            self.tail = payload
+                .iter()
+                .fold(self.tail, |tail, byte| tail << 8 | u32::from(*byte));
         }
         at += payload.len();
         // No more than `left`, as it was cut to that.

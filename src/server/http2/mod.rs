@@ -18,7 +18,8 @@
 //! Deliberately absent: server push, priorities, CONNECT in either form, trailers (dropped), `Upgrade: h2c` (RFC 9113
 //! section 3.1 removed it). Where it differs from HTTP/1.1 on the same bytes: the library takes a fragment off a
 //! `:path`; it resets streams whose fields are malformed (RFC 9113 section 8.1.1) where HTTP/1.1 answers 400; it
-//! answers 431 by itself, without a body and uncounted, to lists that are past any limit.
+//! answers 431 by itself, without a body and uncounted, to lists that are past any limit. It lets pseudo-fields stand in
+//! trailers, which are dropped whole.
 
 mod answer;
 mod drive;

@@ -10,7 +10,13 @@ const fn bad(detail: &'static str) -> Reject {
 
 /// Fields that speak of a connection: not for a message in frames (RFC 9113 section 8.2.2). The library refuses them
 /// by itself; were one to come through, it would change the framing of what is written here.
-const OF_CONNECTIONS: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+const OF_CONNECTIONS: [&str; 5] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// Appends the head to `out`, with `Transfer-Encoding: chunked` for a body of unknown length.
 ///

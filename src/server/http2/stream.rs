@@ -34,6 +34,8 @@ pub(super) struct Shared<A: App> {
     pub(super) answers: Rc<Gate>,
     /// Bodies that have grown past their first window.
     pub(super) bodies: Rc<Gate>,
+    /// Answers under way that are not made yet.
+    pub(super) laters: Rc<Gate>,
     /// Shut until the client knows our settings.
     pub(super) settled: Rc<Gate>,
     /// Requests answered since `drive` last asked.
@@ -52,9 +54,9 @@ enum Memory {
     Shared(Rc<dyn AsRef<[u8]>>),
 }
 
-impl Body {
+impl Memory {
     fn bytes(&self) -> &[u8] {
-        match &self.memory {
+        match self {
             Memory::Own(bytes) => bytes,
             Memory::Shared(bytes) => (**bytes).as_ref(),
         }
@@ -82,7 +84,7 @@ impl Buf for Piece {
     }
 
     fn chunk(&self) -> &[u8] {
-        let bytes = self.body.as_ref().map(|body| body.bytes());
+        let bytes = self.body.as_ref().map(|body| body.memory.bytes());
         bytes.and_then(|bytes| bytes.get(self.at..self.end)).unwrap_or_default()
     }
 
@@ -104,7 +106,7 @@ impl From<h2::Error> for Gone {
 struct Answer {
     /// The head, and perhaps the body.
     written: Vec<u8>,
-    shared: Option<Rc<dyn AsRef<[u8]>>>,
+    apart: Option<Memory>,
 }
 
 /// What came of a request.
@@ -171,7 +173,10 @@ impl Upload {
 /// What is to be done before a stream has ended.
 enum Work {
     /// Reads the body and answers.
-    Gather { head: Vec<u8>, upload: Upload },
+    Gather {
+        head: Vec<u8>,
+        upload: Upload,
+    },
     Later(Later, Exchange),
     Send(Rest),
 }
@@ -312,36 +317,35 @@ impl<A: App> Shared<A> {
             keep_alive: true,
         };
         let written = self.write(|out, date| self.server.app.refuse(reject, Outbox { out, exchange, date }));
-        Answer { written, shared: None }
+        Answer { written, apart: None }
     }
 
     fn failed(&self, exchange: Exchange) -> Answer {
         let written = self.write(|out, date| {
             self.server.app.failed(Outbox { out, exchange, date });
         });
-        Answer { written, shared: None }
+        Answer { written, apart: None }
     }
 
-    /// A reply that is whole. A shared body is sent from where it is.
+    /// A reply that is whole. Its body is sent from where it is.
     fn written(&self, reply: Reply, exchange: Exchange) -> Answer {
-        let shared = match &reply.body {
-            ReplyBody::Shared(bytes) if !exchange.is_head && !reply.status.is_bodiless() => Some(Rc::clone(bytes)),
-            _ => None,
+        let bodiless = exchange.is_head || reply.status.is_bodiless();
+        let body = match reply.body {
+            ReplyBody::Bytes(bytes) => Memory::Own(bytes),
+            ReplyBody::Shared(bytes) => Memory::Shared(bytes),
+            ReplyBody::Events(_) => Memory::Own(Vec::new()),
         };
-        let written = self.write(|out, date| match &shared {
-            Some(bytes) => {
-                let mut response =
-                    Response::begin(out, exchange, reply.status, date).content_type(reply.content_type);
-                for (name, value) in &reply.fields {
-                    response = response.header(*name, value);
-                }
-                response.length((**bytes).as_ref().len() as u64);
+        let written = self.write(|out, date| {
+            let mut response = Response::begin(out, exchange, reply.status, date).content_type(reply.content_type);
+            for (name, value) in &reply.fields {
+                response = response.header(*name, value);
             }
-            None => {
-                reply.write(Outbox { out, exchange, date });
-            }
+            response.length(body.bytes().len() as u64);
         });
-        Answer { written, shared }
+        Answer {
+            written,
+            apart: (!bodiless).then_some(body),
+        }
     }
 
     /// Asks the application.
@@ -373,7 +377,7 @@ impl<A: App> Shared<A> {
         match outcome {
             Ok(Outcome::Done { .. }) => Made::Answer(Answer {
                 written: out,
-                shared: None,
+                apart: None,
             }),
             Ok(Outcome::Later(later)) => {
                 net::recycle(out);
@@ -387,12 +391,7 @@ impl<A: App> Shared<A> {
     }
 
     /// Reads the body, within its bounds, and asks the application.
-    async fn gather(
-        &self,
-        respond: &mut SendResponse<Piece>,
-        head: &[u8],
-        upload: &mut Upload,
-    ) -> Result<Made, Gone> {
+    async fn gather(&self, respond: &mut SendResponse<Piece>, head: &[u8], upload: &mut Upload) -> Result<Made, Gone> {
         let is_head = head.starts_with(b"HEAD ");
         let framing = match http1::parse_head(head) {
             Ok(Some((parsed, _))) => {
@@ -469,15 +468,17 @@ impl<A: App> Shared<A> {
     }
 
     /// Awaits a reply; `None` if its handler panicked. Dropped when the client resets the stream; at rest while too many
-    /// answers wait to be taken.
+    /// answers wait to be taken, or are under way: other threads may be making them, whether they are asked or not.
     async fn guarded(&self, respond: &mut SendResponse<Piece>, mut later: Later) -> Result<Option<Reply>, Gone> {
+        let mut place = None;
         poll_fn(|cx| {
             if respond.poll_reset(cx).is_ready() {
                 return Poll::Ready(Err(Gone));
             }
-            if !self.answers.is_open_or_wait(cx) {
+            if !self.answers.is_open_or_wait(cx) || place.is_none() && !self.laters.is_open_or_wait(cx) {
                 return Poll::Pending;
             }
+            place.get_or_insert_with(|| self.laters.take(1));
             match catch_unwind(AssertUnwindSafe(|| later.as_mut().poll(cx))) {
                 Ok(Poll::Pending) => Poll::Pending,
                 Ok(Poll::Ready(reply)) => Poll::Ready(Ok(Some(reply))),
@@ -498,10 +499,10 @@ impl<A: App> Shared<A> {
             respond.send_reset(Reason::INTERNAL_ERROR);
             return Err(Gone);
         };
-        let (memory, at) = match answer.shared {
-            Some(bytes) => {
+        let (memory, at) = match answer.apart {
+            Some(body) => {
                 net::recycle(answer.written);
-                (Memory::Shared(bytes), 0)
+                (body, 0)
             }
             None => (Memory::Own(answer.written), at),
         };
@@ -509,7 +510,7 @@ impl<A: App> Shared<A> {
             memory,
             _taken: self.answers.take(0),
         };
-        let bytes = body.bytes().len();
+        let bytes = body.memory.bytes().len();
         if bytes <= at {
             respond.send_response(response, true)?;
             self.count();
@@ -546,7 +547,7 @@ impl<A: App> Shared<A> {
         mut at: usize,
         ends: bool,
     ) -> Result<(), Gone> {
-        let bytes = body.bytes().len();
+        let bytes = body.memory.bytes().len();
         while at < bytes {
             let batch_end = bytes.min(at.saturating_add(limits::connection::WRITE_BATCH_BYTES));
             let sent = timeout(self.server.settings.write_timeout, async {

@@ -106,7 +106,8 @@ impl<A: App, T: Transport> Wire<A, T> {
                 let part = buffer.get(..into.remaining()).unwrap_or(&buffer);
                 into.put_slice(part);
                 self.meter.received(part, context::now_ns());
-                self.rest.extend_from_slice(buffer.get(part.len()..).unwrap_or_default());
+                self.rest
+                    .extend_from_slice(buffer.get(part.len()..).unwrap_or_default());
                 Poll::Ready(Ok(()))
             }
         }

@@ -73,19 +73,53 @@ async fn ask_any(send: SendRequest<Bytes>, n: u64, seed: u64, strict: bool) {
     let sent: &[u8] = pattern(n, bytes.max(1));
     let got: &[u8] = pattern(n, bytes);
     let (method, path, body, want): (Method, String, &[u8], Option<(u16, Vec<u8>)>) = match rng.u8(..12) {
-        0 | 1 => (Method::GET, format!("/size/{n}/{bytes}"), b"", Some((200, got.to_vec()))),
+        0 | 1 => (
+            Method::GET,
+            format!("/size/{n}/{bytes}"),
+            b"",
+            Some((200, got.to_vec())),
+        ),
         2 => (Method::POST, format!("/echo/{n}"), sent, Some((200, sent.to_vec()))),
-        3 => (Method::GET, format!("/later/{n}/{late}/{bytes}"), b"", Some((200, got.to_vec()))),
-        4 => (Method::POST, format!("/lateecho/{n}/{late}"), sent, Some((200, sent.to_vec()))),
-        5 => (Method::GET, format!("/events/{n}/5/{bytes}"), b"", Some((200, pieces(n, 5, bytes)))),
+        3 => (
+            Method::GET,
+            format!("/later/{n}/{late}/{bytes}"),
+            b"",
+            Some((200, got.to_vec())),
+        ),
+        4 => (
+            Method::POST,
+            format!("/lateecho/{n}/{late}"),
+            sent,
+            Some((200, sent.to_vec())),
+        ),
+        5 => (
+            Method::GET,
+            format!("/events/{n}/5/{bytes}"),
+            b"",
+            Some((200, pieces(n, 5, bytes))),
+        ),
         6 => (Method::GET, format!("/nothing/{n}"), b"", Some((204, vec![]))),
         7 => (Method::HEAD, format!("/size/{n}/{bytes}"), b"", Some((200, vec![]))),
-        8 => (Method::GET, format!("/panic/{n}/10"), b"", Some((500, b"failed".to_vec()))),
-        9 => (Method::GET, format!("/latepanic/{n}/{late}"), b"", Some((500, b"failed".to_vec()))),
+        8 => (
+            Method::GET,
+            format!("/panic/{n}/10"),
+            b"",
+            Some((500, b"failed".to_vec())),
+        ),
+        9 => (
+            Method::GET,
+            format!("/latepanic/{n}/{late}"),
+            b"",
+            Some((500, b"failed".to_vec())),
+        ),
         10 => (Method::GET, format!("/eventserror/{n}/2/{bytes}"), b"", None),
         _ => (Method::HEAD, format!("/events/{n}/5/{bytes}"), b"", Some((200, vec![]))),
     };
-    let pace = if rng.u8(..5) == 0 { millis(rng.u64(..30)) } else { Duration::ZERO };
+    let pace = if rng.u8(..5) == 0 {
+        millis(rng.u64(..30))
+    } else {
+        Duration::ZERO
+    };
     let asking = ask(&send, method.clone(), &path, body, pace);
     let answer = if rng.u8(..6) == 0 {
         // Cancelled, perhaps: dropping it resets the stream.
@@ -119,10 +153,14 @@ async fn ask_any(send: SendRequest<Bytes>, n: u64, seed: u64, strict: bool) {
 /// A connection of a random manner, from its begin to its end.
 async fn client(house: House, seed: u64, strict: bool) {
     let rng = &mut fastrand::Rng::with_seed(seed);
-    let Ok(stream) = Stream::connect(house.addr.clone()).await else { return };
+    let Ok(stream) = Stream::connect(house.addr.clone()).await else {
+        return;
+    };
     let windows = [500, 5_000, 65_535, 1_000_000];
     let mut builder = Builder::new();
-    builder.initial_window_size(windows[rng.usize(..4)]).max_frame_size(16_384);
+    builder
+        .initial_window_size(windows[rng.usize(..4)])
+        .max_frame_size(16_384);
     let (send, connection) = match builder.handshake::<_, Bytes>(stream).await {
         Ok(both) => both,
         Err(error) => return assert!(!strict, "{error}"),
@@ -177,17 +215,23 @@ fn crowd(seed: u64, config: SimConfig, strict: bool) {
 
 #[test]
 fn streams_on_a_calm_network() {
-    run_seeds("streams_on_a_calm_network", 300, |seed| crowd(seed, SimConfig::calm(), true));
+    run_seeds("streams_on_a_calm_network", 300, |seed| {
+        crowd(seed, SimConfig::calm(), true)
+    });
 }
 
 #[test]
 fn streams_on_a_rough_network() {
-    run_seeds("streams_on_a_rough_network", 300, |seed| crowd(seed, SimConfig::rough(), true));
+    run_seeds("streams_on_a_rough_network", 300, |seed| {
+        crowd(seed, SimConfig::rough(), true)
+    });
 }
 
 #[test]
 fn streams_on_a_hostile_network() {
-    run_seeds("streams_on_a_hostile_network", 500, |seed| crowd(seed, SimConfig::hostile(), false));
+    run_seeds("streams_on_a_hostile_network", 500, |seed| {
+        crowd(seed, SimConfig::hostile(), false)
+    });
 }
 
 /// A client of frames made by hand.
@@ -219,7 +263,12 @@ fn fields(list: &[(&str, &str)]) -> Vec<u8> {
 }
 
 fn get(path: &str) -> Vec<u8> {
-    fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "test"), (":path", path)])
+    fields(&[
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "test"),
+        (":path", path),
+    ])
 }
 
 impl Raw {
@@ -287,28 +336,33 @@ fn assert_took(took: Duration, limit: Duration) {
 }
 
 fn network(seed: u64) -> SimConfig {
-    if seed.is_multiple_of(2) { SimConfig::calm() } else { SimConfig::rough() }
+    if seed.is_multiple_of(2) {
+        SimConfig::calm()
+    } else {
+        SimConfig::rough()
+    }
 }
 
 #[test]
 fn the_preface_may_be_split_anywhere() {
-    let sent = [
-        PREFACE,
-        &frame(4, 0, 0, &[]),
-        &frame(1, 5, 1, &get("/size/1/10")),
-    ]
-    .concat();
+    let sent = [PREFACE, &frame(4, 0, 0, &[]), &frame(1, 5, 1, &get("/size/1/10"))].concat();
     for split in 1..sent.len() {
         let sent = sent.clone();
-        simulate(split as u64, SimConfig::calm(), settings(), secs(30), move |house| async move {
-            let mut client = Raw::connect(&house).await;
-            let (first, second) = sent.split_at(split);
-            client.send(&[first]).await;
-            sleep(millis(50)).await;
-            client.send(&[second]).await;
-            let (_, _, _, body) = client.find(0).await.expect("an answer");
-            assert_eq!(body, pattern(1, 10));
-        });
+        simulate(
+            split as u64,
+            SimConfig::calm(),
+            settings(),
+            secs(30),
+            move |house| async move {
+                let mut client = Raw::connect(&house).await;
+                let (first, second) = sent.split_at(split);
+                client.send(&[first]).await;
+                sleep(millis(50)).await;
+                client.send(&[second]).await;
+                let (_, _, _, body) = client.find(0).await.expect("an answer");
+                assert_eq!(body, pattern(1, 10));
+            },
+        );
     }
     // One byte at a time.
     simulate(1, SimConfig::calm(), settings(), secs(30), move |house| async move {
@@ -323,23 +377,43 @@ fn the_preface_may_be_split_anywhere() {
 #[test]
 fn what_only_begins_as_the_preface_is_refused() {
     for split in 4..PREFACE.len() {
-        simulate(split as u64, SimConfig::calm(), settings(), secs(30), move |house| async move {
-            let mut client = Raw::connect(&house).await;
-            client.send(&[&PREFACE[..split]]).await;
-            sleep(millis(50)).await;
-            client.send(&[b"!"]).await;
-            assert!(client.next().await.is_none());
-            assert!(client.got.starts_with(b"HTTP/1.1 505 "), "{}", client.got.escape_ascii());
-        });
+        simulate(
+            split as u64,
+            SimConfig::calm(),
+            settings(),
+            secs(30),
+            move |house| async move {
+                let mut client = Raw::connect(&house).await;
+                client.send(&[&PREFACE[..split]]).await;
+                sleep(millis(50)).await;
+                client.send(&[b"!"]).await;
+                assert!(client.next().await.is_none());
+                assert!(
+                    client.got.starts_with(b"HTTP/1.1 505 "),
+                    "{}",
+                    client.got.escape_ascii()
+                );
+            },
+        );
         // And one that stops there has the time of a head.
-        simulate(split as u64, SimConfig::calm(), settings(), secs(30), move |house| async move {
-            let mut client = Raw::connect(&house).await;
-            client.send(&[&PREFACE[..split]]).await;
-            let from = context::now_ns();
-            assert!(client.next().await.is_none());
-            assert!(client.got.starts_with(b"HTTP/1.1 408 "), "{}", client.got.escape_ascii());
-            assert_took(since(from), settings().head_timeout);
-        });
+        simulate(
+            split as u64,
+            SimConfig::calm(),
+            settings(),
+            secs(30),
+            move |house| async move {
+                let mut client = Raw::connect(&house).await;
+                client.send(&[&PREFACE[..split]]).await;
+                let from = context::now_ns();
+                assert!(client.next().await.is_none());
+                assert!(
+                    client.got.starts_with(b"HTTP/1.1 408 "),
+                    "{}",
+                    client.got.escape_ascii()
+                );
+                assert_took(since(from), settings().head_timeout);
+            },
+        );
     }
 }
 
@@ -353,7 +427,12 @@ fn what_is_begun_and_not_ended_has_its_time() {
         1,
         4,
         1,
-        &fields(&[(":method", "POST"), (":scheme", "http"), (":authority", "test"), (":path", "/echo/1")]),
+        &fields(&[
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":authority", "test"),
+            (":path", "/echo/1"),
+        ]),
     );
     let limits = settings();
     let cases = [
@@ -362,7 +441,10 @@ fn what_is_begun_and_not_ended_has_its_time() {
         ([PREFACE, &settings_frame, &head[..5]].concat(), limits.head_timeout),
         ([PREFACE, &settings_frame, &head[..15]].concat(), limits.head_timeout),
         ([PREFACE, &settings_frame, &open_block].concat(), limits.head_timeout),
-        ([PREFACE, &settings_frame, &post, &data[..20]].concat(), limits.body_timeout),
+        (
+            [PREFACE, &settings_frame, &post, &data[..20]].concat(),
+            limits.body_timeout,
+        ),
         ([PREFACE, &settings_frame].concat(), limits.keep_alive),
         ([PREFACE, &settings_frame, &head].concat(), limits.keep_alive),
     ];
@@ -395,11 +477,15 @@ fn a_body_that_stops_is_answered_408_and_the_others_go_on() {
             let request = Request::post("http://test/echo/1").body(()).unwrap();
             let (response, mut upload) = ready.send_request(request, false).unwrap();
             upload.send_data(Bytes::from_static(b"begun"), false).unwrap();
-            let whole = ask(&send, Method::GET, "/size/2/100", b"", Duration::ZERO).await.unwrap();
+            let whole = ask(&send, Method::GET, "/size/2/100", b"", Duration::ZERO)
+                .await
+                .unwrap();
             assert_eq!(whole.body, pattern(2, 100));
             assert_eq!(response.await.unwrap().status(), 408);
             assert_took(since(from), settings().body_timeout);
-            let whole = ask(&send, Method::GET, "/size/3/100", b"", Duration::ZERO).await.unwrap();
+            let whole = ask(&send, Method::GET, "/size/3/100", b"", Duration::ZERO)
+                .await
+                .unwrap();
             assert_eq!(whole.body, pattern(3, 100));
         });
     });
@@ -417,7 +503,11 @@ fn a_stream_that_is_not_taken_is_reset_and_the_others_go_on() {
                 let _ = connection.await;
             });
             let from = context::now_ns();
-            let path = if seed % 3 == 0 { "/events/0/40/1000" } else { "/size/1/20000" };
+            let path = if seed % 3 == 0 {
+                "/events/0/40/1000"
+            } else {
+                "/size/1/20000"
+            };
             let mut ready = send.clone().ready().await.unwrap();
             let request = Request::get(format!("http://test{path}")).body(()).unwrap();
             let (response, _) = ready.send_request(request, true).unwrap();
@@ -432,7 +522,9 @@ fn a_stream_that_is_not_taken_is_reset_and_the_others_go_on() {
             };
             assert_eq!(error.reason(), Some(Reason::CANCEL));
             assert_took(since(from), settings().write_timeout);
-            let whole = ask(&send, Method::GET, "/size/3/80", b"", Duration::ZERO).await.unwrap();
+            let whole = ask(&send, Method::GET, "/size/3/80", b"", Duration::ZERO)
+                .await
+                .unwrap();
             assert_eq!(whole.body, pattern(3, 80));
         });
     });
@@ -452,7 +544,11 @@ fn a_peer_that_reads_nothing_is_cut_off_in_time_and_holds_no_buffer() {
             let wide = frame(8, 0, 0, &0x7000_0000u32.to_be_bytes());
             client.send(&[PREFACE, &settings_frame, &wide]).await;
             let from = context::now_ns();
-            client.stream.start_send((0..90).flat_map(|n| frame(1, 5, 2 * n + 1, &get("/size/1/20000"))).collect());
+            client.stream.start_send(
+                (0..90)
+                    .flat_map(|n| frame(1, 5, 2 * n + 1, &get("/size/1/20000")))
+                    .collect(),
+            );
             sleep(secs(5)).await;
             // It says nothing more, and takes nothing: its bytes are not in the worker's buffers.
             assert_eq!(house.net.as_ref().unwrap().buffers_out(), 0);
@@ -471,7 +567,9 @@ fn a_drain_finishes_what_is_begun_and_closes() {
             let driving = spawn("h2 client", async move { connection.await });
             let slow = {
                 let send = send.clone();
-                spawn("slow", async move { ask(&send, Method::GET, "/later/1/3000/500", b"", Duration::ZERO).await })
+                spawn("slow", async move {
+                    ask(&send, Method::GET, "/later/1/3000/500", b"", Duration::ZERO).await
+                })
             };
             let idle = Stream::connect(house.addr.clone()).await.unwrap();
             let (idle_send, idle_connection) = h2::client::handshake(idle).await.unwrap();
@@ -505,7 +603,9 @@ fn a_reset_drops_the_handler() {
             spawn("h2 client", async move {
                 let _ = connection.await;
             });
-            ask(&send, Method::GET, "/size/3/80", b"", Duration::ZERO).await.unwrap();
+            ask(&send, Method::GET, "/size/3/80", b"", Duration::ZERO)
+                .await
+                .unwrap();
             sleep(secs(1)).await;
             let before = context::in_flight().1;
             let asking = ask(&send, Method::GET, "/later/1/900000/10", b"", Duration::ZERO);
@@ -513,7 +613,9 @@ fn a_reset_drops_the_handler() {
             sleep(secs(2)).await;
             // Its timer went with it.
             assert!(context::in_flight().1 <= before, "{} timers", context::in_flight().1);
-            let whole = ask(&send, Method::GET, "/size/3/80", b"", Duration::ZERO).await.unwrap();
+            let whole = ask(&send, Method::GET, "/size/3/80", b"", Duration::ZERO)
+                .await
+                .unwrap();
             assert_eq!(whole.body, pattern(3, 80));
         });
     });
