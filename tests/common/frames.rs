@@ -174,7 +174,12 @@ impl Frames {
                 Ok(0) => return None,
                 Ok(bytes) => self.got.extend(&buffer[..bytes]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("nothing comes"),
-                Err(_) => return None,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Closed with bytes of ours unread.
+                Err(error) => {
+                    println!("{error}");
+                    return None;
+                }
             }
         }
     }

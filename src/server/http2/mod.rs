@@ -27,6 +27,8 @@ mod gate;
 mod meter;
 mod request;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use super::app::App;
