@@ -180,19 +180,22 @@ impl<'o> Response<'o> {
         self.exchange.is_head || self.status.is_bodiless()
     }
 
-    /// Ends the head of a body whose length is not known: chunked, or for HTTP/1.0 until the connection closes.
+    /// Ends the head of a body whose length is not known: chunked, for HTTP/1.0 until the connection closes, for HTTP/2
+    /// as it is.
     pub fn stream(mut self) -> BodyStream {
         let form = if self.omits_body() {
             StreamForm::Omitted
-        } else if self.exchange.version == Version::Http10 {
-            StreamForm::UntilClose
         } else {
-            StreamForm::Chunked
+            match self.exchange.version {
+                Version::Http10 => StreamForm::UntilClose,
+                Version::Http11 => StreamForm::Chunked,
+                Version::Http2 => StreamForm::Framed,
+            }
         };
         // HEAD announces what GET would (RFC 9112 section 6.1).
         if self.exchange.version == Version::Http10 {
             self.exchange.keep_alive &= form == StreamForm::Omitted;
-        } else if !self.status.is_bodiless() {
+        } else if self.exchange.version == Version::Http11 && !self.status.is_bodiless() {
             self.out.extend_from_slice(b"\r\nTransfer-Encoding: chunked");
         }
         let keep_alive = self.exchange.keep_alive;
@@ -212,7 +215,7 @@ impl<'o> Response<'o> {
 
     fn end(self) -> &'o mut Vec<u8> {
         let connection: &[u8] = match (self.exchange.keep_alive, self.exchange.version) {
-            (true, Version::Http11) => b"\r\n\r\n",
+            (true, Version::Http11) | (_, Version::Http2) => b"\r\n\r\n",
             (true, Version::Http10) => b"\r\nConnection: keep-alive\r\n\r\n",
             (false, _) => b"\r\nConnection: close\r\n\r\n",
         };
@@ -233,6 +236,8 @@ pub struct BodyStream {
 enum StreamForm {
     Chunked,
     UntilClose,
+    /// As it is: the frames around it say where it ends.
+    Framed,
     Omitted,
 }
 
@@ -242,7 +247,7 @@ impl BodyStream {
         match self.form {
             _ if data.is_empty() => {}
             StreamForm::Omitted => {}
-            StreamForm::UntilClose => out.extend_from_slice(data),
+            StreamForm::UntilClose | StreamForm::Framed => out.extend_from_slice(data),
             StreamForm::Chunked => {
                 push_hex(out, data.len() as u64);
                 out.extend_from_slice(b"\r\n");

@@ -53,10 +53,11 @@ impl Method {
                 Status::NOT_IMPLEMENTED,
                 "CONNECT asks for a proxy, which this is not",
             )),
-            // RFC 9113 section 3.4: the preface of HTTP/2 looks like a request so that HTTP/1 servers refuse it.
+            // RFC 9113 section 3.4: the preface of HTTP/2 looks like a request so that HTTP/1 servers refuse it. Where a
+            // connection begins with all of it, `server` speaks HTTP/2 instead of sending this.
             b"PRI" => Err(Reject::new(
                 Status::HTTP_VERSION_NOT_SUPPORTED,
-                "HTTP/2 is not spoken here; use HTTP/1.1",
+                "HTTP/2 begins with its whole preface, and at the begin of a connection",
             )),
             _ => Err(Reject::new(Status::NOT_IMPLEMENTED, "unknown method")),
         }
@@ -69,13 +70,16 @@ impl fmt::Display for Method {
     }
 }
 
-/// The versions spoken; any other is refused with 505.
+/// The versions spoken; on the wire of HTTP/1, any but its two is refused with 505.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Version {
     /// HTTP/1.0: no chunked coding, closes unless asked to stay.
     Http10,
     /// HTTP/1.1
     Http11,
+    /// HTTP/2. No reader of this module gives it: `server` sets it on a request that came in frames, so that its answer
+    /// has no field that belongs to a connection (RFC 9113 section 8.2.2).
+    Http2,
 }
 
 /// Why bytes are refused. The framing is in doubt from here on, so the connection closes after the answer.

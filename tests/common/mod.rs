@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod exposition;
+pub mod frames;
 pub mod http;
 pub mod tls;
 pub mod tools;

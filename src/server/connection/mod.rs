@@ -221,7 +221,8 @@ impl<A: App, T: Transport> Connection<A, T> {
                     }
                 }
                 Next::Http2(early) => {
-                    http2::serve(self.stream, self.guest, early).await;
+                    // Boxed by itself: as a part of this future it would make every other slow one larger.
+                    Box::pin(http2::serve(self.stream, self.guest, early)).await;
                     return None;
                 }
                 Next::Drop => return None,

@@ -9,6 +9,7 @@
 //! - `directed`: one promise at a time: time limits, draining, room
 //! - `tls`: the same crowd over TLS, and what TLS alone promises
 //! - `introduced`: connections that begin with a PROXY header, or should
+//! - `http2`: streams, on the same terms
 //! - `real`: the same on io_uring and epoll over loopback
 //!
 //! A seed that fails is named; `SIM_SEED=n` runs it alone.
@@ -16,6 +17,7 @@
 mod app;
 mod client;
 mod directed;
+mod http2;
 mod introduced;
 mod random;
 mod real;
