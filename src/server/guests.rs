@@ -90,15 +90,6 @@ enum Seen<'r> {
 }
 
 impl Peer<'_> {
-    /// A peer of which this is known, without the connection at hand.
-    pub(super) fn known(addr: Option<SocketAddr>, secure: bool) -> Peer<'static> {
-        let origin = addr.map_or(Origin::Unknown, Origin::Addr);
-        Peer {
-            seen: Seen::Known(origin),
-            secure,
-        }
-    }
-
     /// The same, looked up now, to outlive the connection's hold on its socket.
     pub(super) fn detached(self) -> Peer<'static> {
         Peer {

@@ -25,15 +25,14 @@ const LINGER: Duration = Duration::from_millis(limits::connection::LINGER_MS);
 /// See [`super::serve`].
 pub(super) async fn serve<A: App, T: Transport>(stream: T, guest: Guest<A>, early: Vec<u8>) {
     let server = Rc::clone(guest.server_rc());
-    let addr = guest.peer(stream.stream(), T::SECURE).addr();
+    let peer = guest.peer(stream.stream(), T::SECURE).detached();
     let wire = Rc::new(RefCell::new(Wire::new(stream, Rc::clone(&server), early)));
     let Some(h2) = shake_hands(&wire, server.settings.head_timeout).await else {
         return;
     };
     let shared = Rc::new(Shared {
         server,
-        addr,
-        secure: T::SECURE,
+        peer,
         answers: Gate::new(limits::http2::ANSWERS_BYTES_MAX),
         bodies: Gate::new(limits::http2::BODIES_MAX),
         laters: Gate::new(limits::http2::LATERS_MAX),

@@ -19,7 +19,6 @@ use h2::{Reason, RecvStream, SendStream};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -28,8 +27,7 @@ use std::time::Duration;
 /// What the streams of a connection share.
 pub(super) struct Shared<A: App> {
     pub(super) server: Rc<Server<A>>,
-    pub(super) addr: Option<SocketAddr>,
-    pub(super) secure: bool,
+    pub(super) peer: Peer<'static>,
     /// Bytes of answers made and not taken.
     pub(super) answers: Rc<Gate>,
     /// Bodies that have grown past their first window.
@@ -367,7 +365,7 @@ impl<A: App> Shared<A> {
             let request = Request {
                 head: &head,
                 body,
-                peer: Peer::known(self.addr, self.secure),
+                peer: self.peer,
                 received_ns: context::now_ns(),
                 unix_ns,
             };
