@@ -82,6 +82,10 @@ pub mod runtime {
     pub const ACCEPT_QUEUE_MAX: usize = 256;
     /// Submission queue entries: one turn's operations; when it is full the driver submits early.
     pub const SUBMISSION_ENTRIES: u32 = 1024;
+    /// Turns in a row, a millisecond each, in which io_uring may take nothing and give nothing (no memory for requests)
+    /// before the worker gives its ring up and begins anew with another: half of the time after which the watchdog
+    /// calls it stuck.
+    pub const REFUSALS_MAX: u32 = 5_000;
     /// Completion queue entries: several turns' worth, so that bursts of multishot events do not overflow into the
     /// kernel's slow list.
     pub const COMPLETION_ENTRIES: u32 = 4096;
@@ -105,6 +109,7 @@ pub mod runtime {
     const _: () = assert!(RECV_BUFFERS.is_power_of_two() && RECV_BUFFERS <= 32768);
     const _: () = assert!(RECV_QUEUE_BUFFERS_MAX * 16 <= RECV_BUFFERS as usize);
     const _: () = assert!(COMPLETION_ENTRIES >= 2 * SUBMISSION_ENTRIES);
+    const _: () = assert!((REFUSALS_MAX as u64) < super::health::STUCK_MS);
 }
 
 /// Connections, whatever they carry.
