@@ -24,6 +24,9 @@ pub trait App: 'static {
     /// A connection is gone.
     fn closed(&self) {}
 
+    /// A connection was accepted and closed at once: its address holds too many.
+    fn turned_away(&self) {}
+
     /// So many bytes came in.
     fn received(&self, _bytes: usize) {}
 

@@ -13,6 +13,10 @@ pub struct Terms {}
 
 /// Serves a fresh connection on a task of its own.
 pub(super) fn begin<A: App>(server: &Rc<Server<A>>, _terms: Terms, stream: Stream) {
-    let guest = Guest::new(Rc::clone(server));
+    let mut guest = Guest::new(Rc::clone(server));
+    // Not asked for where nobody counts: it is a system call.
+    if server.settings.connections_per_address > 0 && !guest.arrives_from(stream.peer_addr()) {
+        return;
+    }
     spawn_detached("connection", connection::serve(stream, guest, Vec::new()));
 }

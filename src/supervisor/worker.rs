@@ -126,6 +126,11 @@ fn live(
             body_timeout: config.timeouts.body,
             write_timeout: config.timeouts.write,
             connections_max: config.connections_max,
+            connections_per_address: config.connections_per_address,
+            requests_per_connection: config.requests_per_connection,
+            pending_bytes_max: config.pending_bytes_max,
+            body_rate_min: config.body_rate_min,
+            write_rate_min: config.write_rate_min,
         };
         let listener = Listener::new(listener)?;
         let server = Rc::new(Server::new(api, settings));

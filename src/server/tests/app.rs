@@ -40,6 +40,7 @@ pub(super) struct TestApp {
     pub(super) calls: Cell<usize>,
     pub(super) refused: Cell<usize>,
     pub(super) failed: Cell<usize>,
+    pub(super) turned_away: Cell<usize>,
 }
 
 fn add(cell: &Cell<usize>, number: usize) {
@@ -156,6 +157,10 @@ impl App for TestApp {
 
     fn closed(&self) {
         add(&self.closed, 1);
+    }
+
+    fn turned_away(&self) {
+        add(&self.turned_away, 1);
     }
 
     fn received(&self, bytes: usize) {

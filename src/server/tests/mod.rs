@@ -48,6 +48,8 @@ fn settings() -> Settings {
         body_timeout: secs(8),
         write_timeout: secs(10),
         connections_max: 1000,
+        connections_per_address: 0,
+        ..Settings::default()
     }
 }
 
@@ -134,6 +136,8 @@ fn serve<F: Future<Output = ()> + 'static>(
         house.until_empty(secs(60)).await;
         let app = house.app();
         assert_eq!(app.opened.get(), app.closed.get());
+        assert_eq!(house.server.pending_bytes(), 0, "bytes are reserved for nobody");
+        assert_eq!(house.server.crowd.origins(), 0, "connections are counted for nobody");
         house.stop();
         if house.run.borrow().is_some() {
             let from = context::now_ns();

@@ -17,6 +17,7 @@ pub(super) enum Slot {
     RequestsActive,
     ConnectionsOpen,
     ConnectionsAccepted,
+    ConnectionsTurnedAway,
     BytesReceived,
     BytesSent,
     CacheHits,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 type Workers = BTreeMap<u32, Merged>;
 
 /// Cells of single figures that become a family with one series per worker.
-const PER_WORKER: [(Slot, MetricType, &str, &str); 14] = [
+const PER_WORKER: [(Slot, MetricType, &str, &str); 15] = [
     (
         Slot::RequestsActive,
         MetricType::GAUGE,
@@ -28,6 +28,12 @@ const PER_WORKER: [(Slot, MetricType, &str, &str); 14] = [
         MetricType::COUNTER,
         "http_connections_accepted_total",
         "Connections accepted.",
+    ),
+    (
+        Slot::ConnectionsTurnedAway,
+        MetricType::COUNTER,
+        "http_connections_turned_away_total",
+        "Connections closed at once because their address held too many.",
     ),
     (
         Slot::BytesReceived,
