@@ -6,6 +6,7 @@
 //! - `client`: a client that checks each byte
 //! - `random`: many clients of all manners at once, thousands of seeds
 //! - `directed`: one promise at a time: time limits, draining, room
+//! - `slow`: limits of time, rate, size and number
 //! - `real`: the same on io_uring and epoll over loopback
 //!
 //! A seed that fails is named; `SIM_SEED=n` runs it alone.
@@ -15,6 +16,7 @@ mod client;
 mod directed;
 mod random;
 mod real;
+mod slow;
 mod wire;
 
 use super::guests::Guest;
