@@ -319,8 +319,17 @@ impl Stream {
             .map_or(0, |op| context::with(|context| context.io.borrow().ops.taken_bytes(op)))
     }
 
-    /// Bytes that were sent, of this send and those before, and wait in the kernel for the peer to take them. A system
-    /// call; 0 where the kernel does not tell.
+    /// Lets the close throw away what the peer has not taken and reset the connection: for a peer that has had its
+    /// chance, whose bytes the kernel would otherwise keep for as long as it takes one now and then.
+    pub fn reset_on_close(&self) {
+        context::with(|context| {
+            // Refused: then the kernel keeps them.
+            let _ = context.io.borrow_mut().driver.reset_on_close(self.handle.fd());
+        });
+    }
+
+    /// Bytes that were sent, of this send and those before, and wait in the kernel for the peer to take them; the end of
+    /// the stream counts as one. A system call; 0 where the connection is broken or the kernel does not tell.
     pub fn queued_bytes(&self) -> usize {
         context::with(|context| context.io.borrow().driver.queued_bytes(self.handle.fd()).unwrap_or(0))
     }

@@ -10,8 +10,9 @@
 
 use super::Settings;
 use super::transport::Transport;
-use crate::limits::connection::WRITE_LOOKS;
+use crate::limits::connection::{LINGER_MS, WRITE_LOOKS};
 use crate::runtime::context;
+use crate::runtime::net::Stream;
 use crate::runtime::time::sleep;
 use std::future::poll_fn;
 use std::task::Poll;
@@ -71,7 +72,8 @@ fn taken<T: Transport>(stream: &T) -> i64 {
     known(stream.taken_bytes()).saturating_sub(known(stream.stream().queued_bytes()))
 }
 
-/// Waits for the end of the send in flight; its memory, or none if the connection is broken or the peer too slow.
+/// Waits for the end of the send in flight; its memory, or none if the connection is broken or the peer too slow. The
+/// latter's close throws away what the kernel holds for it.
 pub(super) async fn sent<T: Transport>(stream: &mut T, settings: &Settings) -> Option<Vec<u8>> {
     let look = look_after(settings);
     let mut wait = None;
@@ -85,12 +87,38 @@ pub(super) async fn sent<T: Transport>(stream: &mut T, settings: &Settings) -> O
         while next.poll_elapsed(cx).is_ready() {
             match pace.look(context::now_ns(), taken(stream)) {
                 Some(credit) => next.reset(look.min(credit)),
-                None => return Poll::Ready(None),
+                None => {
+                    stream.stream().reset_on_close();
+                    return Poll::Ready(None);
+                }
             }
         }
         Poll::Pending
     })
     .await
+}
+
+/// Waits until the peer has taken what the kernel holds for it, at the pace of a send. A connection that is closed
+/// before that costs its memory in the kernel for as long as the peer likes, and nobody counts it.
+pub(super) async fn drained(stream: &Stream, settings: &Settings) {
+    let left = || i64::try_from(stream.queued_bytes()).unwrap_or(i64::MAX);
+    // The end of the stream is not waited for.
+    if left() <= 1 {
+        return;
+    }
+    let mut pace = Pace::new(settings, context::now_ns(), -left());
+    let look = look_after(settings).min(Duration::from_millis(LINGER_MS));
+    let mut next = look;
+    loop {
+        sleep(next).await;
+        match (left(), context::now_ns()) {
+            (..=1, _) => return,
+            (left, now) => match pace.look(now, -left) {
+                Some(credit) => next = look.min(credit),
+                None => return stream.reset_on_close(),
+            },
+        }
+    }
 }
 
 #[cfg(test)]

@@ -238,12 +238,24 @@ pub trait Driver {
         Ok(rustix::net::getsockname(self.descriptor(fd)?)?)
     }
 
-    /// Bytes that were sent on a stream and that its peer has not taken: they wait in the kernel.
+    /// Bytes that were sent on a stream and that its peer has not taken: they wait in the kernel. The end of the stream
+    /// counts as one.
     ///
     /// # Errors
-    /// Those of ioctl(2).
+    /// Those of ioctl(2), and the connection's own where it is broken.
     fn queued_bytes(&self, fd: RawFd) -> io::Result<usize> {
         system::queued_bytes(self.descriptor(fd)?)
+    }
+
+    /// Lets the stream's close throw away what its peer has not taken, and reset the connection.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    fn reset_on_close(&mut self, fd: RawFd) -> io::Result<()> {
+        Ok(rustix::net::sockopt::set_socket_linger(
+            self.descriptor(fd)?,
+            Some(Duration::ZERO),
+        )?)
     }
 
     /// How long the kernel holds on to bytes that a peer does not take before it gives the connection up, closed or

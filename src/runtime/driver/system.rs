@@ -47,6 +47,10 @@ pub(super) fn socket(addr: &SocketAddrAny, flags: SocketFlags) -> io::Result<Own
 pub(super) fn queued_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
     // SAFETY: TIOCOUTQ writes one int and reads nothing.
     let bytes = unsafe { ioctl(fd, Getter::<TIOCOUTQ, i32>::new()) }?;
+    if bytes > 0 {
+        // A broken connection throws its bytes away, but the difference of two counters that is told here stays.
+        sockopt::socket_error(fd)??;
+    }
     Ok(usize::try_from(bytes).unwrap_or(0))
 }
 

@@ -247,15 +247,23 @@ impl<A: App, T: Transport> Connection<A, T> {
         }
         let mut left = limits::connection::LINGER_BYTES_MAX;
         let stream = &mut self.stream;
-        let _ = timeout(Duration::from_millis(limits::connection::LINGER_MS), async {
-            while let Ok(Some(bytes)) = poll_fn(|cx| stream.poll_recv(cx)).await {
-                left = left.saturating_sub(bytes.len());
+        let ended = timeout(Duration::from_millis(limits::connection::LINGER_MS), async {
+            loop {
+                match poll_fn(|cx| stream.poll_recv(cx)).await {
+                    Ok(Some(bytes)) => left = left.saturating_sub(bytes.len()),
+                    Ok(None) => return true,
+                    Err(_) => return false,
+                }
                 if left == 0 {
-                    break;
+                    return false;
                 }
             }
         })
         .await;
+        // Not for who goes on sending: the close will reset the connection.
+        if ended != Ok(false) {
+            pace::drained(self.stream.stream(), &self.guest.server().settings).await;
+        }
     }
 }
 
