@@ -82,6 +82,10 @@ pub mod runtime {
     pub const ACCEPT_QUEUE_MAX: usize = 256;
     /// Submission queue entries: one turn's operations; when it is full the driver submits early.
     pub const SUBMISSION_ENTRIES: u32 = 1024;
+    /// Turns in a row, a millisecond each, in which io_uring may take nothing and give nothing (no memory for requests)
+    /// before the worker gives its ring up and begins anew with another: half of the time after which the watchdog
+    /// calls it stuck.
+    pub const REFUSALS_MAX: u32 = 5_000;
     /// Completion queue entries: several turns' worth, so that bursts of multishot events do not overflow into the
     /// kernel's slow list.
     pub const COMPLETION_ENTRIES: u32 = 4096;
@@ -105,6 +109,7 @@ pub mod runtime {
     const _: () = assert!(RECV_BUFFERS.is_power_of_two() && RECV_BUFFERS <= 32768);
     const _: () = assert!(RECV_QUEUE_BUFFERS_MAX * 16 <= RECV_BUFFERS as usize);
     const _: () = assert!(COMPLETION_ENTRIES >= 2 * SUBMISSION_ENTRIES);
+    const _: () = assert!((REFUSALS_MAX as u64) < super::health::STUCK_MS);
 }
 
 /// Connections, whatever they carry.
@@ -129,6 +134,17 @@ pub mod connection {
     pub const DRAIN_IDLE_MS: u64 = 250;
     /// Milliseconds without accepting after an accept failed (no descriptors, no memory).
     pub const ACCEPT_PAUSE_MS: u64 = 100;
+    /// Looks at a send under way in one write timeout: a peer that stops is cut off at most a quarter late.
+    pub const WRITE_LOOKS: u32 = 4;
+    /// Bytes of an unfinished request that each connection may hold outside the worker's budget: a story request is
+    /// under 4 KiB, so those that come in two packets are served while others' bodies have used the budget up. With
+    /// the greatest number of connections this is 64 MiB, as much as the budget.
+    pub const PENDING_FREE_BYTES: usize = 4 * 1024;
+    /// Of the connections that a worker may have, the part (an eighth) that is left when it begins to close idle ones
+    /// sooner. It stops when twice that is free.
+    pub const CROWDED_PART: usize = 8;
+    /// What a client is told to wait, seconds, where the budget for unfinished requests is used up.
+    pub const RETRY_AFTER_S: u32 = 5;
 
     const _: () = assert!(DRAIN_IDLE_MS < LINGER_MS);
     const _: () = assert!(LINGER_BYTES_MAX > super::http::BODY_BYTES_MAX + super::http::HEAD_BYTES_MAX);
@@ -321,9 +337,28 @@ pub mod server {
     pub const HEAD_TIMEOUT_MS: u64 = 10_000;
     /// Milliseconds for a whole request body: 64 KiB at 2.2 KiB/s, slower than any link that can play a story.
     pub const BODY_TIMEOUT_MS: u64 = 30_000;
-    /// Milliseconds for a client to take one write, of 64 KiB or of one longer answer, beyond what the kernel buffers:
-    /// 2.2 KiB/s, or 35 KiB/s for the longest page of a list. A slower one counts as gone.
+    /// Bytes per second of a request body at least. GPRS on one time slot, the slowest that a phone still gets, is
+    /// 1000 B/s; half of that is Apache's floor too (mod_reqtimeout, MinRate=500).
+    pub const BODY_RATE_MIN: u64 = 500;
+    /// Milliseconds that a body has beyond what that rate gives it: a radio link wakes up in two, and loses packets.
+    pub const BODY_GRACE_MS: u64 = 5_000;
+    /// Milliseconds without the client taking a byte of its answer: a train in a tunnel, not a peer that is gone. The
+    /// kernel gives up after the same time on what it holds for a connection (TCP_USER_TIMEOUT), closed or not.
     pub const WRITE_TIMEOUT_MS: u64 = 30_000;
+    /// Bytes per second of an answer that a client takes at least, for the same reason as those of a body. Below it
+    /// the credit of WRITE_TIMEOUT is used up.
+    pub const WRITE_RATE_MIN: u64 = 500;
+    /// The most that either rate may be, bytes per second: a client over any radio link would be cut off.
+    pub const RATE_MIN_BOUND: u64 = 1024 * 1024;
+    /// Requests on one connection before it is closed. Nothing grows with them here (nginx closes after 1000 to free
+    /// what does), so this only lets connections move to other workers and pods in time: a quarter of an hour at 1000
+    /// requests a second.
+    pub const REQUESTS_PER_CONNECTION: u64 = 1_000_000;
+    /// Bytes per worker for requests that are not whole (bodies being read, requests that wait behind an answer): a
+    /// thousand bodies of the greatest size. 3000 of them took 206 MB before there was a limit.
+    pub const PENDING_BYTES_MAX: u64 = 64 * 1024 * 1024;
+    /// The most that PENDING_BYTES_MAX may be, 1 TiB: more is a slip of the unit.
+    pub const PENDING_BYTES_BOUND: u64 = 1 << 40;
     /// Milliseconds for requests in flight after SIGTERM: gunicorn's `graceful_timeout`, and what Kubernetes grants.
     pub const GRACEFUL_TIMEOUT_MS: u64 = 30_000;
     /// Milliseconds between readiness 503 and closed listeners. 0: a deployment that needs it uses a preStop hook,
@@ -356,6 +391,11 @@ pub mod server {
     pub const LOG_QUEUE_LINES: usize = 16_384;
 
     const _: () = assert!(HEAD_TIMEOUT_MS <= GRACEFUL_TIMEOUT_MS && BODY_TIMEOUT_MS <= GRACEFUL_TIMEOUT_MS);
+    const _: () = assert!(BODY_GRACE_MS < BODY_TIMEOUT_MS);
+    const _: () = assert!(WRITE_RATE_MIN <= RATE_MIN_BOUND && BODY_RATE_MIN <= RATE_MIN_BOUND);
+    const _: () = assert!(REQUESTS_PER_CONNECTION < u32::MAX as u64);
+    const _: () = assert!(PENDING_BYTES_MAX >= 16 * super::connection::PIPELINED_BYTES_MAX as u64);
+    const _: () = assert!(PENDING_BYTES_MAX <= PENDING_BYTES_BOUND);
     const _: () = assert!(HEAD_TIMEOUT_MS < KEEP_ALIVE_MS && KEEP_ALIVE_MS < TIMEOUT_MS_MAX);
     const _: () = assert!(CONNECTIONS_MAX <= CONNECTIONS_BOUND);
     const _: () = assert!(CACHE_BYTES <= CACHE_BYTES_BOUND && CACHE_TTL_MS <= CACHE_TTL_MS_BOUND);

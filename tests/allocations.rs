@@ -85,8 +85,7 @@ fn a_warm_request_allocates_nothing() {
                 head_timeout: long,
                 body_timeout: long,
                 write_timeout: long,
-                connections_max: 100,
-                trusted: Default::default(),
+                ..Settings::default()
             };
             let server = Rc::new(Server::new(api, settings));
             let listener = Listener::new(socket).unwrap();

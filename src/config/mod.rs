@@ -120,6 +120,16 @@ pub struct Config {
     pub io_driver: IoDriver,
     /// Open connections per worker, at most.
     pub connections_max: usize,
+    /// Connections of a worker that one address may hold; 0: no limit.
+    pub connections_per_address: usize,
+    /// Requests on one connection; 0: no limit.
+    pub requests_per_connection: u32,
+    /// Bytes of a worker for requests that are not whole.
+    pub pending_bytes_max: usize,
+    /// Bytes per second of a request body, at least; 0: no floor.
+    pub body_rate_min: u64,
+    /// Bytes per second of an answer that a client takes, at least; 0: no floor.
+    pub write_rate_min: u64,
     /// Times after which the server stops waiting.
     pub timeouts: Timeouts,
     /// Bytes of cached answers per worker; 0: no cache.
@@ -167,6 +177,8 @@ impl Config {
         let needs_folder = !production && r.raw(var::DATABASE_URL.name).is_none();
         let folder = data_folder(r, needs_folder);
         let workers = workers(r);
+        let connections_max = count(r, &var::CONNECTIONS_MAX);
+        let per_address = r.number_given(&var::CONNECTIONS_PER_ADDRESS);
         let config = Config {
             listen,
             unix_mode: u32::try_from(r.number(&var::BIND_UNIX_MODE)).unwrap_or_default(),
@@ -194,7 +206,16 @@ impl Config {
                 "epoll" => IoDriver::Epoll,
                 _ => IoDriver::Auto,
             },
-            connections_max: count(r, &var::CONNECTIONS_MAX),
+            connections_max,
+            // So that one address can never shut out all others.
+            connections_per_address: match per_address {
+                Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
+                None => (connections_max / 2).max(1),
+            },
+            requests_per_connection: u32::try_from(r.number(&var::REQUESTS_PER_CONNECTION)).unwrap_or(u32::MAX),
+            pending_bytes_max: count(r, &var::PENDING_BYTES_MAX),
+            body_rate_min: r.number(&var::BODY_RATE_MIN),
+            write_rate_min: r.number(&var::WRITE_RATE_MIN),
             timeouts: Timeouts {
                 keep_alive: time(r, &var::KEEP_ALIVE),
                 head: time(r, &var::HEAD_TIMEOUT),

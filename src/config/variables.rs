@@ -150,15 +150,25 @@ variables! {
     IO_DRIVER: Kind::Word(&[("auto", "auto"), ("uring", "uring"), ("epoll", "epoll")]), Preset::Word("auto"),
         "How to talk to the kernel. `auto` takes io_uring and falls back to epoll where it is forbidden; `uring` refuses to start then.";
     CONNECTIONS_MAX: Kind::Count { min: 1, max: limits::CONNECTIONS_BOUND }, Preset::Number(limits::CONNECTIONS_MAX),
-        "Connections that a worker serves at once, at most; more wait until one ends.";
+        "Connections that a worker serves at once, at most; more wait until one ends. In the last eighth of them an idle connection is kept for HEAD_TIMEOUT only.";
+    CONNECTIONS_PER_ADDRESS: Kind::Count { min: 0, max: limits::CONNECTIONS_BOUND }, Preset::Unset("half of CONNECTIONS_MAX"),
+        "Connections of a worker that one IPv4 address, or one IPv6 /64, may hold; more are closed at once. Set it to 0, no limit, behind a proxy that is not trusted.";
+    REQUESTS_PER_CONNECTION: Kind::Count { min: 0, max: u32::MAX as u64 - 1 }, Preset::Number(limits::REQUESTS_PER_CONNECTION),
+        "Requests that one connection may send; the last answer says `Connection: close`. 0: no limit.";
+    PENDING_BYTES_MAX: Kind::Bytes { min: 0, max: limits::PENDING_BYTES_BOUND }, Preset::Number(limits::PENDING_BYTES_MAX),
+        "Memory of a worker for requests that have not come whole, beyond 4 KiB each. Past it large bodies are answered 503 with Retry-After.";
     KEEP_ALIVE: millis(1000, limits::TIMEOUT_MS_MAX), Preset::Number(limits::KEEP_ALIVE_MS),
         "How long an idle connection is kept. Longer than the load balancer in front keeps it.";
     HEAD_TIMEOUT: millis(100, limits::TIMEOUT_MS_MAX), Preset::Number(limits::HEAD_TIMEOUT_MS),
         "How long a request head may take from its first byte to its last.";
     BODY_TIMEOUT: millis(100, limits::TIMEOUT_MS_MAX), Preset::Number(limits::BODY_TIMEOUT_MS),
-        "How long a request body may take.";
+        "How long a request body may take, at most.";
+    BODY_RATE_MIN: Kind::Bytes { min: 0, max: limits::RATE_MIN_BOUND }, Preset::Number(limits::BODY_RATE_MIN),
+        "Bytes per second that a request body must bring after its first 5 s, or it is answered 408. 0: no floor.";
     WRITE_TIMEOUT: millis(100, limits::TIMEOUT_MS_MAX), Preset::Number(limits::WRITE_TIMEOUT_MS),
-        "How long a client may take for the answers sent in one go (64 KiB, or one that is longer) before it is cut off.";
+        "How long a client may take nothing of an answer before it is cut off. What the kernel holds for a client is given up after the same time.";
+    WRITE_RATE_MIN: Kind::Bytes { min: 0, max: limits::RATE_MIN_BOUND }, Preset::Number(limits::WRITE_RATE_MIN),
+        "Bytes per second that a client must take of an answer; one that is slower for longer than WRITE_TIMEOUT makes up for is cut off. 0: no floor.";
     GRACEFUL_TIMEOUT: millis(0, limits::TIMEOUT_MS_MAX), Preset::Number(limits::GRACEFUL_TIMEOUT_MS),
         "How long requests in flight may take after SIGTERM.";
     DRAIN_DELAY: millis(0, limits::TIMEOUT_MS_MAX), Preset::Number(limits::DRAIN_DELAY_MS),

@@ -413,9 +413,12 @@ impl App for Api {
         self.worker.metrics.request_rejected(reject.status.code());
         let id = RequestId::made();
         let body = Problem::new(reject.status, reject.detail).to_json(id.as_str());
-        router::stamp(outbox.respond(reject.status), id.as_bytes(), &self.worker.id)
-            .content_type(PROBLEM_JSON)
-            .body(&body);
+        let mut response = router::stamp(outbox.respond(reject.status), id.as_bytes(), &self.worker.id);
+        if reject.status == Status::SERVICE_UNAVAILABLE {
+            let seconds = crate::limits::connection::RETRY_AFTER_S.to_string();
+            response = response.header(field::RETRY_AFTER, seconds);
+        }
+        response.content_type(PROBLEM_JSON).body(&body);
     }
 
     fn failed(&self, outbox: Outbox<'_>) -> bool {
@@ -453,6 +456,10 @@ impl App for Api {
 
     fn shook_hands(&self, ok: bool, elapsed: Duration) {
         self.worker.metrics.shook_hands(ok, elapsed);
+    }
+
+    fn turned_away(&self) {
+        self.worker.metrics.connection_turned_away();
     }
 
     fn received(&self, bytes: usize) {

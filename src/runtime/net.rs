@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Listening sockets, made by the process.
@@ -157,6 +158,16 @@ impl Listener {
             }
             Poll::Ready(accepted.map(|fd| Stream::new(context.handle(fd))))
         })
+    }
+
+    /// How long the kernel holds on to bytes that a peer of a connection accepted from now on does not take, before it
+    /// gives the connection up, closed or not. Without it a peer that never reads would cost a socket buffer for a
+    /// quarter of an hour, where its server is long done with it.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2), where this is no TCP.
+    pub fn give_up_after(&self, time: Duration) -> io::Result<()> {
+        context::with(|context| context.io.borrow_mut().driver.give_up_after(self.handle.fd(), time))
     }
 
     /// Stops accepting until the next [`accept`](Self::accept): for a caller who has no room. What the kernel has
@@ -350,6 +361,21 @@ impl Stream {
     pub fn taken_bytes(&self) -> usize {
         self.send
             .map_or(0, |op| context::with(|context| context.io.borrow().ops.taken_bytes(op)))
+    }
+
+    /// Lets the close throw away what the peer has not taken and reset the connection: for a peer that has had its
+    /// chance, whose bytes the kernel would otherwise keep for as long as it takes one now and then.
+    pub fn reset_on_close(&self) {
+        context::with(|context| {
+            // Refused: then the kernel keeps them.
+            let _ = context.io.borrow_mut().driver.reset_on_close(self.handle.fd());
+        });
+    }
+
+    /// Bytes that were sent, of this send and those before, and wait in the kernel for the peer to take them; the end of
+    /// the stream counts as one. A system call; 0 where the connection is broken or the kernel does not tell.
+    pub fn queued_bytes(&self) -> usize {
+        context::with(|context| context.io.borrow().driver.queued_bytes(self.handle.fd()).unwrap_or(0))
     }
 
     /// Sends all of `data`; gives the memory back.

@@ -32,6 +32,9 @@ pub trait App: 'static {
     /// A TLS handshake has ended, well or not, after so long.
     fn shook_hands(&self, _ok: bool, _elapsed: Duration) {}
 
+    /// A connection was accepted and closed at once: its address holds too many.
+    fn turned_away(&self) {}
+
     /// So many bytes came in.
     fn received(&self, _bytes: usize) {}
 

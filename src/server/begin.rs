@@ -22,7 +22,7 @@ pub struct Terms {
 
 /// Serves a fresh connection on a task of its own.
 pub(super) fn begin<A: App>(server: &Rc<Server<A>>, terms: Terms, stream: Stream) {
-    let guest = Guest::new(Rc::clone(server));
+    let mut guest = Guest::new(Rc::clone(server));
     if terms.proxy {
         let origin = Origin::of(&stream);
         let trusted = &server.settings.trusted;
@@ -37,6 +37,10 @@ pub(super) fn begin<A: App>(server: &Rc<Server<A>>, terms: Terms, stream: Stream
             spawn_detached("proxy header", introduced(terms, stream, guest, origin));
             return;
         }
+    }
+    // Not asked for where nobody counts: it is a system call.
+    if server.settings.connections_per_address > 0 && !guest.arrives_from(stream.peer_addr()) {
+        return;
     }
     speak(terms, stream, guest, Vec::new());
 }
@@ -56,8 +60,10 @@ fn speak<A: App>(terms: Terms, stream: Stream, guest: Guest<A>, early: Vec<u8>) 
 async fn introduced<A: App>(terms: Terms, mut stream: Stream, mut guest: Guest<A>, proxy: Origin) {
     match header(&mut stream, &guest).await {
         Ok((source, early)) => {
-            if let Some(origin) = origin(source, proxy) {
-                guest.comes_from(origin);
+            if let Some(origin) = origin(source, proxy)
+                && !guest.comes_from(origin)
+            {
+                return;
             }
             speak(terms, stream, guest, early);
         }

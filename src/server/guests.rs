@@ -2,6 +2,7 @@
 
 use super::Server;
 use super::app::App;
+use super::crowd;
 use crate::runtime::net::Stream;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,13 +12,49 @@ pub(super) struct Guest<A: App> {
     server: Rc<Server<A>>,
     /// Where a trusted proxy said on the connection itself (PROXY protocol) that it comes from.
     told: Option<Box<Origin>>,
+    /// Among whose connections it is counted.
+    counted: Option<crowd::Origin>,
 }
 
 impl<A: App> Guest<A> {
     /// A connection was accepted.
     pub(super) fn new(server: Rc<Server<A>>) -> Guest<A> {
         server.opened();
-        Guest { server, told: None }
+        Guest {
+            server,
+            told: None,
+            counted: None,
+        }
+    }
+
+    /// Counts it among the connections of `addr`; none has no limit (a Unix socket, a peer that is gone already). False
+    /// if there are too many of them: the connection is to be closed.
+    #[must_use = "one too many must be closed"]
+    pub(super) fn arrives_from(&mut self, addr: Option<SocketAddr>) -> bool {
+        self.leave();
+        let max = self.server.settings.connections_per_address;
+        let Some(addr) = addr.filter(|addr| max > 0 && !self.server.is_exempt(addr.ip())) else {
+            return true;
+        };
+        let origin = crowd::origin(addr.ip());
+        if self.server.crowd.enter(origin, max) {
+            self.counted = Some(origin);
+            return true;
+        }
+        self.server.app.turned_away();
+        let refused = self.server.crowd.refuse();
+        if refused.is_power_of_two() {
+            // Logged at 1, 2, 4, ...: who connects again and again must not fill the log.
+            let address = addr.ip();
+            tracing::warn!(%address, max, refused, "an address has too many connections; more are closed at once");
+        }
+        false
+    }
+
+    fn leave(&mut self) {
+        if let Some(origin) = self.counted.take() {
+            self.server.crowd.leave(origin);
+        }
     }
 
     /// The server that it is connected to.
@@ -30,9 +67,15 @@ impl<A: App> Guest<A> {
         &self.server
     }
 
-    /// Takes a proxy's word for where the connection comes from.
-    pub(super) fn comes_from(&mut self, origin: Origin) {
+    /// Takes a proxy's word for where the connection comes from, and counts it there. False if that address has too
+    /// many: the connection is to be closed.
+    #[must_use = "one too many must be closed"]
+    pub(super) fn comes_from(&mut self, origin: Origin) -> bool {
         self.told = Some(Box::new(origin));
+        match origin {
+            Origin::Addr(addr) => self.arrives_from(Some(addr)),
+            Origin::Unix | Origin::Unknown => self.arrives_from(None),
+        }
     }
 
     /// The other end, for a request.
@@ -47,6 +90,7 @@ impl<A: App> Guest<A> {
 
 impl<A: App> Drop for Guest<A> {
     fn drop(&mut self) {
+        self.leave();
         self.server.closed();
     }
 }

@@ -71,8 +71,8 @@ pub(super) fn start(
             let mut pause = RESTART_PAUSE;
             loop {
                 let life = || live(index, &ports, &shared, &store, &words, want.clone());
-                match catch_unwind(AssertUnwindSafe(life)) {
-                    Ok(Ok(cut_off)) => {
+                let why = match catch_unwind(AssertUnwindSafe(life)) {
+                    Ok(Ok(Life::Ended(cut_off))) => {
                         let _ = words.send(Word::Ended(index, cut_off));
                         return;
                     }
@@ -80,22 +80,31 @@ pub(super) fn start(
                         let _ = words.send(Word::Failed(index, error.to_string()));
                         return;
                     }
-                    Err(_) => {
-                        // The connections of that life are lost; those in the socket's accept queue are not.
-                        tracing::error!(
-                            worker = index,
-                            pause_ms = pause.as_millis() as u64,
-                            "the worker panicked; it starts again"
-                        );
-                        std::thread::sleep(pause);
-                        pause = (pause * 2).min(RESTART_PAUSE_MAX);
-                    }
-                }
+                    Ok(Ok(Life::Broken(error))) => error.to_string(),
+                    Err(_) => "it panicked".to_owned(),
+                };
+                // The connections of that life are lost; those in the socket's accept queue are not.
+                tracing::error!(
+                    worker = index,
+                    pause_ms = pause.as_millis() as u64,
+                    why,
+                    "the worker broke down; it starts again"
+                );
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(RESTART_PAUSE_MAX);
             }
         })
 }
 
-/// One life of the worker. Gives how many connections were cut off at its end.
+/// How a life of a worker that served came to its end.
+enum Life {
+    /// As it was told to, with so many connections cut off.
+    Ended(usize),
+    /// Its runtime could not go on: the driver failed for good, or the root task panicked.
+    Broken(io::Error),
+}
+
+/// One life of the worker. An error means that it could not begin.
 fn live(
     index: u32,
     ports: &[Lent],
@@ -103,7 +112,7 @@ fn live(
     store: &Store,
     words: &Sender<Word>,
     want: watch::Receiver<Want>,
-) -> io::Result<usize> {
+) -> io::Result<Life> {
     let (driver, _) = choose::open(shared.io_driver).map_err(io::Error::other)?;
     let runtime = Runtime::new(driver, seed());
     let heartbeat = runtime.heartbeat();
@@ -112,7 +121,7 @@ fn live(
     let (ports, queues) = (duplicates()?, duplicates()?);
     let (shared, store, words) = (Arc::clone(shared), store.clone(), words.clone());
     let beat = Arc::clone(&heartbeat);
-    runtime.block_on(async move {
+    let lived = runtime.block_on(async move {
         let config = &shared.config;
         let service = StoryService::new(store, config.cache_bytes as u64, config.cache_ttl, Rc::clone(&metrics));
         let api = Api::new(
@@ -133,6 +142,11 @@ fn live(
             write_timeout: config.timeouts.write,
             connections_max: config.connections_max,
             trusted: Arc::clone(&shared.trusted),
+            connections_per_address: config.connections_per_address,
+            requests_per_connection: config.requests_per_connection,
+            pending_bytes_max: config.pending_bytes_max,
+            body_rate_min: config.body_rate_min,
+            write_rate_min: config.write_rate_min,
         };
         let mut listening = Vec::new();
         for port in ports {
@@ -169,7 +183,11 @@ fn live(
             renewing.abort();
         }
         Ok(cut_off)
-    })?
+    });
+    match lived {
+        Ok(served) => served.map(Life::Ended),
+        Err(error) => Ok(Life::Broken(error)),
+    }
 }
 
 /// Takes the present TLS settings.

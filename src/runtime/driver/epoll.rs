@@ -19,13 +19,13 @@
 //! io_uring has made blocking. All workers that share a listener must therefore use the same driver.
 
 use super::buffers::{BufferId, BufferPool};
-use super::{Driver, Event, Op, OpId, Park, Shutdown, SocketAddrAny, Unparker, system};
+use super::{Driver, Event, Op, OpId, Park, SocketAddrAny, Unparker, system};
 use crate::limits;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 /// Event data of the wake-up descriptor; those of sockets are their numbers.
@@ -471,14 +471,6 @@ impl Driver for EpollDriver {
         Rc::clone(&self.pool)
     }
 
-    fn now_ns(&self) -> u64 {
-        system::now_ns()
-    }
-
-    fn unix_ns(&self) -> u64 {
-        system::unix_ns()
-    }
-
     fn unparker(&self) -> Unparker {
         self.unparker.clone()
     }
@@ -508,15 +500,7 @@ impl Driver for EpollDriver {
         }
     }
 
-    fn shutdown(&mut self, fd: RawFd, how: Shutdown) -> io::Result<()> {
-        Ok(rustix::net::shutdown(&self.socket_of(fd)?.fd, how)?)
-    }
-
-    fn peer_addr(&self, fd: RawFd) -> io::Result<Option<SocketAddrAny>> {
-        Ok(rustix::net::getpeername(self.socket_of(fd)?.fd.as_fd())?)
-    }
-
-    fn local_addr(&self, fd: RawFd) -> io::Result<SocketAddrAny> {
-        Ok(rustix::net::getsockname(self.socket_of(fd)?.fd.as_fd())?)
+    fn descriptor(&self, fd: RawFd) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.socket_of(fd)?.fd.as_fd())
     }
 }

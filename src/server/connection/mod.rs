@@ -9,11 +9,14 @@
 mod answer;
 mod read;
 
+use super::Settings;
 use super::app::{App, Later};
+use super::budget::Reserved;
 use super::guests::Guest;
 use super::http2;
 use super::transport::Transport;
 use crate::http::{BodyDecoder, Exchange, HeadScanner, Reject, Status};
+use crate::limits;
 use crate::runtime::context;
 use crate::runtime::time::Sleep;
 use answer::guarded;
@@ -27,7 +30,7 @@ pub(super) fn serve<A: App, T: Transport>(stream: T, guest: Guest<A>, early: Vec
     if early.is_empty() {
         return Serve::Fast(connection);
     }
-    connection.unread = true;
+    connection.unread = Unread::Yes;
     connection.pending.get_or_insert_default().bytes = early;
     Serve::Slow(Box::pin(connection.go_slow(Next::Read)))
 }
@@ -105,6 +108,8 @@ struct Pending {
     bytes: Vec<u8>,
     scanner: HeadScanner,
     body: Option<PendingBody>,
+    /// What it may hold beyond what every connection may.
+    reserved: Option<Reserved>,
 }
 
 struct PendingBody {
@@ -126,8 +131,17 @@ pub(super) struct Connection<A: App, T: Transport> {
     requests: u32,
     /// A request was answered since the last look: the next phase begins anew even where it is of the same kind.
     answered: bool,
-    /// [`step_back`](Self::step_back) has put bytes among the pending ones that nobody has looked at.
-    unread: bool,
+    unread: Unread,
+}
+
+/// Bytes that came while nobody read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unread {
+    No,
+    /// They are among the pending ones: no event will tell of them again.
+    Yes,
+    /// There was no room for them: the next thing to say is that.
+    Lost,
 }
 
 enum Input<B> {
@@ -146,6 +160,8 @@ enum Next {
     /// Enough is written; there is more to read.
     Flush,
     Later(Later, Exchange),
+    /// A send takes its time: to be watched.
+    Watch,
     /// The client speaks HTTP/2, beginning with these bytes.
     Http2(Vec<u8>),
     Close,
@@ -180,7 +196,7 @@ impl<A: App, T: Transport> Connection<A, T> {
             since_ns: context::now_ns(),
             requests: 0,
             answered: false,
-            unread: false,
+            unread: Unread::No,
         }
     }
 
@@ -192,11 +208,16 @@ impl<A: App, T: Transport> Connection<A, T> {
                     if !self.flush().await {
                         return None;
                     }
-                    if !self.unread {
+                    if self.unread == Unread::No {
                         return Some(self);
                     }
-                    // The wait took them out of the receive queue: no event will tell of them again.
                     self.feed(&[])
+                }
+                Next::Watch => {
+                    if !self.until_sent().await {
+                        return None;
+                    }
+                    Next::Read
                 }
                 Next::Flush => {
                     if !self.flush().await {
@@ -251,29 +272,59 @@ impl<A: App, T: Transport> Connection<A, T> {
             Poll::Ready(Err(_)) => return Poll::Ready(Input::Broken),
             Poll::Pending => {}
         }
-        if self.guest.server().ending_idle.get() && self.pending.is_none() {
+        if self.guest.server().hurried.get() && self.pending.is_none() && self.must_go() {
             return Poll::Ready(Input::Draining);
         }
         self.sleep.poll_elapsed(cx).map(|()| Input::Late)
     }
 
+    /// Whether an idle connection ends, now that there is less time for it. What it still has begins with its phase.
+    #[cold]
+    fn must_go(&mut self) -> bool {
+        let spent = self.spent();
+        let idle_for = self.guest.server().idle_for.get();
+        if self.guest.server().ending_idle.get() || spent >= idle_for {
+            return true;
+        }
+        if !self.stream.is_sending() {
+            self.sleep.reset(idle_for.saturating_sub(spent));
+        }
+        false
+    }
+
+    /// Since the present phase began.
+    fn spent(&self) -> Duration {
+        Duration::from_nanos(context::now_ns().saturating_sub(self.since_ns))
+    }
+
     /// How long the present phase may last.
     fn allowed(&self) -> Duration {
-        let settings = &self.guest.server().settings;
+        let server = self.guest.server();
         match self.phase() {
-            Phase::Idle => settings.keep_alive,
-            Phase::Head => settings.head_timeout,
-            Phase::Body => settings.body_timeout,
+            Phase::Idle => server.idle_for.get(),
+            Phase::Head => server.settings.head_timeout,
+            Phase::Body => self.body_time(&server.settings),
         }
+    }
+
+    /// A body has its grace and what its bytes have earned by now: who sends less than the rate runs out of it.
+    fn body_time(&self, settings: &Settings) -> Duration {
+        let body = self.pending.as_ref().and_then(|pending| pending.body.as_ref());
+        let bytes = body.map_or(0, |body| body.body.len() as u64);
+        let earned_ms = match settings.body_rate_min {
+            0 => return settings.body_timeout,
+            rate => bytes.saturating_mul(1000) / rate,
+        };
+        let grace = Duration::from_millis(limits::server::BODY_GRACE_MS.saturating_add(earned_ms));
+        settings.body_timeout.min(grace)
     }
 
     /// The timer fired: for this phase, or for an earlier one that has ended since.
     fn late(&mut self) -> Option<Next> {
-        let now = context::now_ns();
-        let spent = Duration::from_nanos(now.saturating_sub(self.since_ns));
+        let spent = self.spent();
         let sending = self.stream.is_sending();
         let allowed = if sending {
-            self.guest.server().settings.write_timeout
+            self.guest.server().look
         } else {
             self.allowed()
         };
@@ -282,8 +333,7 @@ impl<A: App, T: Transport> Connection<A, T> {
             return None;
         }
         if sending {
-            // The peer takes nothing: there is nothing to say to it, and nothing to wait for.
-            return Some(Next::Drop);
+            return Some(Next::Watch);
         }
         if self.phase() != Phase::Idle {
             let reject = Reject::new(Status::REQUEST_TIMEOUT, "the request took too long to arrive");
@@ -295,7 +345,7 @@ impl<A: App, T: Transport> Connection<A, T> {
     /// Begins a phase: its clock runs from now.
     fn begin(&mut self) {
         self.since_ns = context::now_ns();
-        let write_timeout = self.guest.server().settings.write_timeout;
-        self.sleep.reset(self.allowed().min(write_timeout));
+        let look = self.guest.server().look;
+        self.sleep.reset(self.allowed().min(look));
     }
 }

@@ -51,6 +51,7 @@ pub(super) struct TestApp {
     pub(super) unintroduced: Cell<usize>,
     /// Requests from [`TOLD`].
     pub(super) told: Cell<usize>,
+    pub(super) turned_away: Cell<usize>,
 }
 
 fn add(cell: &Cell<usize>, number: usize) {
@@ -181,6 +182,10 @@ impl App for TestApp {
 
     fn shook_hands(&self, ok: bool, _elapsed: Duration) {
         add(if ok { &self.shaken } else { &self.unshaken }, 1);
+    }
+
+    fn turned_away(&self) {
+        add(&self.turned_away, 1);
     }
 
     fn received(&self, bytes: usize) {

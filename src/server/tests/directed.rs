@@ -160,7 +160,9 @@ fn a_peer_that_takes_nothing_is_cut_off_in_time() {
                 sleep(millis(1)).await;
             }
             house.until_empty(secs(15)).await;
-            assert_took(since(from), settings().write_timeout);
+            let (took, limit) = (since(from), settings().write_timeout);
+            // The kernel takes the first bytes at once, which is seen at the first look.
+            assert!(took >= limit && took < limit + limit / 4 + secs(1), "{took:?}");
         });
     });
 }

@@ -10,6 +10,7 @@
 //! - `tls`: the same crowd over TLS, and what TLS alone promises
 //! - `introduced`: connections that begin with a PROXY header, or should
 //! - `http2`: streams, on the same terms
+//! - `slow`: limits of time, rate, size and number
 //! - `real`: the same on io_uring and epoll over loopback
 //!
 //! A seed that fails is named; `SIM_SEED=n` runs it alone.
@@ -21,6 +22,7 @@ mod http2;
 mod introduced;
 mod random;
 mod real;
+mod slow;
 mod tls;
 mod wire;
 mod wire_tls;
@@ -59,7 +61,8 @@ fn settings() -> Settings {
         body_timeout: secs(8),
         write_timeout: secs(10),
         connections_max: 1000,
-        trusted: Default::default(),
+        connections_per_address: 0,
+        ..Settings::default()
     }
 }
 
@@ -167,6 +170,8 @@ fn serve<F: Future<Output = ()> + 'static>(
         house.until_empty(secs(60)).await;
         let app = house.app();
         assert_eq!(app.opened.get(), app.closed.get());
+        assert_eq!(house.server.pending_bytes(), 0, "bytes are reserved for nobody");
+        assert_eq!(house.server.crowd.origins(), 0, "connections are counted for nobody");
         house.stop();
         if house.run.borrow().is_some() {
             let from = context::now_ns();

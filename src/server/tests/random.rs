@@ -3,6 +3,7 @@
 use super::client::{Client, Ended, Terms};
 use super::wire::{Ask, Scale, random};
 use super::{House, Settings, millis, secs, settings, simulate_on};
+use crate::limits::server::BODY_GRACE_MS;
 use crate::runtime::context;
 use crate::runtime::driver::sim::{SimConfig, run_seeds};
 use crate::runtime::executor::spawn;
@@ -190,7 +191,8 @@ async fn stall(client: &mut Client, rng: &mut fastrand::Rng, load: Load, before:
     if load.terms == Terms::Strict {
         let limits = &load.limits;
         let limit = if in_body {
-            limits.body_timeout
+            // Fewer than three bytes, which earn it nothing to speak of.
+            limits.body_timeout.min(millis(BODY_GRACE_MS))
         } else {
             limits.head_timeout
         };

@@ -18,6 +18,7 @@ pub(super) enum Slot {
     ConnectionsOpen,
     ConnectionsAccepted,
     ProxyRefused,
+    ConnectionsTurnedAway,
     BytesReceived,
     BytesSent,
     CacheHits,

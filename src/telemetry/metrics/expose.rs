@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 type Workers = BTreeMap<u32, Merged>;
 
 /// Cells of single figures that become a family with one series per worker.
-const PER_WORKER: [(Slot, MetricType, &str, &str); 15] = [
+const PER_WORKER: [(Slot, MetricType, &str, &str); 16] = [
     (
         Slot::RequestsActive,
         MetricType::GAUGE,
@@ -34,6 +34,12 @@ const PER_WORKER: [(Slot, MetricType, &str, &str); 15] = [
         MetricType::COUNTER,
         "http_proxy_headers_refused_total",
         "Connections of trusted proxies closed for want of a PROXY header.",
+    ),
+    (
+        Slot::ConnectionsTurnedAway,
+        MetricType::COUNTER,
+        "http_connections_turned_away_total",
+        "Connections closed at once because their address held too many.",
     ),
     (
         Slot::BytesReceived,

@@ -134,6 +134,11 @@ impl WorkerMetrics {
         self.add(Slot::ProxyRefused, 1);
     }
 
+    /// A connection was closed as soon as it was accepted: its address holds too many.
+    pub fn connection_turned_away(&self) {
+        self.add(Slot::ConnectionsTurnedAway, 1);
+    }
+
     /// A connection was closed.
     #[inline]
     pub fn connection_closed(&self) {
