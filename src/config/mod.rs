@@ -5,12 +5,14 @@
 //! [`VARIABLES`], from which the README table and the help are made. Parsing reports all faults together.
 //! Deliberately absent: configuration files, reloading, and flags (flags live in `main`).
 
+mod face;
 mod parse;
 mod secret;
 #[cfg(test)]
 mod tests;
 mod variables;
 
+pub use face::{Cors, Face, Origins};
 pub use parse::{ConfigError, ConfigErrors, Setting};
 pub use secret::{SecretToken, SecretUrl};
 pub use variables::{Kind, Preset, VARIABLES, Variable, help_text, markdown_table};
@@ -146,6 +148,8 @@ pub struct Config {
     pub rate_limit_enabled: bool,
     /// Opens the admin routes to callers from elsewhere; none: loopback only.
     pub admin_token: Option<SecretToken>,
+    /// CORS, HSTS, Server, compression.
+    pub face: Face,
     /// What the operator should hear at boot.
     pub warnings: Vec<String>,
     /// Every variable as it holds, in the order of the table; secrets redacted.
@@ -219,6 +223,7 @@ impl Config {
             log: log_settings(r, production),
             rate_limit_enabled: r.word(&var::RATE_LIMIT_ENABLED) == "true",
             admin_token: token(r),
+            face: face::read(r),
             warnings: Vec::new(),
             settings: Vec::new(),
         };

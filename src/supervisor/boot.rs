@@ -230,6 +230,7 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     let store = open_store(&config)?;
     let (addr, sockets) = listen_all(&config, topology.workers)?;
     let process = Process::new(host, topology, registry, config.admin_token.clone(), "embedded");
+    process.set_face(config.face.clone());
     let (io_driver, fallback) = choose_driver(config.io_driver.into(), sockets.len())?;
     if let Some(fallback) = fallback {
         tracing::warn!("{fallback}");

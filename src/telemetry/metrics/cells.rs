@@ -24,6 +24,7 @@ pub(super) enum Slot {
     CacheEvictions,
     CacheEntries,
     CacheBytes,
+    Compressions,
     StoreFailures,
     LoopTurns,
     LoopPolls,
