@@ -141,3 +141,84 @@ pub(super) fn parse_product(text: &str) -> Option<Option<String>> {
     let fits = text.len() <= limits::SERVER_HEADER_CHARS_MAX && is_token(name) && version.is_none_or(is_token);
     fits.then(|| Some(text.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Config, crate::config::ConfigErrors> {
+        let home = [("HOME", "/home/ada")];
+        Config::read(home.iter().chain(pairs).map(|(name, value)| ((*name).into(), (*value).into())))
+    }
+
+    #[test]
+    fn nothing_set_is_the_default() {
+        assert_eq!(read(&[]).unwrap().face, Face::default());
+    }
+
+    #[test]
+    fn origins_as_browsers_write_them() {
+        for (text, expected) in [
+            ("https://app.example", &["https://app.example"][..]),
+            (" HTTPS://App.Example:443 ,", &["https://app.example"]),
+            ("http://a:80,http://a,http://a:8080", &["http://a", "http://a:8080"]),
+            ("https://[2001:db8::1]:8443, http://[::1]", &["https://[2001:db8::1]:8443", "http://[::1]"]),
+            ("capacitor://localhost", &["capacitor://localhost"]),
+        ] {
+            let expected = expected.iter().map(|origin| (*origin).to_owned()).collect();
+            assert_eq!(parse_origins(text.trim()), Some(Origins::These(expected)), "{text}");
+        }
+        assert_eq!(parse_origins("*"), Some(Origins::Any));
+        for bad in [
+            "null",
+            ",",
+            "app.example",
+            "https://",
+            "https://app.example/",
+            "https://app.example/path",
+            "https://*.example",
+            "https://u@app.example",
+            "https://app.example:x",
+            "https://app.example:70000",
+            "https://app.example, *",
+            "https://a b",
+            "https://[::1",
+            "https://äpp.example",
+            "://a",
+            "1x://a",
+        ] {
+            assert_eq!(parse_origins(bad), None, "{bad}");
+        }
+        let many = |count: usize| (0..count).map(|n| format!("https://a{n}")).collect::<Vec<_>>().join(",");
+        assert!(parse_origins(&many(limits::CORS_ORIGINS_MAX)).is_some());
+        assert!(parse_origins(&many(limits::CORS_ORIGINS_MAX + 1)).is_none());
+    }
+
+    #[test]
+    fn credentials_for_everybody_are_refused() {
+        let errors = read(&[("CORS_ORIGINS", "*"), ("CORS_CREDENTIALS", "true")]).unwrap_err();
+        assert_eq!(errors.0.len(), 1);
+        assert_eq!(errors.0[0].variable, "CORS_CREDENTIALS");
+        let warned = read(&[("CORS_CREDENTIALS", "true")]).unwrap();
+        assert_eq!(warned.warnings.len(), 1);
+        let cors = read(&[("CORS_ORIGINS", "https://a"), ("CORS_CREDENTIALS", "true"), ("CORS_MAX_AGE", "5")]);
+        let expected = Cors {
+            origins: Origins::These(vec!["https://a".into()]),
+            credentials: true,
+            max_age: Duration::from_secs(5),
+        };
+        assert_eq!(cors.unwrap().face.cors, Some(expected));
+    }
+
+    #[test]
+    fn the_server_field_is_a_product_or_off() {
+        assert_eq!(parse_product("OFF"), Some(None));
+        for good in ["a", "trip/2.1", "x-y_z"] {
+            assert_eq!(parse_product(good), Some(Some(good.to_owned())));
+        }
+        for bad in ["", "a b", "a/", "/1", "a/1/2", "a\r\nb", "ä", &"x".repeat(65)] {
+            assert_eq!(parse_product(bad), None, "{bad:?}");
+        }
+    }
+}
