@@ -293,11 +293,33 @@ pub mod cache {
     /// Bytes an entry costs beside its key and its body: slab slot, hash slots, reference counts, ETag, the entry of
     /// the index by id, and the allocator's rounding.
     pub const ENTRY_OVERHEAD_BYTES: u64 = 320;
+    /// Bytes that a story costs in each coding beside its bytes and field lines: reference counts, lengths, and the
+    /// allocator's rounding of three blocks.
+    pub const FORM_OVERHEAD_BYTES: usize = 128;
     /// Bytes of a typical entry: sizes the memory of lately evicted keys, nothing else.
     pub const ENTRY_BYTES_TYPICAL: u64 = 4 * 1024;
 
     const _: () = assert!(super::server::CACHE_BYTES / ENTRY_FRACTION > super::store::STORY_BYTES_MAX as u64);
     const _: () = assert!(ENTRY_BYTES_TYPICAL > ENTRY_OVERHEAD_BYTES);
+}
+
+/// Content codings of answers. Times are of one virtual CPU of a Xeon, optimised build.
+pub mod compression {
+    /// Bytes of a body below which it is sent as it is: head and body fit in one packet either way, and a short story
+    /// saves less than its own head takes.
+    pub const BODY_BYTES_MIN: usize = 1024;
+    /// Bytes of a body up to which a worker compresses it itself. The slowest coding that it uses there, gzip for a kept
+    /// body, takes 0.02 ms a KiB: 0.6 ms. Longer ones go to the helper thread.
+    pub const WORKER_BYTES_MAX: usize = 32 * 1024;
+    /// Bodies waiting for the helper thread; more are sent as they are. The longest page of a list takes it some 10 ms,
+    /// so who waits at the end of the queue waits under a second; and 64 of them are 64 MiB.
+    pub const QUEUE_MAX: usize = 64;
+    /// Milliseconds that an answer waits for the helper thread; after that it goes as it is.
+    pub const WAIT_MS_MAX: u64 = 2_000;
+
+    const _: () = assert!(BODY_BYTES_MIN < WORKER_BYTES_MAX);
+    const _: () = assert!(WORKER_BYTES_MAX < super::store::PAGE_BYTES_MAX);
+    const _: () = assert!(WAIT_MS_MAX < super::server::WRITE_TIMEOUT_MS);
 }
 
 /// Background checks of the dependencies.
@@ -387,6 +409,17 @@ pub mod server {
     pub const ADMIN_TOKEN_CHARS_MIN: usize = 16;
     /// Characters of ADMIN_TOKEN at most: it must fit in a request head with room to spare.
     pub const ADMIN_TOKEN_CHARS_MAX: usize = 1024;
+    /// Origins in CORS_ORIGINS: each request's Origin is compared with all of them.
+    pub const CORS_ORIGINS_MAX: usize = 64;
+    /// Milliseconds that a preflight's answer is remembered: ten minutes, so that a change of the origins is seen soon.
+    /// Chromium caps it at two hours.
+    pub const CORS_MAX_AGE_MS: u64 = 600_000;
+    /// Milliseconds of HSTS. 0: a browser that was told cannot be untold, so an operator must ask for it.
+    pub const HSTS_MAX_AGE_MS: u64 = 0;
+    /// The longest HSTS_MAX_AGE: two years, what preload lists ask for.
+    pub const HSTS_MAX_AGE_MS_BOUND: u64 = 2 * 365 * 24 * 3600 * 1000;
+    /// Characters of SERVER_HEADER: it stands in every answer.
+    pub const SERVER_HEADER_CHARS_MAX: usize = 64;
     /// Log lines that wait for the writer thread; more are dropped and counted. At 300 B a line this is 5 MiB.
     pub const LOG_QUEUE_LINES: usize = 16_384;
 

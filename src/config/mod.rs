@@ -6,6 +6,7 @@
 //! Deliberately absent: configuration files, reloading, and flags (flags live in `main`).
 
 mod bind;
+mod face;
 mod parse;
 mod secret;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 mod variables;
 
 pub use bind::{At, Bind, Listen, Scheme};
+pub use face::{Cors, Face, Origins};
 pub use parse::{ConfigError, ConfigErrors, Setting};
 pub use secret::{SecretToken, SecretUrl};
 pub use variables::{Kind, Preset, VARIABLES, Variable, help_text, markdown_table};
@@ -142,6 +144,8 @@ pub struct Config {
     pub rate_limit_enabled: bool,
     /// Opens the admin routes to callers from elsewhere; none: loopback only.
     pub admin_token: Option<SecretToken>,
+    /// CORS, HSTS, Server, compression.
+    pub face: Face,
     /// What the operator should hear at boot.
     pub warnings: Vec<String>,
     /// Every variable as it holds, in the order of the table; secrets redacted.
@@ -229,6 +233,7 @@ impl Config {
             log: log_settings(r, production),
             rate_limit_enabled: r.word(&var::RATE_LIMIT_ENABLED) == "true",
             admin_token: token(r),
+            face: face::read(r),
             warnings: Vec::new(),
             settings: Vec::new(),
         };

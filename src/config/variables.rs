@@ -44,6 +44,10 @@ pub enum Kind {
     File,
     /// A URL with one of these schemes; may hold a password and is never printed whole.
     Url(&'static [&'static str]),
+    /// `*`, or web origins with commas between.
+    Origins,
+    /// A product as the Server field has it.
+    Product,
     /// A secret of visible ASCII characters; never printed.
     Token {
         /// The least number of characters.
@@ -189,6 +193,20 @@ variables! {
         "Which requests get a log line: none, those answered 5xx, or all.";
     RATE_LIMIT_ENABLED: YES_NO, Preset::Word("false"),
         "Limit requests per client. Read, but without effect in this version; a warning at boot says so.";
+    CORS_ORIGINS: Kind::Origins, Preset::Unset("no other origin may read answers"),
+        "Origins whose pages may read answers (CORS), as `https://app.example`, with commas between; `*` for all.";
+    CORS_CREDENTIALS: YES_NO, Preset::Word("false"),
+        "Whether those pages may send credentials. Not with `*`.";
+    CORS_MAX_AGE: millis(0, limits::TIMEOUT_MS_MAX), Preset::Number(limits::CORS_MAX_AGE_MS),
+        "How long a browser may remember the answer to a preflight.";
+    HSTS_MAX_AGE: millis(0, limits::HSTS_MAX_AGE_MS_BOUND), Preset::Number(limits::HSTS_MAX_AGE_MS),
+        "On TLS connections, tells browsers to come back over TLS only, for so long (Strict-Transport-Security). 0 says nothing.";
+    SERVER_HEADER: Kind::Product, Preset::Word(super::face::SERVER),
+        "The Server field of answers; `off` leaves it out.";
+    COMPRESSION: Kind::Word(&[
+        ("on", "on"), ("off", "off"), ("true", "on"), ("false", "off"), ("1", "on"), ("0", "off"), ("yes", "on"), ("no", "off"),
+    ]), Preset::Word("on"),
+        "Whether answers are compressed (br, zstd, gzip) for clients that take it. `off` where a proxy in front does it.";
     ADMIN_TOKEN: Kind::Token { chars_min: limits::ADMIN_TOKEN_CHARS_MIN, chars_max: limits::ADMIN_TOKEN_CHARS_MAX },
         Preset::Unset("admin routes answer loopback only"),
         "Bearer token that lets a caller from elsewhere use the admin routes.";
@@ -234,6 +252,14 @@ impl Variable {
             Kind::Folder => "the path of a folder".to_owned(),
             Kind::File => "the path of a file".to_owned(),
             Kind::Url(schemes) => format!("a URL that begins with {}://", schemes.join(":// or ")),
+            Kind::Origins => format!(
+                "*, or up to {} origins as https://host or https://host:port, nothing behind them, with commas between",
+                limits::CORS_ORIGINS_MAX
+            ),
+            Kind::Product => format!(
+                "off, or a name or name/version, up to {} characters",
+                limits::SERVER_HEADER_CHARS_MAX
+            ),
             Kind::Token { chars_min, chars_max } => {
                 format!("{chars_min} to {chars_max} visible ASCII characters")
             }
@@ -253,6 +279,8 @@ impl Variable {
             Kind::Mode => "octal".to_owned(),
             Kind::Folder | Kind::File => "path".to_owned(),
             Kind::Url(_) => "URL".to_owned(),
+            Kind::Origins => "origins, or *".to_owned(),
+            Kind::Product => "name or name/version, or off".to_owned(),
             Kind::Token { chars_min, .. } => format!("text, {chars_min} characters or more"),
         }
     }

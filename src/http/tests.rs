@@ -229,14 +229,13 @@ proptest! {
         let bodiless = status.is_bodiless();
         prop_assert_eq!(get("Content-Length"), (!bodiless).then(|| body.len().to_string()));
         prop_assert_eq!(get("Date"), Some(owned(DATE)));
-        prop_assert_eq!(get("Server"), Some("roadtrip".to_owned()));
         let connection = get("Connection");
         prop_assert_eq!(connection.as_deref(), match (keep_alive, http11) {
             (false, _) => Some("close"),
             (true, false) => Some("keep-alive"),
             (true, true) => None,
         });
-        let expected = 5 + usize::from(!bodiless) + usize::from(!(keep_alive && http11)) - 1;
+        let expected = 4 + usize::from(!bodiless) + usize::from(!(keep_alive && http11)) - 1;
         prop_assert_eq!(theirs.headers.len(), expected, "no field was smuggled in: {}", owned(&out));
         prop_assert_eq!(&out[len..], if is_head || bodiless { &[][..] } else { &body[..] });
     }
@@ -313,7 +312,7 @@ fn a_response_to_the_byte() {
         .body(b"{}");
     assert_eq!(
         owned(&out),
-        "beforeHTTP/1.1 200 OK\r\nServer: roadtrip\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+        "beforeHTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
          Content-Type: application/json\r\nX-Worker-ID: 3\r\nX-Request-ID: a  Set-Cookie: b\r\n\
          Content-Length: 2\r\n\r\n{}"
     );
@@ -321,7 +320,7 @@ fn a_response_to_the_byte() {
     Response::refuse(&mut out, &Reject::new(Status::URI_TOO_LONG, "long"), DATE);
     assert_eq!(
         owned(&out),
-        "HTTP/1.1 414 URI Too Long\r\nServer: roadtrip\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+        "HTTP/1.1 414 URI Too Long\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
          Content-Type: text/plain; charset=utf-8\r\nContent-Length: 4\r\nConnection: close\r\n\r\nlong"
     );
 }
@@ -345,21 +344,19 @@ fn known_fields_are_the_first_of_their_name() {
     let input = b"GET / HTTP/1.1\r\nHost: a\r\nACCEPT: x\r\nAccept: y\r\nContent-type: t\r\naccept-Encoding: e\r\n\
         x-request-ID: i\r\nTraceParent: p\r\nIf-None-Match:\r\nAuthorization: s\r\n\r\n";
     let (head, _) = parse_head(input).unwrap().unwrap();
-    assert_eq!(head.accept(), Some(&b"x"[..]));
+    assert!(head.accept().eq([b"x", b"y"]));
     assert_eq!(head.headers.get_all("accept").collect::<Vec<_>>(), [b"x", b"y"]);
     assert_eq!(head.content_type(), Some(&b"t"[..]));
-    assert_eq!(head.accept_encoding(), Some(&b"e"[..]));
+    assert!(head.accept_encoding().eq([b"e"]));
     assert_eq!(head.x_request_id(), Some(&b"i"[..]));
     assert_eq!(head.traceparent(), Some(&b"p"[..]));
-    assert_eq!(head.if_none_match(), Some(&b""[..]));
+    assert!(head.is_conditional());
     assert_eq!(head.authorization(), Some(&b"s"[..]));
     assert_eq!(head.headers.get("cookie"), None);
     assert!(!format!("{head:?}").contains("<s>"));
     let (bare, _) = parse_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().unwrap();
-    assert_eq!(
-        (bare.accept(), bare.content_type(), bare.if_none_match()),
-        (None, None, None)
-    );
+    assert_eq!((bare.accept().count(), bare.content_type()), (0, None));
+    assert!(!bare.is_conditional());
 }
 
 #[test]

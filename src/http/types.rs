@@ -133,11 +133,11 @@ macro_rules! statuses {
                 }
             }
 
-            /// Status line, Server field, and the name of the Date field: every head begins so.
+            /// Status line and the name of the Date field: every head begins so.
             pub(super) const fn opening(self) -> &'static [u8] {
                 match self.0 {
-                    $($code => concat!("HTTP/1.1 ", $code, " ", $reason, "\r\nServer: roadtrip\r\nDate: ").as_bytes(),)*
-                    _ => b"HTTP/1.1 500 Unknown\r\nServer: roadtrip\r\nDate: ",
+                    $($code => concat!("HTTP/1.1 ", $code, " ", $reason, "\r\nDate: ").as_bytes(),)*
+                    _ => b"HTTP/1.1 500 Unknown\r\nDate: ",
                 }
             }
         }

@@ -4,10 +4,12 @@
 //! slow database makes no probe slow. A dependency is down after two failures in a row and up after one success: one
 //! lost ping drops no pod.
 
+use super::dress::NO_STORE;
 use super::problem::Problem;
 use super::process::Lifecycle;
-use super::{Call, Worker};
-use crate::http::Status;
+use super::{Call, JSON, Worker};
+use crate::http::negotiate::MediaType;
+use crate::http::{FieldName, Status, field};
 use crate::limits;
 use crate::runtime::time::timeout;
 use crate::runtime::{context, time};
@@ -105,7 +107,7 @@ pub(super) fn live(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -
     } else {
         Status::SERVICE_UNAVAILABLE
     };
-    call.write_json(outbox, status, |out| {
+    call.write_probe(outbox, status, |out| {
         let word: &[u8] = if stuck.is_empty() { b"alive" } else { b"stuck" };
         out.extend_from_slice(b"{\"status\":\"");
         out.extend_from_slice(word);
@@ -188,7 +190,7 @@ pub(super) fn ready(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
         },
     };
     let status = if ready { Status::OK } else { Status::SERVICE_UNAVAILABLE };
-    call.write_json(outbox, status, |out| {
+    call.write_probe(outbox, status, |out| {
         let _ = sonic_rs::to_writer(out, &body);
     })
 }
@@ -241,6 +243,9 @@ fn system(worker: &Worker) -> System {
 }
 
 pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
+    if !call.takes(&MediaType::JSON) {
+        return call.refuse_kind(outbox, JSON);
+    }
     #[derive(Serialize)]
     struct Body<'c> {
         status: &'c str,
@@ -377,9 +382,11 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
     } else {
         Status::OK
     };
-    call.write_json(outbox, code, |out| {
+    let write = |out: &mut Vec<u8>| {
         let _ = sonic_rs::to_writer(out, &body);
-    })
+    };
+    let fields: &[(FieldName, &'static [u8])] = &[(field::CACHE_CONTROL, NO_STORE.as_bytes())];
+    call.written(write, |body| call.coded(outbox, code, JSON, fields, body))
 }
 
 fn uptime(worker: &Worker) -> f64 {
@@ -392,6 +399,9 @@ fn active(worker: &Worker) -> u64 {
 }
 
 pub(super) fn worker(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
+    if !call.takes(&MediaType::JSON) {
+        return call.refuse_kind(outbox, JSON);
+    }
     #[derive(Serialize)]
     struct Body<'c> {
         worker_id: &'c str,
@@ -422,7 +432,7 @@ pub(super) fn worker(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
         accepting_requests: worker.accepting.get(),
         shutting_down: worker.process.lifecycle() == Lifecycle::Draining,
     };
-    call.write_json(outbox, Status::OK, |out| {
+    call.write_probe(outbox, Status::OK, |out| {
         let _ = sonic_rs::to_writer(out, &body);
     })
 }
@@ -462,5 +472,5 @@ pub(super) fn shutdown(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_
             &Problem::new(Status::INTERNAL_SERVER_ERROR, "the end could not be begun"),
         );
     }
-    call.json(outbox, Status::ACCEPTED, br#"{"status":"shutting_down"}"#)
+    call.probe(outbox, Status::ACCEPTED, br#"{"status":"shutting_down"}"#)
 }

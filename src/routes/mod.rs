@@ -6,7 +6,11 @@
 //! [`Process`] and the metrics registry hold.
 
 pub mod client;
+mod compress;
 mod docs;
+mod dress;
+mod fixed;
+mod forms;
 mod generate;
 mod health;
 mod input;
@@ -22,7 +26,8 @@ pub use docs::OPENAPI;
 pub use process::{Lifecycle, Process, Stuck};
 pub use router::Route;
 
-use crate::http::{Exchange, FieldName, Method, Reject, Status, field};
+use crate::http::negotiate::{self, MediaType};
+use crate::http::{FieldLines, FieldName, FieldPart, Method, Reject, RequestHead, Response, Status, field};
 use crate::runtime::context;
 use crate::runtime::heartbeat::Heartbeat;
 use crate::server::{App, Later, Outbox, Outcome, Reply, ReplyBody, Request};
@@ -30,6 +35,7 @@ use crate::story::service::StoryService;
 use crate::telemetry::logging::{self, Access, AccessLog};
 use crate::telemetry::metrics::{ExecutorFigures, Labels, WorkerMetrics};
 use client::{Client, Forwarding};
+use dress::{Dress, NO_STORE};
 use health::Checks;
 use problem::{PROBLEM_JSON, Problem};
 use request_id::RequestId;
@@ -62,6 +68,9 @@ pub(crate) struct Worker {
     access: AccessLog,
     forwarding: Forwarding,
     id: String,
+    dress: Dress,
+    /// Answers are compressed for who takes it.
+    compression: bool,
     started_ns: u64,
     requests: Cell<u64>,
     accepting: Cell<bool>,
@@ -78,9 +87,36 @@ struct Call<'r> {
     route: Route,
     method: Method,
     path: &'r str,
+    head: &'r RequestHead<'r>,
     id: RequestId<'r>,
     begun_ns: u64,
     request: &'r Request<'r>,
+    /// The connection is TLS.
+    secure: bool,
+    /// The origin that asks, where CORS names it.
+    origin: Option<&'r [u8]>,
+}
+
+/// What the headers of a request change about its answer (RFC 9110 section 12.5.5), Origin aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Vary {
+    Nothing,
+    Coding,
+    KindAndCoding,
+}
+
+impl Vary {
+    /// The field's value, `with_origin` where Origin changes it too.
+    const fn text(self, with_origin: bool) -> Option<&'static str> {
+        match (self, with_origin) {
+            (Vary::Nothing, false) => None,
+            (Vary::Nothing, true) => Some("Origin"),
+            (Vary::Coding, false) => Some("Accept-Encoding"),
+            (Vary::Coding, true) => Some("Accept-Encoding, Origin"),
+            (Vary::KindAndCoding, false) => Some("Accept, Accept-Encoding"),
+            (Vary::KindAndCoding, true) => Some("Accept, Accept-Encoding, Origin"),
+        }
+    }
 }
 
 /// What the books need to know of a request.
@@ -111,6 +147,8 @@ struct LaterCall {
     id: String,
     begun_ns: u64,
     client: Option<IpAddr>,
+    secure: bool,
+    origin: Option<Vec<u8>>,
     ended: bool,
 }
 
@@ -126,7 +164,10 @@ impl Api {
     ) -> Api {
         metrics.io_driver(context::driver_name());
         let id = process.worker_id(metrics.id());
+        let face = process.face();
         let worker = Worker {
+            dress: Dress::new(&face, &id),
+            compression: face.compression,
             process,
             metrics,
             heartbeat,
@@ -162,6 +203,25 @@ impl Api {
                 worker.checks.refresh(&worker).await;
             }
         }
+    }
+
+    /// Answers where no request is at hand. So with CORS for named origins there is no saying whether its origin is one
+    /// of them: a script then learns that the request failed, and not how.
+    fn without_request(&self, outbox: Outbox<'_>, id: &RequestId<'_>, problem: &Problem) -> bool {
+        let dress = &self.worker.dress;
+        let mut response = outbox
+            .respond(problem.status)
+            .header(field::X_REQUEST_ID, id.as_bytes())
+            .lines(dress.stamps(false).plain.all())
+            .content_type(PROBLEM_JSON)
+            .header(field::CACHE_CONTROL, NO_STORE);
+        if let Some(vary) = dress.vary(Vary::Nothing) {
+            response = response.header(field::VARY, vary);
+        }
+        if let Some(seconds) = problem.retry_after_s {
+            response = response.header(field::RETRY_AFTER, seconds.to_string());
+        }
+        response.body(&problem.to_json(id.as_str()))
     }
 
     /// The worker takes no new connections any more.
@@ -227,24 +287,52 @@ impl Worker {
     }
 }
 
-impl<'r> Call<'r> {
+impl Call<'_> {
     /// Answers at once.
     fn answer(
         &self,
         outbox: Outbox<'_>,
         status: Status,
         content_type: &str,
+        vary: Vary,
         fields: &[(FieldName, &[u8])],
         body: &[u8],
     ) -> Outcome {
-        let mut response = router::stamp(outbox.respond(status), self.id.as_bytes(), &self.worker.id);
+        let mut response = outbox
+            .respond(status)
+            .header(field::X_REQUEST_ID, self.id.as_bytes())
+            .lines(self.worker.dress.stamps(self.secure).plain.all());
         if !status.is_bodiless() {
             response = response.content_type(content_type);
+        }
+        if let Some(vary) = self.worker.dress.vary(vary) {
+            response = response.header(field::VARY, vary);
         }
         for (name, value) in fields {
             response = response.header(*name, value);
         }
-        let keep_alive = response.body(body);
+        self.finish(response, status, body)
+    }
+
+    /// Answers at once with `stamp`, which says what the body is, and the lines in `more`.
+    fn answer_stamped(
+        &self,
+        outbox: Outbox<'_>,
+        status: Status,
+        stamp: &FieldLines,
+        more: FieldPart<'_>,
+        body: &[u8],
+    ) -> Outcome {
+        let response = outbox
+            .respond(status)
+            .header(field::X_REQUEST_ID, self.id.as_bytes())
+            .lines(stamp.all())
+            .lines(more);
+        self.finish(response, status, body)
+    }
+
+    fn finish(&self, response: Response<'_>, status: Status, body: &[u8]) -> Outcome {
+        let keep_alive = self.worker.dress.share(response, self.origin).body(body);
         let asked = Asked {
             route: self.route,
             method: self.method,
@@ -257,34 +345,59 @@ impl<'r> Call<'r> {
         Outcome::Done { keep_alive }
     }
 
-    /// Answers at once with a JSON body.
-    fn json(&self, outbox: Outbox<'_>, status: Status, body: &[u8]) -> Outcome {
-        self.answer(outbox, status, JSON, &[], body)
+    /// Answers a probe at once with a JSON body. Accept and Accept-Encoding are not looked at: the status is the answer,
+    /// and a balancer that asks for HTML must not be told that the pod is down.
+    fn probe(&self, outbox: Outbox<'_>, status: Status, body: &[u8]) -> Outcome {
+        let stamp = &self.worker.dress.stamps(self.secure).probe;
+        self.answer_stamped(outbox, status, stamp, FieldPart::EMPTY, body)
     }
 
-    /// Answers at once with JSON that `write` appends to a buffer.
-    fn write_json(&self, outbox: Outbox<'_>, status: Status, write: impl FnOnce(&mut Vec<u8>)) -> Outcome {
+    /// The same with JSON that `write` appends to a buffer.
+    fn write_probe(&self, outbox: Outbox<'_>, status: Status, write: impl FnOnce(&mut Vec<u8>)) -> Outcome {
+        self.written(write, |body| self.probe(outbox, status, body))
+    }
+
+    /// Gives `answer` what `write` appends to a buffer.
+    fn written(&self, write: impl FnOnce(&mut Vec<u8>), answer: impl FnOnce(&[u8]) -> Outcome) -> Outcome {
         let mut body = self.worker.scratch.take();
         body.clear();
         write(&mut body);
-        let outcome = self.json(outbox, status, &body);
+        let outcome = answer(&body);
         self.worker.scratch.replace(body);
         outcome
     }
 
+    /// Whether Accept takes in what the path has.
+    fn takes(&self, media: &MediaType) -> bool {
+        negotiate::acceptance(self.head.accept(), media).weight > 0
+    }
+
+    /// The 406 for media types.
+    fn refuse_kind(&self, outbox: Outbox<'_>, has: &str) -> Outcome {
+        let detail = format!("Accept takes nothing that this path has, which is {has}");
+        self.problem(outbox, &Problem::new(Status::NOT_ACCEPTABLE, detail))
+    }
+
     /// Answers at once with an error.
     fn problem(&self, outbox: Outbox<'_>, problem: &Problem) -> Outcome {
+        self.problem_with(outbox, problem, &[])
+    }
+
+    /// The same, with more fields.
+    fn problem_with(&self, outbox: Outbox<'_>, problem: &Problem, more: &[(FieldName, &'static [u8])]) -> Outcome {
         let body = problem.to_json(self.id.as_str());
-        let allow = self.route.allow();
-        let retry_after = problem.retry_after_s.map(|seconds| seconds.to_string());
-        let mut fields: Vec<(FieldName, &[u8])> = Vec::new();
+        let mut fields: Vec<(FieldName, &'static [u8])> = vec![(field::CACHE_CONTROL, NO_STORE.as_bytes())];
+        fields.extend_from_slice(more);
         if problem.status == Status::METHOD_NOT_ALLOWED {
-            fields.push((field::ALLOW, allow.as_bytes()));
+            fields.push((field::ALLOW, self.route.allow().as_bytes()));
         }
-        if let Some(seconds) = &retry_after {
-            fields.push((field::RETRY_AFTER, seconds.as_bytes()));
-        }
-        self.answer(outbox, problem.status, PROBLEM_JSON, &fields, &body)
+        let Some(seconds) = problem.retry_after_s else {
+            return self.coded(outbox, problem.status, PROBLEM_JSON, &fields, &body);
+        };
+        let seconds = seconds.to_string();
+        let mut fields: Vec<(FieldName, &[u8])> = fields;
+        fields.push((field::RETRY_AFTER, seconds.as_bytes()));
+        self.answer(outbox, problem.status, PROBLEM_JSON, Vary::Nothing, &fields, &body)
     }
 
     /// Answers later.
@@ -300,6 +413,8 @@ impl<'r> Call<'r> {
             client: (self.worker.access != AccessLog::Off)
                 .then(|| self.worker.client(self.request).addr)
                 .flatten(),
+            secure: self.secure,
+            origin: self.origin.map(<[u8]>::to_vec),
             ended: false,
         }));
         Outcome::Later(later)
@@ -312,17 +427,21 @@ impl LaterCall {
         &mut self,
         status: Status,
         content_type: &'static str,
+        vary: Vary,
         mut fields: Vec<(FieldName, Vec<u8>)>,
         body: ReplyBody,
     ) -> Reply {
         let bytes = match &body {
             ReplyBody::Bytes(bytes) => bytes.len(),
             ReplyBody::Shared(bytes) => (**bytes).as_ref().len(),
-            ReplyBody::Events(_) => 0,
+            ReplyBody::Events(_) | ReplyBody::Omitted => 0,
         };
         self.book(status, bytes);
         fields.push((field::X_REQUEST_ID, self.id.clone().into_bytes()));
-        fields.push((field::X_WORKER_ID, self.worker.id.clone().into_bytes()));
+        fields.extend(self.worker.dress.vary(vary).map(|vary| (field::VARY, vary.into())));
+        self.worker
+            .dress
+            .put_on(&mut fields, self.secure, self.origin.as_deref());
         Reply {
             status,
             content_type,
@@ -348,11 +467,12 @@ impl LaterCall {
     /// An error answer, counted.
     fn problem(&mut self, problem: &Problem) -> Reply {
         let body = problem.to_json(&self.id);
-        let mut fields = Vec::new();
+        let mut fields = vec![(field::CACHE_CONTROL, NO_STORE.into())];
         if let Some(seconds) = problem.retry_after_s {
             fields.push((field::RETRY_AFTER, seconds.to_string().into_bytes()));
         }
-        self.end(problem.status, PROBLEM_JSON, fields, ReplyBody::Bytes(body))
+        let body = ReplyBody::Bytes(body);
+        self.end(problem.status, PROBLEM_JSON, Vary::Nothing, fields, body)
     }
 }
 
@@ -373,9 +493,12 @@ impl App for Api {
             route,
             method: head.method,
             path: head.path,
+            head,
             id: RequestId::of(head),
             begun_ns: request.received_ns,
             request,
+            secure: request.peer.is_secure(),
+            origin: self.worker.dress.origin(head),
         };
         self.worker.metrics.request_began();
         if !route.takes(head.method) {
@@ -384,24 +507,18 @@ impl App for Api {
         match route {
             Route::Generate => generate::generate(&call, request, outbox),
             Route::Live => health::live(&call, request, outbox),
-            Route::Story => stories::story(&call, request, story_id, outbox),
+            Route::Story => stories::story(&call, story_id, outbox),
             Route::Stories => stories::list(&call, request, outbox),
-            Route::Styles => call.json(outbox, Status::OK, stories::styles()),
-            Route::Health => call.json(outbox, Status::OK, br#"{"status":"healthy"}"#),
+            Route::Styles => fixed::answer(&call, outbox, &stories::STYLES),
+            Route::Health => call.probe(outbox, Status::OK, br#"{"status":"healthy"}"#),
             Route::Ready => health::ready(&call, outbox),
             Route::Status => health::status(&call, request, outbox),
             Route::Worker => health::worker(&call, outbox),
             Route::Shutdown => health::shutdown(&call, request, outbox),
             Route::WorkerMetrics => metrics::worker(&call, outbox),
             Route::Metrics => metrics::all(&call, outbox),
-            Route::OpenApi => call.json(outbox, Status::OK, docs::OPENAPI.as_bytes()),
-            Route::Docs => call.answer(
-                outbox,
-                Status::OK,
-                "text/html; charset=utf-8",
-                &[],
-                docs::PAGE.as_bytes(),
-            ),
+            Route::OpenApi => fixed::answer(&call, outbox, &docs::DESCRIPTION),
+            Route::Docs => fixed::answer(&call, outbox, &docs::DOCS),
             Route::Unknown => call.problem(
                 outbox,
                 &Problem::new(Status::NOT_FOUND, "there is nothing at this path"),
@@ -412,13 +529,11 @@ impl App for Api {
     fn refuse(&self, reject: &Reject, outbox: Outbox<'_>) {
         self.worker.metrics.request_rejected(reject.status.code());
         let id = RequestId::made();
-        let body = Problem::new(reject.status, reject.detail).to_json(id.as_str());
-        let mut response = router::stamp(outbox.respond(reject.status), id.as_bytes(), &self.worker.id);
+        let mut problem = Problem::new(reject.status, reject.detail);
         if reject.status == Status::SERVICE_UNAVAILABLE {
-            let seconds = crate::limits::connection::RETRY_AFTER_S.to_string();
-            response = response.header(field::RETRY_AFTER, seconds);
+            problem.retry_after_s = Some(crate::limits::connection::RETRY_AFTER_S);
         }
-        response.content_type(PROBLEM_JSON).body(&body);
+        self.without_request(outbox, &id, &problem);
     }
 
     fn failed(&self, outbox: Outbox<'_>) -> bool {
@@ -436,10 +551,7 @@ impl App for Api {
             Status::INTERNAL_SERVER_ERROR,
             "a mistake in the server; the log has it under this id",
         );
-        let body = problem.to_json(id.as_str());
-        router::stamp(outbox.respond(problem.status), id.as_bytes(), &self.worker.id)
-            .content_type(PROBLEM_JSON)
-            .body(&body)
+        self.without_request(outbox, &id, &problem)
     }
 
     fn unintroduced(&self) {
@@ -475,41 +587,24 @@ fn refuse_method(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
     if call.route == Route::Unknown {
         // `OPTIONS *` asks about the server itself (RFC 9110 section 9.3.7).
         return match (call.method, call.path) {
-            (Method::Options, "*") => call.answer(
-                outbox,
-                Status::NO_CONTENT,
-                JSON,
-                &[(field::ALLOW, b"GET, HEAD, POST, OPTIONS")],
-                &[],
-            ),
+            (Method::Options, "*") => options(call, outbox, &[(field::ALLOW, b"GET, HEAD, POST, OPTIONS")]),
             _ => call.problem(
                 outbox,
                 &Problem::new(Status::NOT_FOUND, "there is nothing at this path"),
             ),
         };
     }
+    let allow = call.route.allow();
     if call.method == Method::Options {
-        return call.answer(
-            outbox,
-            Status::NO_CONTENT,
-            JSON,
-            &[(field::ALLOW, call.route.allow().as_bytes())],
-            &[],
-        );
+        let mut fields = vec![(field::ALLOW, allow.as_bytes())];
+        let preflight = call.worker.dress.preflight(call.head, allow, call.route.reads());
+        fields.extend(preflight.into_iter().flatten());
+        return options(call, outbox, &fields);
     }
-    let detail = format!("{} is not for this path; it takes {}", call.method, call.route.allow());
+    let detail = format!("{} is not for this path; it takes {allow}", call.method);
     call.problem(outbox, &Problem::new(Status::METHOD_NOT_ALLOWED, detail))
 }
 
-/// An exchange is asked about rarely enough that handlers take it from the outbox.
-fn wants_events(request: &Request<'_>, exchange: Exchange) -> bool {
-    !exchange.is_head
-        && request.head.headers.get_all("accept").any(|line| {
-            std::str::from_utf8(line).unwrap_or_default().split(',').any(|range| {
-                let mut parts = range.split(';').map(str::trim);
-                let media = parts.next().unwrap_or_default();
-                let refused = parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
-                media.eq_ignore_ascii_case("text/event-stream") && !refused
-            })
-        })
+fn options(call: &Call<'_>, outbox: Outbox<'_>, fields: &[(FieldName, &[u8])]) -> Outcome {
+    call.answer(outbox, Status::NO_CONTENT, JSON, Vary::Nothing, fields, &[])
 }

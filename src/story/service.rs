@@ -10,6 +10,7 @@ use super::narrator::{self, Ask};
 use super::types::uuid_text::UuidText;
 use super::types::{LocationQuery, Story, StoryRequest, Telling};
 use crate::cache::local::{CachedStory, LocalCache};
+use crate::http::negotiate::Coding;
 use crate::limits;
 use crate::runtime::context;
 use crate::runtime::executor::spawn_detached;
@@ -108,6 +109,18 @@ impl StoryService {
     /// The story of an id, if this worker has it at hand.
     pub fn cached_by_id(&self, id: Uuid) -> Option<Rc<CachedStory>> {
         self.cache.borrow_mut().get_by_id(id, now_ms())
+    }
+
+    /// Keeps a story in one more coding, for as long as it is cached; `request` is what it was asked for by, `None` where
+    /// by its id. Gives it with that coding.
+    pub fn keep_form(
+        &self,
+        request: Option<&[u8]>,
+        story: &Rc<CachedStory>,
+        coding: Coding,
+        body: Vec<u8>,
+    ) -> Rc<CachedStory> {
+        self.cache.borrow_mut().keep_form(request, story, coding, body)
     }
 
     /// The story of an id.

@@ -171,6 +171,7 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     let ports = Ports::open(&config, topology.workers)?;
     let workers = topology.workers;
     let process = Process::new(host, topology, registry, config.admin_token.clone(), "embedded");
+    process.set_face(config.face.clone());
     let (io_driver, fallback) = choose_driver(config.io_driver.into(), workers)?;
     if let Some(fallback) = fallback {
         tracing::warn!("{fallback}");

@@ -131,6 +131,10 @@ impl<A: App, T: Transport> Connection<A, T> {
     }
 
     pub(super) async fn events(&mut self, mut events: Box<dyn Events>, stream: http::BodyStream) -> Result<bool, ()> {
+        if stream.is_omitted() {
+            // HEAD: nothing of it is sent, so nothing of it is made.
+            return Ok(stream.finish(self.memory()));
+        }
         let mut piece = Vec::new();
         loop {
             piece.clear();

@@ -328,17 +328,25 @@ impl<A: App> Shared<A> {
     /// A reply that is whole. Its body is sent from where it is.
     fn written(&self, reply: Reply, exchange: Exchange) -> Answer {
         let bodiless = exchange.is_head || reply.status.is_bodiless();
-        let body = match reply.body {
-            ReplyBody::Bytes(bytes) => Memory::Own(bytes),
-            ReplyBody::Shared(bytes) => Memory::Shared(bytes),
-            ReplyBody::Events(_) => Memory::Own(Vec::new()),
+        let (body, is_sized) = match reply.body {
+            ReplyBody::Bytes(bytes) => (Memory::Own(bytes), true),
+            ReplyBody::Shared(bytes) => (Memory::Shared(bytes), true),
+            ReplyBody::Omitted => (Memory::Own(Vec::new()), false),
+            ReplyBody::Events(_) => (Memory::Own(Vec::new()), true),
         };
         let written = self.write(|out, date| {
-            let mut response = Response::begin(out, exchange, reply.status, date).content_type(reply.content_type);
+            let mut response = Response::begin(out, exchange, reply.status, date);
+            if !reply.status.is_bodiless() {
+                response = response.content_type(reply.content_type);
+            }
             for (name, value) in &reply.fields {
                 response = response.header(*name, value);
             }
-            response.length(body.bytes().len() as u64);
+            if is_sized {
+                response.length(body.bytes().len() as u64);
+            } else {
+                response.unsized_head();
+            }
         });
         Answer {
             written,

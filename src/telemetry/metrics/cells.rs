@@ -26,6 +26,7 @@ pub(super) enum Slot {
     CacheEvictions,
     CacheEntries,
     CacheBytes,
+    Compressions,
     StoreFailures,
     LoopTurns,
     LoopPolls,

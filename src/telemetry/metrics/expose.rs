@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 type Workers = BTreeMap<u32, Merged>;
 
 /// Cells of single figures that become a family with one series per worker.
-const PER_WORKER: [(Slot, MetricType, &str, &str); 16] = [
+const PER_WORKER: [(Slot, MetricType, &str, &str); 17] = [
     (
         Slot::RequestsActive,
         MetricType::GAUGE,
@@ -82,6 +82,12 @@ const PER_WORKER: [(Slot, MetricType, &str, &str); 16] = [
         MetricType::GAUGE,
         "cache_bytes",
         "Bytes in the worker's cache.",
+    ),
+    (
+        Slot::Compressions,
+        MetricType::COUNTER,
+        "http_compressions_total",
+        "Bodies compressed; a cached story is compressed once for each coding.",
     ),
     (
         Slot::StoreFailures,

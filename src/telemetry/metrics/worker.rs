@@ -181,6 +181,11 @@ impl WorkerMetrics {
         self.add(Slot::CacheMisses, 1);
     }
 
+    /// A body was compressed.
+    pub fn compressed(&self) {
+        self.add(Slot::Compressions, 1);
+    }
+
     /// Entries gave way to others.
     pub fn cache_evicted(&self, entries: u64) {
         self.add(Slot::CacheEvictions, entries);
