@@ -7,6 +7,8 @@
 mod accept;
 mod app;
 mod begin;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod check;
 mod connection;
 mod guests;
 mod http2;

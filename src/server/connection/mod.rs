@@ -226,6 +226,9 @@ impl<A: App, T: Transport> Connection<A, T> {
         match &self.pending {
             None => Phase::Idle,
             Some(pending) if pending.body.is_some() => Phase::Body,
+            // An empty line behind a request (RFC 9112 section 2.2) begins no other: no clock runs for it, and none is
+            // turned back.
+            Some(pending) if matches!(pending.bytes[..], [b'\r'] | [b'\r', b'\n']) => Phase::Idle,
             Some(_) => Phase::Head,
         }
     }
@@ -237,7 +240,7 @@ impl<A: App, T: Transport> Connection<A, T> {
             Poll::Ready(Err(_)) => return Poll::Ready(Input::Broken),
             Poll::Pending => {}
         }
-        if self.guest.server().ending_idle.get() && self.pending.is_none() {
+        if self.guest.server().ending_idle.get() && self.phase() == Phase::Idle {
             return Poll::Ready(Input::Draining);
         }
         self.sleep.poll_elapsed(cx).map(|()| Input::Late)

@@ -5,6 +5,7 @@
 //! - `wire`: requests, and the strict reader of answers
 //! - `client`: a client that checks each byte
 //! - `random`: many clients of all manners at once, thousands of seeds
+//! - `siege`: peers that mean harm, networks that fail at everything, and a server that may be told to end meanwhile
 //! - `directed`: one promise at a time: time limits, draining, room
 //! - `real`: the same on io_uring and epoll over loopback
 //!
@@ -15,6 +16,7 @@ mod client;
 mod directed;
 mod random;
 mod real;
+mod siege;
 mod wire;
 
 use super::guests::Guest;

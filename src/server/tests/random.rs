@@ -30,7 +30,7 @@ pub(super) enum Manner {
     Floods,
 }
 
-const MANNERS: [Manner; 8] = [
+pub(super) const MANNERS: [Manner; 8] = [
     Manner::Stays,
     Manner::HalfCloses,
     Manner::Vanishes,
@@ -103,7 +103,7 @@ fn within(took: Duration, limit: Duration, slack: Duration, what: &str) {
 pub(super) async fn client(house: House, seed: u64, manner: Manner, load: Load) {
     let rng = &mut fastrand::Rng::with_seed(seed);
     let Ok(mut client) = Client::connect(house.addr.clone(), load.terms).await else {
-        assert_eq!(load.terms, Terms::Lossy, "refused");
+        assert!(matches!(load.terms, Terms::Lossy | Terms::Besieged), "refused");
         return;
     };
     let limits = load.limits.clone();
