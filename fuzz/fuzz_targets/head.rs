@@ -1,2 +1,3 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| { let _ = roadtrip_api::http::parse_head(data); });
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| roadtrip_api::fuzz::head(data));

@@ -64,13 +64,13 @@ fn matches(sent: &[u8], etag: &[u8]) -> bool {
     })
 }
 
-struct ListQuery {
-    filter: Filter,
-    cursor: Option<Cursor>,
-    limit: usize,
+pub(super) struct ListQuery {
+    pub(super) filter: Filter,
+    pub(super) cursor: Option<Cursor>,
+    pub(super) limit: usize,
 }
 
-fn read_query(text: &str) -> Result<ListQuery, Problem> {
+pub(super) fn read_query(text: &str) -> Result<ListQuery, Problem> {
     let mut wish = ListQuery {
         filter: Filter::default(),
         cursor: None,

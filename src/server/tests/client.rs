@@ -59,6 +59,8 @@ pub(super) struct Client {
     closing: bool,
     /// A 100 came for the next answer.
     continued: bool,
+    /// The server said that a request took too long.
+    late: bool,
     pub(super) answered: usize,
     pub(super) ended: Option<Ended>,
 }
@@ -78,6 +80,7 @@ impl Client {
             wants: VecDeque::new(),
             closing: false,
             continued: false,
+            late: false,
             answered: 0,
             ended: None,
         })
@@ -184,6 +187,13 @@ impl Client {
 
     /// Reads what has come.
     fn check(&mut self) {
+        // On a network that gives a byte at a time this is no fault.
+        self.late |= self.terms == Terms::Besieged && self.got.starts_with(b"HTTP/1.1 408 ");
+        if self.late {
+            self.closing = true;
+            self.got.clear();
+            return;
+        }
         loop {
             let Some(want) = self.wants.front() else {
                 assert!(self.got.is_empty(), "an answer to nothing: {}", self.shown());
