@@ -164,12 +164,13 @@ impl Plan {
     }
 }
 
+/// Nothing but silence ends a connection for its slowness: a reader may take a byte at a time.
 fn settings() -> Settings {
     Settings {
         keep_alive: Duration::from_secs(20),
-        head_timeout: Duration::from_secs(30),
-        body_timeout: Duration::from_secs(30),
-        write_timeout: Duration::from_secs(30),
+        head_timeout: Duration::from_secs(600),
+        body_timeout: Duration::from_secs(600),
+        write_timeout: Duration::from_secs(600),
         connections_max: 10,
     }
 }

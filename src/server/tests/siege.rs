@@ -247,10 +247,15 @@ fn siege(seed: u64) {
         for peer in peers {
             peer.await.expect("a peer");
         }
+        if !drains {
+            // Somebody who has long gone may still wait to be accepted.
+            house.stop();
+            house.stopped().await;
+        }
     });
 }
 
 #[test]
 fn a_siege_leaves_nothing_behind() {
-    run_seeds("a_siege_leaves_nothing_behind", 1000, siege);
+    run_seeds("a_siege_leaves_nothing_behind", 500, siege);
 }
