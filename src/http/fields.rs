@@ -111,6 +111,11 @@ impl Fields {
             17 if is(name, b"transfer-encoding") => return self.note_coding(value),
             17 if is(name, b"if-modified-since") => self.conditional = true,
             19 if is(name, b"if-unmodified-since") => self.conditional = true,
+            14 | 17 if looks_like_framing(name) => {
+                return Err(Reject::bad(
+                    "a field that others may take for Content-Length or Transfer-Encoding",
+                ));
+            }
             _ => {}
         }
         Ok(())
@@ -236,6 +241,17 @@ fn is<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
         at += 1;
     }
     odd == 0
+}
+
+/// Whether a name becomes one of the framing fields where `_` is taken for `-`, as CGI and its heirs do: with such a
+/// party in front, two readings of one message (no RFC names them; nginx drops all names with `_`).
+#[cold]
+fn looks_like_framing(name: &[u8]) -> bool {
+    let like = |known: &[u8]| {
+        let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
+        name.len() == known.len() && name.iter().zip(known).all(same)
+    };
+    like(b"content-length") || like(b"transfer-encoding")
 }
 
 fn once(span: &mut Span, at: Span, repeated: Reject) -> Result<(), Reject> {

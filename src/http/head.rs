@@ -16,12 +16,12 @@ pub struct RequestHead<'b> {
     pub target: &'b str,
     /// The path, escapes not decoded but well formed: begins with `/`, or is `*` (OPTIONS only).
     pub path: &'b str,
-    /// What follows the first `?`, not decoded and its escapes unchecked; `None` without a `?`.
+    /// What follows the first `?`, escapes not decoded but well formed; `None` without a `?`.
     pub query: Option<&'b str>,
     /// The version.
     pub version: Version,
-    /// Host and port asked for: of the target where it names them (RFC 9112 section 3.2.2), else the Host field.
-    /// Well formed; empty only in HTTP/1.0 without Host.
+    /// Host and port asked for: of the target where it names them (RFC 9112 section 3.2.2), else the Host field. Where
+    /// both are there they are the same but for case. Well formed; empty only in HTTP/1.0 without Host.
     pub host: &'b str,
     /// How long the body is. Bounds are [`super::BodyDecoder::new`]'s to check.
     pub framing: BodyFraming,
@@ -240,7 +240,10 @@ fn read(buf: &[u8]) -> Option<(RequestHead<'_>, usize)> {
     }
     let verdict = fields.finish(version).ok()?;
     let host = match authority {
-        Some(authority) => authority,
+        Some(authority) => {
+            target::check_same(authority.as_bytes(), fields.host.of(head)).ok()?;
+            authority
+        }
         None => std::str::from_utf8(fields.host.of(head).unwrap_or_default()).ok()?,
     };
     let request = RequestHead {

@@ -33,6 +33,8 @@ mod scanner;
 mod target;
 mod types;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod check;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]

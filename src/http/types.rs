@@ -142,7 +142,7 @@ macro_rules! statuses {
             }
         }
 
-        #[cfg(test)]
+        #[cfg(any(test, feature = "fuzzing"))]
         pub(super) const STATUSES: &[Status] = &[$(Status($code)),*];
     };
 }

@@ -5,6 +5,8 @@
 //! wait becomes a future. Deliberately absent: sockets, SQL, and anything shared between workers but what
 //! [`Process`] and the metrics registry hold.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod check;
 pub mod client;
 mod compress;
 mod docs;

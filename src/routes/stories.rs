@@ -90,13 +90,13 @@ async fn kept(call: &mut LaterCall, story: Shared, codings: &Codings, conditions
     }
 }
 
-struct ListQuery {
-    filter: Filter,
-    cursor: Option<Cursor>,
-    limit: usize,
+pub(super) struct ListQuery {
+    pub(super) filter: Filter,
+    pub(super) cursor: Option<Cursor>,
+    pub(super) limit: usize,
 }
 
-fn read_query(text: &str) -> Result<ListQuery, Problem> {
+pub(super) fn read_query(text: &str) -> Result<ListQuery, Problem> {
     let mut wish = ListQuery {
         filter: Filter::default(),
         cursor: None,

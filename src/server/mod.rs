@@ -8,6 +8,8 @@ mod accept;
 mod app;
 mod begin;
 mod budget;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod check;
 mod connection;
 mod crowd;
 mod guests;

@@ -261,6 +261,9 @@ impl<A: App, T: Transport> Connection<A, T> {
         match &self.pending {
             None => Phase::Idle,
             Some(pending) if pending.body.is_some() => Phase::Body,
+            // An empty line behind a request (RFC 9112 section 2.2) begins no other: no clock runs for it, and none is
+            // turned back.
+            Some(pending) if matches!(pending.bytes[..], [b'\r'] | [b'\r', b'\n']) => Phase::Idle,
             Some(_) => Phase::Head,
         }
     }
@@ -272,7 +275,7 @@ impl<A: App, T: Transport> Connection<A, T> {
             Poll::Ready(Err(_)) => return Poll::Ready(Input::Broken),
             Poll::Pending => {}
         }
-        if self.guest.server().hurried.get() && self.pending.is_none() && self.must_go() {
+        if self.guest.server().hurried.get() && self.phase() == Phase::Idle && self.must_go() {
             return Poll::Ready(Input::Draining);
         }
         self.sleep.poll_elapsed(cx).map(|()| Input::Late)

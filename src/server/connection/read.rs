@@ -95,8 +95,6 @@ impl<A: App, T: Transport> Connection<A, T> {
             let step = match self.pending.as_mut().and_then(|pending| pending.body.take()) {
                 Some(body) => self.read_body(body, rest),
                 None if rest.is_empty() => return (at, Next::Read),
-                // An empty line behind a request (RFC 9112 section 2.2) begins no other: no clock runs for it.
-                None if rest == b"\r\n" && self.pending.is_none() => return (input.len(), Next::Read),
                 None if self.out.len() >= limits::connection::WRITE_BATCH_BYTES => return (at, Next::Flush),
                 None => self.read_head(rest),
             };

@@ -62,6 +62,31 @@ fn an_idle_connection_is_closed_in_silence() {
     });
 }
 
+/// One empty line may come behind a request; the clock of an idle connection runs on. More of them are the begin of a
+/// request that does not come.
+#[test]
+fn empty_lines_keep_no_connection_open() {
+    run_seeds("empty_lines_keep_no_connection_open", 40, |seed| {
+        simulate(seed, network(seed), settings(), secs(30), move |house| async move {
+            let mut client = connect(&house).await;
+            client.ask(&Ask::size(1, 10));
+            client.until_answered(1).await;
+            let from = context::now_ns();
+            client.push(secs(12), b"\r\n".to_vec());
+            if seed.is_multiple_of(4) {
+                client.push(secs(1), b"\r\n".to_vec());
+                client.want(Ask::refused(vec![], 408).want);
+                client.until_ended().await;
+                assert_took(since(from), secs(13) + settings().head_timeout);
+                assert_eq!(client.answered, 2);
+            } else {
+                client.until_ended().await;
+                assert_took(since(from) + millis(100), settings().keep_alive);
+            }
+        });
+    });
+}
+
 #[test]
 fn a_trickle_does_not_stretch_the_time_of_a_head() {
     run_seeds("a_trickle_does_not_stretch_the_time_of_a_head", 40, |seed| {

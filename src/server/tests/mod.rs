@@ -6,6 +6,7 @@
 //! - `wire_tls`: the client's end of a connection, sealed or not
 //! - `client`: a client that checks each byte
 //! - `random`: many clients of all manners at once, thousands of seeds
+//! - `siege`: peers that mean harm, networks that fail at everything, and a server that may be told to end meanwhile
 //! - `directed`: one promise at a time: time limits, draining, room
 //! - `tls`: the same crowd over TLS, and what TLS alone promises
 //! - `introduced`: connections that begin with a PROXY header, or should
@@ -22,6 +23,7 @@ mod http2;
 mod introduced;
 mod random;
 mod real;
+mod siege;
 mod slow;
 mod tls;
 mod wire;

@@ -347,7 +347,7 @@ pub(super) fn read(bytes: &[u8], want: &Want, ended: bool, may_close: bool, unix
         }
     };
     // The answer may have been under way for a while.
-    let is_date = |date: &str| (0..120).any(|ago| imf_fixdate(unix_s - ago)[..] == *date.as_bytes());
+    let is_date = |date: &str| (0..1500).any(|ago| imf_fixdate(unix_s - ago)[..] == *date.as_bytes());
     if !field("date")?.is_some_and(is_date) {
         return Err(format!("the date is {:?}", field("date")?));
     }

@@ -48,7 +48,7 @@ pub struct SimConfig {
     pub cancel_race: f64,
     /// A turn ends early with nothing to tell.
     pub spurious_turn: f64,
-    /// An accept ends with EMFILE; the connection stays in the backlog.
+    /// An accept ends with EMFILE, ENFILE, ENOBUFS or ENOMEM; the connection stays in the backlog.
     pub too_many_files: f64,
     /// A send finds the connection reset.
     pub reset: f64,
