@@ -27,7 +27,11 @@ use std::time::Duration;
 /// TLS 1.2 and 1.3 in turn.
 fn version(seed: u64) -> Option<Arc<ClientConfig>> {
     let keys = keys();
-    Some(Arc::clone(if seed % 2 == 0 { &keys.tls13 } else { &keys.tls12 }))
+    Some(Arc::clone(if seed.is_multiple_of(2) {
+        &keys.tls13
+    } else {
+        &keys.tls12
+    }))
 }
 
 #[test]

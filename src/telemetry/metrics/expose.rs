@@ -137,7 +137,11 @@ pub(super) fn everything(
         "tls_handshake_duration_seconds",
         "Time from accepting a connection to the end of its TLS handshake, of those that succeeded.",
         MetricType::HISTOGRAM,
-        vec![histogram(Vec::new(), &handshakes)],
+        // None without TLS.
+        Some(histogram(Vec::new(), &handshakes))
+            .filter(|metric| metric.get_histogram().get_sample_count() > 0)
+            .into_iter()
+            .collect(),
     ));
     if let Some(expiry) = certificate_expiry {
         families.push(family(
@@ -252,6 +256,8 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
                 let ok = handshakes.clone().map(|at| get(worker, at)).sum();
                 let failed = get(worker, layout.slot(Slot::HandshakesFailed));
                 [("ok", ok), ("failed", failed)]
+                    .into_iter()
+                    .filter(|(_, count)| *count > 0)
                     .map(|(result, count)| counter(vec![label("result", result), worker_id(worker)], count))
             })
             .collect(),
