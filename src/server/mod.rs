@@ -1,8 +1,8 @@
 //! Joins `runtime` and `http`: accepts connections, reads requests, sends answers, drains.
 //!
 //! Called by `supervisor`, which owns the process and its listening sockets; calls the application through [`App`],
-//! and knows nothing of routes or stories. Deliberately absent: TLS, HTTP/2, the PROXY protocol (later), and any
-//! state shared between workers.
+//! and knows nothing of routes or stories. Deliberately absent: TLS, the PROXY protocol (later), and any state
+//! shared between workers.
 
 mod accept;
 mod app;

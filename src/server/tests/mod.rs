@@ -6,7 +6,7 @@
 //! - `client`: a client that checks each byte
 //! - `random`: many clients of all manners at once, thousands of seeds
 //! - `directed`: one promise at a time: time limits, draining, room
-//! - `http2`: streams, on the same terms
+//! - `http2`, `http2_directed`: streams, on the same terms
 //! - `real`: the same on io_uring and epoll over loopback
 //!
 //! A seed that fails is named; `SIM_SEED=n` runs it alone.
@@ -15,6 +15,7 @@ mod app;
 mod client;
 mod directed;
 mod http2;
+mod http2_directed;
 mod random;
 mod real;
 mod wire;
