@@ -120,10 +120,8 @@ fn floods_end_and_leave_others_alone() {
                 let mut batch = Vec::new();
                 for n in 0..60_000u32 {
                     batch.extend(make(2 * n + 1));
-                    if batch.len() > 8192 {
-                        if !client.send(&[&std::mem::take(&mut batch)]) {
-                            break;
-                        }
+                    if batch.len() > 8192 && !client.send(&[&std::mem::take(&mut batch)]) {
+                        break;
                     }
                 }
                 client.send(&[&batch]);
@@ -196,7 +194,11 @@ fn answers_that_nobody_reads_are_bounded() {
             // A hundred pages on each of eight connections, 160 MB and more; half with no window, half with no reader.
             let mut clients: Vec<Frames> = (0..8)
                 .map(|n: u8| {
-                    let window = if n % 2 == 0 { [0; 4] } else { [0x7f, 0xff, 0xff, 0xff] };
+                    let window = if n.is_multiple_of(2) {
+                        [0; 4]
+                    } else {
+                        [0x7f, 0xff, 0xff, 0xff]
+                    };
                     let mut client = Frames::open_with(server.addr(), &[&[0, 4][..], &window].concat());
                     client.send(&[&update(0, 0x7000_0000)]);
                     for stream in 0..100 {

@@ -242,10 +242,13 @@ fn what_breaks_a_stream_breaks_no_other() {
     });
 }
 
+/// What it is, its fields, and the status of the answer.
+type Case<'c> = (&'c str, Vec<(&'c str, &'c str)>, u16);
+
 #[test]
 fn what_http1_refuses_is_refused() {
     let server = Server::start();
-    let cases: &[(&str, Vec<(&str, &str)>, u16)] = &[
+    let cases: &[Case<'_>] = &[
         (
             "two hosts",
             vec![(":authority", "a"), (":path", "/"), ("host", "b")],
@@ -297,7 +300,7 @@ fn what_http1_refuses_is_refused() {
     let mut large = vec![(":authority", "a"), (":path", "/"), ("x", long.as_str())];
     let many = [vec![(":authority", "a"), (":path", "/")], vec![("x", "y"); 65]].concat();
     let path = format!("/{}", "x".repeat(8192));
-    let extra: [(&str, Vec<(&str, &str)>, u16); 3] = [
+    let extra: [Case<'_>; 3] = [
         ("a large head", std::mem::take(&mut large), 431),
         ("many fields", many, 431),
         ("a long target", vec![(":authority", "a"), (":path", &path)], 414),
