@@ -212,21 +212,21 @@ fn crowd(seed: u64, config: SimConfig, strict: bool) {
 
 #[test]
 fn streams_on_a_calm_network() {
-    run_seeds("streams_on_a_calm_network", 300, |seed| {
+    run_seeds("streams_on_a_calm_network", 150, |seed| {
         crowd(seed, SimConfig::calm(), true)
     });
 }
 
 #[test]
 fn streams_on_a_rough_network() {
-    run_seeds("streams_on_a_rough_network", 300, |seed| {
+    run_seeds("streams_on_a_rough_network", 150, |seed| {
         crowd(seed, SimConfig::rough(), true)
     });
 }
 
 #[test]
 fn streams_on_a_hostile_network() {
-    run_seeds("streams_on_a_hostile_network", 500, |seed| {
+    run_seeds("streams_on_a_hostile_network", 300, |seed| {
         crowd(seed, SimConfig::hostile(), false)
     });
 }
