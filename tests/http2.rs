@@ -71,7 +71,7 @@ fn curl_sees_the_same_over_both_versions() {
             &format!("/api/v1/stories/{id}"),
             &["-H", &format!("If-None-Match: {etag}")],
         );
-        assert_eq!((body.as_str(), tail.as_str()), ("", "2 304 "));
+        assert!(body.is_empty() && tail.starts_with("2 304 "), "{tail}: {body}");
         // A story as it is told, with Expect, and what is refused.
         let (events, tail) = curl(
             server,

@@ -13,9 +13,9 @@
 //! decides everything else: what is missing, what is refused, and why. So a refusal is the same however the bytes
 //! were split, and speed costs no clarity.
 //!
-//! Deliberately absent: HTTP/2, trailers given on, transfer codings but chunked, CONNECT and Upgrade, obs-fold, and
-//! any leniency in framing: where two readers could take a message two ways, it is refused. Ranges: the whole is
-//! sent, which RFC 9110 section 14.2 allows.
+//! Deliberately absent: the frames of HTTP/2 (`server::http2` writes its requests down for this reader), trailers
+//! given on, transfer codings but chunked, CONNECT and Upgrade, obs-fold, and any leniency in framing: where two readers
+//! could take a message two ways, it is refused. Ranges: the whole is sent, which RFC 9110 section 14.2 allows.
 //!
 //! What answers what, row by row with its RFC section, stands in `conformance.md`; the tests run each row of it.
 

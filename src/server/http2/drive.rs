@@ -1,8 +1,9 @@
 //! One connection: its streams, its time, its end.
 
+use super::body::Piece;
 use super::gate::{Gate, Taken};
 use super::meter::Unfinished;
-use super::stream::{self, Piece, Shared};
+use super::stream::{self, Shared};
 use super::wire::{Duplex, Wire};
 use crate::limits;
 use crate::runtime::context;

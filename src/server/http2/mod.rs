@@ -13,6 +13,7 @@
 //! - `meter`: counts the frames that go by, both ways: floods
 //! - `drive`: one connection: streams, time, draining
 //! - `stream`: one request, from its head to the end of its answer
+//! - `body`: what it sends, and what it is sent
 //! - `gate`: what the streams of a connection share: bodies under way, answers not taken
 //!
 //! Deliberately absent: server push, priorities, CONNECT in either form, trailers (dropped), `Upgrade: h2c` (RFC 9113
@@ -22,6 +23,7 @@
 //! trailers, which are dropped whole.
 
 mod answer;
+mod body;
 mod drive;
 mod gate;
 mod meter;

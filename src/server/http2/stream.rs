@@ -3,7 +3,8 @@
 //! What can be answered at once is, in the connection's own turn; what must wait is a task of its own, which ends with
 //! the connection, and whose handler is dropped when the client resets the stream.
 
-use super::gate::{Gate, Taken};
+use super::body::{Body, Gone, Memory, Piece, Upload, room};
+use super::gate::Gate;
 use super::{answer, request};
 use crate::http::{self as http1, BodyDecoder, Exchange, Reject, Response, Status, Version};
 use crate::limits;
@@ -13,7 +14,6 @@ use crate::runtime::{context, net};
 use crate::server::Server;
 use crate::server::app::{App, Events, Later, Outbox, Outcome, Reply, ReplyBody, Request};
 use crate::server::guests::Peer;
-use bytes::{Buf, Bytes};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use slab::Slab;
@@ -22,7 +22,6 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 /// What the streams of a connection share.
 pub(super) struct Shared<A: App> {
@@ -39,65 +38,6 @@ pub(super) struct Shared<A: App> {
     /// Requests answered since `drive` last asked.
     pub(super) answered: Cell<u32>,
     pub(super) tasks: RefCell<Slab<JoinHandle<()>>>,
-}
-
-/// The memory of an answer: back to the worker's spares once all of it is sent.
-struct Body {
-    memory: Memory,
-    _taken: Taken,
-}
-
-enum Memory {
-    Own(Vec<u8>),
-    Shared(Rc<dyn AsRef<[u8]>>),
-}
-
-impl Memory {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Memory::Own(bytes) => bytes,
-            Memory::Shared(bytes) => (**bytes).as_ref(),
-        }
-    }
-}
-
-impl Drop for Body {
-    fn drop(&mut self) {
-        if let Memory::Own(bytes) = &mut self.memory {
-            net::recycle(std::mem::take(bytes));
-        }
-    }
-}
-
-/// A part of an answer, on its way through the library.
-pub(super) struct Piece {
-    body: Option<Rc<Body>>,
-    at: usize,
-    end: usize,
-}
-
-impl Buf for Piece {
-    fn remaining(&self) -> usize {
-        self.end.saturating_sub(self.at)
-    }
-
-    fn chunk(&self) -> &[u8] {
-        let bytes = self.body.as_ref().map(|body| body.memory.bytes());
-        bytes.and_then(|bytes| bytes.get(self.at..self.end)).unwrap_or_default()
-    }
-
-    fn advance(&mut self, bytes: usize) {
-        self.at = self.at.saturating_add(bytes).min(self.end);
-    }
-}
-
-/// The client has reset the stream, takes nothing, or is gone: there is nobody to answer.
-struct Gone;
-
-impl From<h2::Error> for Gone {
-    fn from(_: h2::Error) -> Gone {
-        Gone
-    }
 }
 
 /// An answer: a head as HTTP/1.1 has it, and its body, where that is not behind it.
@@ -118,54 +58,6 @@ struct Rest {
     stream: SendStream<Piece>,
     body: Rc<Body>,
     at: usize,
-}
-
-/// A body on its way in.
-struct Upload {
-    stream: RecvStream,
-    /// Bytes read and not yet given back to the client's windows.
-    unreleased: usize,
-    settled: Rc<Gate>,
-}
-
-impl Upload {
-    async fn next(&mut self) -> Option<Result<Bytes, Gone>> {
-        let data = poll_fn(|cx| {
-            // What a client sent before it knew our settings may be more than its window then is. The library looks
-            // whether the window is to be opened when something is given back, and not when the settings take effect.
-            self.settled.is_open_or_wait(cx);
-            let _ = self.stream.flow_control().release_capacity(0);
-            self.stream.poll_data(cx)
-        })
-        .await?;
-        Some(match data {
-            Ok(data) => {
-                self.unreleased += data.len();
-                Ok(data)
-            }
-            Err(_) => Err(Gone),
-        })
-    }
-
-    fn release(&mut self) -> Result<(), Gone> {
-        let bytes = std::mem::take(&mut self.unreleased);
-        Ok(self.stream.flow_control().release_capacity(bytes)?)
-    }
-
-    /// Behind an early answer: drops what the client still sends, for a while, as a closing connection of HTTP/1.1 does.
-    /// The reset that follows (RFC 9113 section 8.1) would make some clients forget the answer.
-    async fn linger(mut self) {
-        let _ = timeout(Duration::from_millis(limits::connection::LINGER_MS), async {
-            let mut left = limits::connection::LINGER_BYTES_MAX;
-            while self.release().is_ok()
-                && let Some(Ok(data)) = self.next().await
-                && data.len() < left
-            {
-                left -= data.len();
-            }
-        })
-        .await;
-    }
 }
 
 /// What is to be done before a stream has ended.
@@ -514,7 +406,7 @@ impl<A: App> Shared<A> {
         };
         let mut body = Body {
             memory,
-            _taken: self.answers.take(0),
+            taken: self.answers.take(0),
         };
         let bytes = body.memory.bytes().len();
         if bytes <= at {
@@ -522,7 +414,7 @@ impl<A: App> Shared<A> {
             self.count();
             return Ok(None);
         }
-        body._taken = self.answers.take(bytes);
+        body.taken = self.answers.take(bytes);
         let mut stream = respond.send_response(response, false)?;
         self.count();
         let body = Rc::new(body);
@@ -614,7 +506,7 @@ impl<A: App> Shared<A> {
                 }
             };
             let body = Rc::new(Body {
-                _taken: self.answers.take(out.len()),
+                taken: self.answers.take(out.len()),
                 memory: Memory::Own(out),
             });
             self.send(&mut stream, &body, 0, false).await?;
@@ -629,23 +521,4 @@ impl<A: App> Shared<A> {
             }
         }
     }
-}
-
-/// How much of `bytes` the client has room for: at least one.
-async fn room(stream: &mut SendStream<Piece>, bytes: usize) -> Result<usize, Gone> {
-    stream.reserve_capacity(bytes);
-    poll_fn(|cx| {
-        loop {
-            let room = stream.capacity().min(bytes);
-            if room > 0 {
-                return Poll::Ready(Ok(room));
-            }
-            match stream.poll_capacity(cx) {
-                Poll::Ready(Some(Ok(_))) => {}
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(Gone)),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    })
-    .await
 }

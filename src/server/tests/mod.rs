@@ -10,7 +10,7 @@
 //! - `directed`: one promise at a time: time limits, draining, room
 //! - `tls`: the same crowd over TLS, and what TLS alone promises
 //! - `introduced`: connections that begin with a PROXY header, or should
-//! - `http2`: streams, on the same terms
+//! - `http2`, `http2_directed`: streams, on the same terms
 //! - `slow`: limits of time, rate, size and number
 //! - `real`: the same on io_uring and epoll over loopback
 //!
@@ -20,6 +20,7 @@ mod app;
 mod client;
 mod directed;
 mod http2;
+mod http2_directed;
 mod introduced;
 mod random;
 mod real;
