@@ -368,3 +368,17 @@ fn the_readme_has_this_table() {
         lines(&table, told, "+")
     );
 }
+
+#[test]
+fn one_address_may_hold_half_of_the_connections_unless_told_otherwise() {
+    let per_address = |env: &[(&str, &str)]| {
+        let config = Config::read(env.iter().map(|(name, value)| (name.into(), value.into()))).unwrap();
+        config.connections_per_address
+    };
+    let home = ("HOME", "/home/ada");
+    assert_eq!(per_address(&[home]), 8192);
+    assert_eq!(per_address(&[home, ("CONNECTIONS_MAX", "10")]), 5);
+    assert_eq!(per_address(&[home, ("CONNECTIONS_MAX", "1")]), 1, "0 would be no limit");
+    assert_eq!(per_address(&[home, ("CONNECTIONS_PER_ADDRESS", "0")]), 0);
+    assert_eq!(per_address(&[home, ("CONNECTIONS_PER_ADDRESS", "7")]), 7);
+}
