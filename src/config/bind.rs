@@ -374,7 +374,6 @@ mod tests {
             ("fd://3", "scheme"),
             ("fd:3", "from its parent"),
             ("ftp://127.0.0.1:1", "scheme"),
-            ("https://127.0.0.1:1", "no TLS"),
             ("unix:", "no path"),
             ("unix:@", "no name"),
             ("unix://run/api.sock", "begin with /"),

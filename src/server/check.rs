@@ -283,7 +283,7 @@ pub(crate) fn connection(data: &[u8]) {
         if let Some((got, cleanly)) = came.expect("it hangs") {
             judge(&plan, &got, cleanly);
         }
-        let empty = timeout(Duration::from_secs(120), poll_fn(|cx| server.poll_empty(cx))).await;
+        let empty = timeout(Duration::from_secs(1300), poll_fn(|cx| server.poll_empty(cx))).await;
         assert!(empty.is_ok(), "{} connections are left", server.open());
         if let Some(early) = early {
             early.await.unwrap();

@@ -236,7 +236,8 @@ fn simulate_on<F: Future<Output = ()> + 'static>(
 /// The memory budget of an idle connection is 512 bytes, of which this is the largest part that is ours.
 #[test]
 fn the_future_of_a_connection_is_small() {
-    const BYTES_MAX: usize = 128;
+    // In the clear, and over TLS, where rustls holds kilobytes beside it.
+    const BYTES_MAX: [usize; 2] = [128, 136];
     let (driver, net) = SimDriver::new(1, SimConfig::calm());
     let addr = SocketAddrAny::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80));
     let listener = net.listen(addr.clone());
@@ -257,5 +258,5 @@ fn the_future_of_a_connection_is_small() {
         })
         .unwrap();
     println!("a connection's future takes {bytes:?} bytes in the clear and over TLS");
-    assert!(bytes.iter().all(|bytes| *bytes <= BYTES_MAX), "{bytes:?} bytes");
+    assert!(bytes[0] <= BYTES_MAX[0] && bytes[1] <= BYTES_MAX[1], "{bytes:?} bytes");
 }

@@ -109,15 +109,14 @@ fn a_reader_that_takes_less_than_the_floor_is_cut_off() {
 }
 
 #[test]
-fn an_empty_line_now_and_then_keeps_no_connection() {
-    run_seeds("an_empty_line_now_and_then_keeps_no_connection", 10, |seed| {
+fn an_empty_line_keeps_no_connection() {
+    run_seeds("an_empty_line_keeps_no_connection", 10, |seed| {
         simulate(seed, SimConfig::calm(), settings(), secs(30), |house| async move {
             let mut client = connect(&house, Terms::Strict).await;
             client.ask(&Ask::size(1, 10));
             client.until_answered(1).await;
-            for _ in 0..20 {
-                client.push(secs(3), b"\r\n".to_vec());
-            }
+            // One: more are the begin of a request, for which the clock of a head runs.
+            client.push(secs(3), b"\r\n".to_vec());
             let took = client.until_ended().await;
             assert!(took < settings().keep_alive + secs(2), "{took:?}");
         });
