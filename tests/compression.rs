@@ -54,38 +54,59 @@ fn what_is_decoded_is_what_was_meant() {
         };
         let styles = prop::sample::select(vec!["adventure", "mystery", "folklore", "science"]);
         let lengths = prop::sample::select(vec!["short", "medium", "long"]);
-        let places = prop::sample::select(vec!["Zürich", "São Paulo", "東京", "Nowhere at all", "\"quoted\" \\\\ place"]);
-        let codings = prop::collection::vec((prop::sample::select(vec!["gzip", "br", "zstd", "identity", "*"]), 0u8..=9), 0..4);
+        let places = prop::sample::select(vec![
+            "Zürich",
+            "São Paulo",
+            "東京",
+            "Nowhere at all",
+            "\"quoted\" \\\\ place",
+        ]);
+        let codings = prop::collection::vec(
+            (
+                prop::sample::select(vec!["gzip", "br", "zstd", "identity", "*"]),
+                0u8..=9,
+            ),
+            0..4,
+        );
         TestRunner::new(runner_config)
-            .run(&(places, styles, lengths, 0u8..3, codings), |(place, style, length, variation, codings)| {
-                let place = place.replace('\\', "\\\\").replace('"', "\\\"");
-                let body = format!(
-                    r#"{{"location":"{place}","style":"{style}","length":"{length}","variation":{variation}}}"#
-                );
-                let list = codings.iter().map(|(name, q)| format!("{name};q=0.{q}")).collect::<Vec<_>>().join(", ");
-                let mut stream = server.connect();
-                let plain = stream.tell(&body).expect(200);
-                prop_assert_eq!(plain.field("content-encoding"), None);
-                let coded = tell_in(&mut stream, &body, &list);
-                if coded.status == 406 {
-                    return Ok(());
-                }
-                let coded = coded.expect(200);
-                if let Some(coding) = coded.field("content-encoding") {
-                    prop_assert!(list.contains(coding) || list.contains('*'), "{} {}", coding, list);
-                    prop_assert!(coded.body.len() < plain.body.len());
-                }
-                prop_assert_eq!(decoded(&coded), plain.body);
-                // The same from its own place, and again.
-                let path = coded.field("content-location").unwrap();
-                for _ in 0..2 {
-                    let again = stream.get_with(path, &format!("Accept-Encoding: {list}\r\n")).expect(200);
-                    prop_assert_eq!(again.field("content-encoding"), coded.field("content-encoding"));
-                    prop_assert_eq!(again.field("etag"), coded.field("etag"));
-                    prop_assert_eq!(&again.body, &coded.body);
-                }
-                Ok(())
-            })
+            .run(
+                &(places, styles, lengths, 0u8..3, codings),
+                |(place, style, length, variation, codings)| {
+                    let place = place.replace('\\', "\\\\").replace('"', "\\\"");
+                    let body = format!(
+                        r#"{{"location":"{place}","style":"{style}","length":"{length}","variation":{variation}}}"#
+                    );
+                    let list = codings
+                        .iter()
+                        .map(|(name, q)| format!("{name};q=0.{q}"))
+                        .collect::<Vec<_>>()
+                        .join(", ");
+                    let mut stream = server.connect();
+                    let plain = stream.tell(&body).expect(200);
+                    prop_assert_eq!(plain.field("content-encoding"), None);
+                    let coded = tell_in(&mut stream, &body, &list);
+                    if coded.status == 406 {
+                        return Ok(());
+                    }
+                    let coded = coded.expect(200);
+                    if let Some(coding) = coded.field("content-encoding") {
+                        prop_assert!(list.contains(coding) || list.contains('*'), "{} {}", coding, list);
+                        prop_assert!(coded.body.len() < plain.body.len());
+                    }
+                    prop_assert_eq!(decoded(&coded), plain.body);
+                    // The same from its own place, and again.
+                    let path = coded.field("content-location").unwrap();
+                    for _ in 0..2 {
+                        let again = stream
+                            .get_with(path, &format!("Accept-Encoding: {list}\r\n"))
+                            .expect(200);
+                        prop_assert_eq!(again.field("content-encoding"), coded.field("content-encoding"));
+                        prop_assert_eq!(again.field("etag"), coded.field("etag"));
+                        prop_assert_eq!(&again.body, &coded.body);
+                    }
+                    Ok(())
+                },
+            )
             .unwrap();
     });
 }
@@ -104,7 +125,9 @@ fn a_cached_story_costs_no_compression() {
         assert_eq!(first.field("cache-status"), Some("roadtrip-api; hit"));
         for _ in 0..50 {
             assert_eq!(tell_in(&mut stream, body, coding).body, first.body);
-            let by_id = stream.get_with(&path, &format!("Accept-Encoding: {coding}\r\n")).expect(200);
+            let by_id = stream
+                .get_with(&path, &format!("Accept-Encoding: {coding}\r\n"))
+                .expect(200);
             assert_eq!(by_id.body, first.body);
         }
     }
@@ -119,7 +142,9 @@ fn a_cached_story_costs_no_compression() {
     assert!(compressions(&server) - before <= 4.0);
     // Nothing is compressed for who does not take it, or for what is not modified.
     let now = compressions(&server);
-    stream.get_with(&path, "Accept-Encoding: gzip\r\nIf-None-Match: *\r\n").expect(304);
+    stream
+        .get_with(&path, "Accept-Encoding: gzip\r\nIf-None-Match: *\r\n")
+        .expect(304);
     stream.get(&path).expect(200);
     stream.tell(body).expect(200);
     assert_eq!(compressions(&server), now);
@@ -156,10 +181,17 @@ fn what_never_changes_is_compressed_once_for_all_workers() {
             let mut tags = Vec::new();
             for _ in 0..8 {
                 // Connections of their own: on either worker.
-                let answer = server.connect().get_with(path, &format!("Accept-Encoding: {coding}\r\n")).expect(200);
+                let answer = server
+                    .connect()
+                    .get_with(path, &format!("Accept-Encoding: {coding}\r\n"))
+                    .expect(200);
                 assert_eq!(answer.field("content-encoding"), Some(coding), "{path}");
                 assert_eq!(decoded(&answer), plain.body);
-                assert!(answer.body.len() * 2 < plain.body.len(), "{path} {coding}: {}", answer.body.len());
+                assert!(
+                    answer.body.len() * 2 < plain.body.len(),
+                    "{path} {coding}: {}",
+                    answer.body.len()
+                );
                 tags.push(answer.field("etag").unwrap().to_owned());
             }
             tags.dedup();
@@ -177,7 +209,9 @@ fn long_answers_are_compressed_beside_the_workers() {
         let mut stream = server.connect();
         for variation in 0..60 {
             stream
-                .tell(&format!(r#"{{"location":"Rome","length":"long","variation":{variation}}}"#))
+                .tell(&format!(
+                    r#"{{"location":"Rome","length":"long","variation":{variation}}}"#
+                ))
                 .expect(200);
         }
         let path = "/api/v1/stories?limit=60";
@@ -190,7 +224,9 @@ fn long_answers_are_compressed_beside_the_workers() {
                 scope.spawn(move || {
                     let mut stream = server.connect();
                     for coding in CODINGS {
-                        let answer = stream.get_with(path, &format!("Accept-Encoding: {coding}\r\n")).expect(200);
+                        let answer = stream
+                            .get_with(path, &format!("Accept-Encoding: {coding}\r\n"))
+                            .expect(200);
                         assert_eq!(decoded(&answer), plain.body, "{turn} {coding}");
                         assert_eq!(answer.field("vary"), Some("Accept-Encoding"));
                     }
@@ -202,15 +238,17 @@ fn long_answers_are_compressed_beside_the_workers() {
         // A client that leaves while its answer is compressed disturbs nobody.
         for _ in 0..20 {
             let mut gone = server.connect();
-            gone.send(format!("GET {path} HTTP/1.1\r\nHost: t\r\nAccept-Encoding: gzip\r\n\r\n"));
+            gone.send(format!(
+                "GET {path} HTTP/1.1\r\nHost: t\r\nAccept-Encoding: gzip\r\n\r\n"
+            ));
             drop(gone);
         }
         let after = stream.get_with(path, "Accept-Encoding: gzip\r\n").expect(200);
         assert_eq!(decoded(&after), plain.body);
         // Pipelined behind each other, in order.
-        stream.send(
-            format!("GET {path} HTTP/1.1\r\nHost: t\r\nAccept-Encoding: br\r\n\r\nGET /health HTTP/1.1\r\nHost: t\r\n\r\n"),
-        );
+        stream.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: t\r\nAccept-Encoding: br\r\n\r\nGET /health HTTP/1.1\r\nHost: t\r\n\r\n"
+        ));
         assert_eq!(decoded(&stream.read().expect(200)), plain.body);
         assert_eq!(stream.read().expect(200).text(), r#"{"status":"healthy"}"#);
     });
@@ -236,7 +274,14 @@ fn compression_can_be_switched_off() {
 fn short_answers_and_probes_stay_as_they_are() {
     let server = Server::start();
     let mut stream = server.connect();
-    for path in ["/health", "/health/v2/live", "/health/v2/ready", "/health/v2/worker", "/api/v1/styles", "/nowhere"] {
+    for path in [
+        "/health",
+        "/health/v2/live",
+        "/health/v2/ready",
+        "/health/v2/worker",
+        "/api/v1/styles",
+        "/nowhere",
+    ] {
         let answer = stream.get_with(path, "Accept-Encoding: gzip, br, zstd\r\n");
         assert_eq!(answer.field("content-encoding"), None, "{path}");
     }
@@ -261,7 +306,11 @@ fn curl_and_python_read_it() {
     assert_eq!(curl(&["--compressed", "--json", body, &url]), plain.body);
     for coding in CODINGS {
         let field = format!("Accept-Encoding: {coding}");
-        assert_eq!(curl(&["--compressed", "-H", &field, "--json", body, &url]), plain.body, "{coding}");
+        assert_eq!(
+            curl(&["--compressed", "-H", &field, "--json", body, &url]),
+            plain.body,
+            "{coding}"
+        );
         for path in ["/docs", "/openapi.json"] {
             let page = curl(&["--compressed", "-H", &field, &server.url(path)]);
             assert_eq!(page, server.get(path).body, "{coding} {path}");

@@ -89,7 +89,9 @@ fn run(row: &Row<'_>, stream: &mut Connection, names: &[(&str, String)]) {
         request += &format!("Content-Length: {}\r\n", body.len());
     }
     stream.send(format!("{request}\r\n{}", body.unwrap_or_default()));
-    let mut answer = stream.try_read(method == "HEAD").unwrap_or_else(|error| panic!("{}: {error}", row.text));
+    let mut answer = stream
+        .try_read(method == "HEAD")
+        .unwrap_or_else(|error| panic!("{}: {error}", row.text));
     if answer.status == 100 {
         answer = stream.read();
     }
@@ -145,11 +147,19 @@ fn the_page_may_do_what_it_needs_and_nothing_else() {
     let page = server.get("/docs").expect(200);
     let policy = page.field("content-security-policy").unwrap();
     let stated = page.text();
-    let stated = stated.split_once("http-equiv=\"Content-Security-Policy\" content=\"").unwrap().1;
+    let stated = stated
+        .split_once("http-equiv=\"Content-Security-Policy\" content=\"")
+        .unwrap()
+        .1;
     let stated = stated.split_once('"').unwrap().0;
     // The page was tested under the policy that it states; the field says the same and forbids frames.
     assert_eq!(policy, format!("{stated}; frame-ancestors 'none'"));
-    for needed in ["default-src 'none'", "connect-src 'self'", "script-src 'sha256-", "style-src 'sha256-"] {
+    for needed in [
+        "default-src 'none'",
+        "connect-src 'self'",
+        "script-src 'sha256-",
+        "style-src 'sha256-",
+    ] {
         assert!(policy.contains(needed), "{policy}");
     }
     assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
@@ -158,7 +168,9 @@ fn the_page_may_do_what_it_needs_and_nothing_else() {
 const APP: &str = "https://app.example";
 
 fn cors(env: &[(&str, &str)]) -> Server {
-    env.iter().fold(Setup::new(), |setup, (name, value)| setup.env(name, value)).start()
+    env.iter()
+        .fold(Setup::new(), |setup, (name, value)| setup.env(name, value))
+        .start()
 }
 
 fn origin_of(answer: &Response) -> Option<&str> {
@@ -211,7 +223,13 @@ fn cors_for_named_origins() {
             let exposed = answer.field("access-control-expose-headers");
             assert_eq!(exposed.is_some(), allowed, "{request}");
             if let Some(exposed) = exposed {
-                for name in ["ETag", "Cache-Status", "X-Request-ID", "Retry-After", "Content-Location"] {
+                for name in [
+                    "ETag",
+                    "Cache-Status",
+                    "X-Request-ID",
+                    "Retry-After",
+                    "Content-Location",
+                ] {
                     assert!(exposed.split(", ").any(|held| held == name), "{name}: {exposed}");
                 }
             }
@@ -227,7 +245,11 @@ fn cors_for_named_origins() {
     ));
     assert_eq!(origin_of(&stream.read().expect(200)), Some(APP));
     // Not modified, too: a browser takes these fields for the ones it has kept.
-    stream.send(ask(&format!("GET {story}"), &format!("Origin: {APP}\r\nIf-None-Match: *\r\n"), ""));
+    stream.send(ask(
+        &format!("GET {story}"),
+        &format!("Origin: {APP}\r\nIf-None-Match: *\r\n"),
+        "",
+    ));
     assert_eq!(origin_of(&stream.read().expect(304)), Some(APP));
     // What is no request has no origin; it still says that answers differ by it.
     let mut broken = server.connect();
@@ -262,7 +284,12 @@ fn preflights_say_what_the_path_takes() {
     // The browser, not the server, compares with what it wants.
     let answer = preflight("/docs", APP, "DELETE").expect(204);
     assert_eq!(answer.field("access-control-allow-methods"), Some("GET, HEAD"));
-    assert!(answer.field("access-control-allow-headers").unwrap().contains("If-None-Match"));
+    assert!(
+        answer
+            .field("access-control-allow-headers")
+            .unwrap()
+            .contains("If-None-Match")
+    );
     let answer = preflight("/docs", "https://evil.example", "GET").expect(204);
     for name in ["origin", "methods", "headers"] {
         assert_eq!(answer.field(&format!("access-control-allow-{name}")), None);
@@ -306,12 +333,17 @@ fn cors_for_all() {
 #[test]
 fn bad_settings_are_refused_at_boot() {
     for (env, word) in [
-        (&[("CORS_ORIGINS", "*"), ("CORS_CREDENTIALS", "yes")][..], "CORS_CREDENTIALS"),
+        (
+            &[("CORS_ORIGINS", "*"), ("CORS_CREDENTIALS", "yes")][..],
+            "CORS_CREDENTIALS",
+        ),
         (&[("CORS_ORIGINS", "https://app.example/")], "CORS_ORIGINS"),
         (&[("CORS_ORIGINS", "null")], "CORS_ORIGINS"),
         (&[("SERVER_HEADER", "a b")], "SERVER_HEADER"),
     ] {
-        let setup = env.iter().fold(Setup::new(), |setup, (name, value)| setup.env(name, value));
+        let setup = env
+            .iter()
+            .fold(Setup::new(), |setup, (name, value)| setup.env(name, value));
         let ran = setup.run(&[]).expect(78);
         assert!(ran.err().contains(word), "{}", ran.err());
     }

@@ -132,7 +132,10 @@ pub(super) fn parse_product(text: &str) -> Option<Option<String>> {
         return Some(None);
     }
     let is_token = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
     };
     let (name, version) = match text.split_once('/') {
         Some((name, version)) => (name, Some(version)),
@@ -149,7 +152,11 @@ mod tests {
 
     fn read(pairs: &[(&str, &str)]) -> Result<Config, crate::config::ConfigErrors> {
         let home = [("HOME", "/home/ada")];
-        Config::read(home.iter().chain(pairs).map(|(name, value)| ((*name).into(), (*value).into())))
+        Config::read(
+            home.iter()
+                .chain(pairs)
+                .map(|(name, value)| ((*name).into(), (*value).into())),
+        )
     }
 
     #[test]
@@ -163,7 +170,10 @@ mod tests {
             ("https://app.example", &["https://app.example"][..]),
             (" HTTPS://App.Example:443 ,", &["https://app.example"]),
             ("http://a:80,http://a,http://a:8080", &["http://a", "http://a:8080"]),
-            ("https://[2001:db8::1]:8443, http://[::1]", &["https://[2001:db8::1]:8443", "http://[::1]"]),
+            (
+                "https://[2001:db8::1]:8443, http://[::1]",
+                &["https://[2001:db8::1]:8443", "http://[::1]"],
+            ),
             ("capacitor://localhost", &["capacitor://localhost"]),
         ] {
             let expected = expected.iter().map(|origin| (*origin).to_owned()).collect();
@@ -190,7 +200,12 @@ mod tests {
         ] {
             assert_eq!(parse_origins(bad), None, "{bad}");
         }
-        let many = |count: usize| (0..count).map(|n| format!("https://a{n}")).collect::<Vec<_>>().join(",");
+        let many = |count: usize| {
+            (0..count)
+                .map(|n| format!("https://a{n}"))
+                .collect::<Vec<_>>()
+                .join(",")
+        };
         assert!(parse_origins(&many(limits::CORS_ORIGINS_MAX)).is_some());
         assert!(parse_origins(&many(limits::CORS_ORIGINS_MAX + 1)).is_none());
     }
@@ -202,7 +217,11 @@ mod tests {
         assert_eq!(errors.0[0].variable, "CORS_CREDENTIALS");
         let warned = read(&[("CORS_CREDENTIALS", "true")]).unwrap();
         assert_eq!(warned.warnings.len(), 1);
-        let cors = read(&[("CORS_ORIGINS", "https://a"), ("CORS_CREDENTIALS", "true"), ("CORS_MAX_AGE", "5")]);
+        let cors = read(&[
+            ("CORS_ORIGINS", "https://a"),
+            ("CORS_CREDENTIALS", "true"),
+            ("CORS_MAX_AGE", "5"),
+        ]);
         let expected = Cors {
             origins: Origins::These(vec!["https://a".into()]),
             credentials: true,

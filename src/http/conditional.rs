@@ -23,7 +23,7 @@ pub struct Validators<'v> {
 pub enum Verdict {
     /// 200.
     Proceed,
-    /// 304. With the coding of the representation that the client has: the entity tag of the answer says which of its
+    /// 304, with the coding of the representation that the client has: the entity tag of the answer says which of its
     /// stored answers is still good (RFC 9111 section 4.3.4).
     NotModified(Option<Coding>),
     /// 412.
@@ -169,7 +169,10 @@ fn tags(list: &[u8]) -> impl Iterator<Item = Tag<'_>> {
             if let Some(inner) = quoted.strip_prefix(b"\"")
                 && let Some(end) = inner.iter().position(|byte| *byte == b'"')
                 && let (Some(opaque), Some(after)) = (inner.get(..end), inner.get(end + 1..))
-                && matches!(after.iter().find(|byte| !matches!(byte, b' ' | b'\t')), None | Some(b','))
+                && matches!(
+                    after.iter().find(|byte| !matches!(byte, b' ' | b'\t')),
+                    None | Some(b',')
+                )
             {
                 rest = after;
                 return Some(Tag { is_weak, opaque });

@@ -104,7 +104,11 @@ mod tests {
         for coding in Coding::ALL {
             for effort in [Effort::Once, Effort::Kept, Effort::Fixed] {
                 let made = encode(coding, effort, text.as_bytes()).unwrap();
-                assert!(made.len() < text.len() / 4, "{coding:?} {effort:?}: {} bytes", made.len());
+                assert!(
+                    made.len() < text.len() / 4,
+                    "{coding:?} {effort:?}: {} bytes",
+                    made.len()
+                );
                 assert_eq!(decode(coding, &made), text.as_bytes(), "{coding:?} {effort:?}");
                 assert_eq!(made, encode(coding, effort, text.as_bytes()).unwrap());
             }
@@ -113,8 +117,16 @@ mod tests {
 
     #[test]
     fn what_comes_out_is_what_its_name_says() {
-        assert!(encode(Coding::Gzip, Effort::Once, b"x").unwrap().starts_with(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0]));
-        assert!(encode(Coding::Zstd, Effort::Once, b"x").unwrap().starts_with(&[0x28, 0xb5, 0x2f, 0xfd]));
+        assert!(
+            encode(Coding::Gzip, Effort::Once, b"x")
+                .unwrap()
+                .starts_with(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0])
+        );
+        assert!(
+            encode(Coding::Zstd, Effort::Once, b"x")
+                .unwrap()
+                .starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+        );
     }
 
     proptest! {

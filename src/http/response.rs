@@ -131,7 +131,10 @@ impl FieldLines {
     /// them. Nothing where it does not.
     pub fn part(&self, range: std::ops::Range<usize>) -> FieldPart<'_> {
         let part = self.0.get(range).unwrap_or_default();
-        debug_assert!(part.is_empty() || part.starts_with(b"\r\n"), "a part begins within a line");
+        debug_assert!(
+            part.is_empty() || part.starts_with(b"\r\n"),
+            "a part begins within a line"
+        );
         FieldPart(part)
     }
 

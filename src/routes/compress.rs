@@ -49,7 +49,10 @@ impl Helper {
             answer,
         };
         queue.try_send(job).ok()?;
-        timeout(Duration::from_millis(limits::WAIT_MS_MAX), coded).await.ok()?.ok()
+        timeout(Duration::from_millis(limits::WAIT_MS_MAX), coded)
+            .await
+            .ok()?
+            .ok()
     }
 
     /// It ends with the process. Where the system gives no thread, long answers go as they are.
@@ -92,7 +95,16 @@ const NO_CODING: &str = "Accept-Encoding refuses every coding that this answer c
 
 impl super::Worker {
     /// The best coding for a body of so many bytes: short ones stay as they are where they may.
-    pub(super) fn pick(&self, codings: &Codings, effort: Effort, bytes: usize) -> Result<Option<Coding>, NotAcceptable> {
+    #[inline]
+    pub(super) fn pick(
+        &self,
+        codings: &Codings,
+        effort: Effort,
+        bytes: usize,
+    ) -> Result<Option<Coding>, NotAcceptable> {
+        if codings.is_plain() {
+            return Ok(None);
+        }
         let preference = effort.preference();
         let best = codings.choose(if self.compression { &preference } else { &[] })?;
         if bytes < limits::BODY_BYTES_MIN && codings.accepts(None) {
@@ -154,9 +166,8 @@ impl Call<'_> {
         };
         if body.len() > limits::WORKER_BYTES_MAX || self.method == Method::Head {
             let (fields, body) = (owned(fields), body.to_vec());
-            return self.later(
-                |mut call| async move { call.end_coded(status, content_type, fields, &codings, body).await },
-            );
+            return self
+                .later(|mut call| async move { call.end_coded(status, content_type, fields, &codings, body).await });
         }
         let Some(coded) = self.worker.encode(coding, Effort::Once, body) else {
             return self.answer(outbox, status, content_type, Vary::Coding, fields, body);
@@ -192,10 +203,7 @@ impl LaterCall {
         }
         let made = match wished {
             Some(coding) => match self.worker.encode_anywhere(coding, Effort::Once, &body).await {
-                Some(body) => Made {
-                    coding: wished,
-                    body,
-                },
+                Some(body) => Made { coding: wished, body },
                 None if codings.accepts(None) => Made { coding: None, body },
                 None => return self.too_busy(),
             },

@@ -107,9 +107,7 @@ impl Dress {
     #[inline]
     pub(super) fn share<'o>(&self, response: Response<'o>, origin: Option<&[u8]>) -> Response<'o> {
         match (origin, &self.sharing) {
-            (Some(origin), Some(sharing)) => response
-                .header(field::ALLOW_ORIGIN, origin)
-                .lines(sharing.lines.all()),
+            (Some(origin), Some(sharing)) => response.header(field::ALLOW_ORIGIN, origin).lines(sharing.lines.all()),
             _ => response,
         }
     }

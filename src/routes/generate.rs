@@ -30,7 +30,8 @@ pub(super) fn generate(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_
         return call.refuse_kind(outbox, "application/json, or text/event-stream");
     };
     let codings = call.codings();
-    if (kind == Kind::Events && !codings.accepts(None)) || call.worker.pick(&codings, Effort::Kept, usize::MAX).is_err() {
+    if (kind == Kind::Events && !codings.accepts(None)) || call.worker.pick(&codings, Effort::Kept, usize::MAX).is_err()
+    {
         return call.refuse_codings(outbox);
     }
     let wish = match input::read(request.body) {
@@ -50,9 +51,7 @@ pub(super) fn generate(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_
             Some(form) => call.answer_stamped(outbox, Status::OK, stamp, form.lines_elsewhere(), form.body()),
             None => {
                 let request = canonical.to_vec();
-                call.later(|mut call| async move {
-                    told(&mut call, &request, story, Source::Cache, &codings).await
-                })
+                call.later(|mut call| async move { told(&mut call, &request, story, Source::Cache, &codings).await })
             }
         };
     }
@@ -88,7 +87,16 @@ enum Kind {
 
 impl Kind {
     /// What weighs more in Accept; where both weigh alike, events for who names them and not just takes anything.
+    #[inline]
     fn wished(head: &RequestHead<'_>) -> Option<Kind> {
+        let mut lines = head.accept();
+        match (lines.next(), lines.next()) {
+            (None | Some(b"*/*"), None) => Some(Kind::Json),
+            _ => Kind::weighed(head),
+        }
+    }
+
+    fn weighed(head: &RequestHead<'_>) -> Option<Kind> {
         let json = acceptance(head.accept(), &MediaType::JSON);
         let events = acceptance(head.accept(), &MediaType::EVENTS);
         match (json.weight, events.weight) {

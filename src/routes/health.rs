@@ -4,9 +4,9 @@
 //! slow database makes no probe slow. A dependency is down after two failures in a row and up after one success: one
 //! lost ping drops no pod.
 
+use super::dress::NO_STORE;
 use super::problem::Problem;
 use super::process::Lifecycle;
-use super::dress::NO_STORE;
 use super::{Call, JSON, Worker};
 use crate::http::negotiate::MediaType;
 use crate::http::{FieldName, Status, field};

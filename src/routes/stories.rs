@@ -30,13 +30,10 @@ pub(super) fn story(call: &Call<'_>, id: &str, outbox: Outbox<'_>) -> Outcome {
     if call.worker.pick(&codings, Effort::Kept, usize::MAX).is_err() {
         return call.refuse_codings(outbox);
     }
-    let conditions = call
-        .head
-        .is_conditional()
-        .then(|| Conditions::of(call.head.headers));
+    let conditions = call.head.is_conditional().then(|| Conditions::of(call.head.headers));
     if let Some(story) = call.worker.service.cached_by_id(id) {
         call.worker.metrics.cache_hit();
-        let verdict = judge(&call.worker, &story, &codings, conditions.as_ref());
+        let verdict = judge(call.worker, &story, &codings, conditions.as_ref());
         match verdict {
             Verdict::Failed => return call.problem(outbox, &Problem::precondition_failed()),
             Verdict::NotModified(held) => {

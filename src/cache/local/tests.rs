@@ -95,7 +95,13 @@ fn codings_are_kept_beside_the_bytes_and_counted() {
     // Known by id alone; and another story under the same request is left alone.
     cache.insert_by_id(story(2, 100, 9));
     cache.keep_form(None, &story(2, 100, 9), Coding::Br, vec![4; 50]);
-    assert!(cache.get_by_id(Uuid::from_u128(2), 0).unwrap().form(Some(Coding::Br)).is_some());
+    assert!(
+        cache
+            .get_by_id(Uuid::from_u128(2), 0)
+            .unwrap()
+            .form(Some(Coding::Br))
+            .is_some()
+    );
     cache.insert(b"k", story(3, 100, 9));
     cache.keep_form(Some(b"k"), &plain, Coding::Br, vec![5; 50]);
     assert!(cache.get(b"k", 0).unwrap().form(Some(Coding::Br)).is_none());

@@ -64,7 +64,11 @@ fn each_condition_alone() {
         (AFTER, same, Proceed),
         ("yesterday", Proceed, Proceed),
     ] {
-        assert_eq!(judge(&format!("If-Modified-Since: {date}\r\n"), "", None), since, "{date}");
+        assert_eq!(
+            judge(&format!("If-Modified-Since: {date}\r\n"), "", None),
+            since,
+            "{date}"
+        );
         assert_eq!(
             judge(&format!("If-Unmodified-Since: {date}\r\n"), "", None),
             unmodified,
@@ -80,16 +84,34 @@ fn conditions_in_the_order_of_the_rfc() {
     use Verdict::{Failed, NotModified, Proceed};
     for (fields, verdict) in [
         // If-Match is there: If-Unmodified-Since does not count.
-        (format!("If-Match: \"abc\"\r\nIf-Unmodified-Since: {BEFORE}\r\n"), Proceed),
+        (
+            format!("If-Match: \"abc\"\r\nIf-Unmodified-Since: {BEFORE}\r\n"),
+            Proceed,
+        ),
         (format!("If-Match: \"x\"\r\nIf-Unmodified-Since: {AFTER}\r\n"), Failed),
         // If-None-Match is there: If-Modified-Since does not count.
-        (format!("If-None-Match: \"x\"\r\nIf-Modified-Since: {AFTER}\r\n"), Proceed),
-        (format!("If-None-Match: \"abc\"\r\nIf-Modified-Since: {BEFORE}\r\n"), NotModified(None)),
+        (
+            format!("If-None-Match: \"x\"\r\nIf-Modified-Since: {AFTER}\r\n"),
+            Proceed,
+        ),
+        (
+            format!("If-None-Match: \"abc\"\r\nIf-Modified-Since: {BEFORE}\r\n"),
+            NotModified(None),
+        ),
         // What fails comes before what is not modified.
         ("If-None-Match: \"abc\"\r\nIf-Match: \"x\"\r\n".into(), Failed),
-        ("If-Match: \"abc\"\r\nIf-None-Match: \"abc\"\r\n".into(), NotModified(None)),
-        (format!("If-Unmodified-Since: {BEFORE}\r\nIf-None-Match: \"abc\"\r\n"), Failed),
-        (format!("If-Unmodified-Since: {THEN}\r\nIf-Modified-Since: {THEN}\r\n"), NotModified(None)),
+        (
+            "If-Match: \"abc\"\r\nIf-None-Match: \"abc\"\r\n".into(),
+            NotModified(None),
+        ),
+        (
+            format!("If-Unmodified-Since: {BEFORE}\r\nIf-None-Match: \"abc\"\r\n"),
+            Failed,
+        ),
+        (
+            format!("If-Unmodified-Since: {THEN}\r\nIf-Modified-Since: {THEN}\r\n"),
+            NotModified(None),
+        ),
     ] {
         assert_eq!(judge(&fields, "", None), verdict, "{fields}");
     }
@@ -124,7 +146,8 @@ fn without_a_date_dates_do_not_count() {
         modified_s: None,
         ..KNOWN
     };
-    let head = format!("GET / HTTP/1.1\r\nHost: a\r\nIf-Modified-Since: {AFTER}\r\nIf-Unmodified-Since: {BEFORE}\r\n\r\n");
+    let head =
+        format!("GET / HTTP/1.1\r\nHost: a\r\nIf-Modified-Since: {AFTER}\r\nIf-Unmodified-Since: {BEFORE}\r\n\r\n");
     let (head, _) = parse_head(head.as_bytes()).unwrap().unwrap();
     let verdict = Conditions::of(head.headers).judge(known, &Codings::IDENTITY, None);
     assert_eq!(verdict, Verdict::Proceed);
