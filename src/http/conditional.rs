@@ -23,7 +23,7 @@ pub struct Validators<'v> {
 pub enum Verdict {
     /// 200.
     Proceed,
-    /// 304. With the coding of the representation that the client has: the entity tag of the answer says which of its
+    /// 304, with the coding of the representation that the client has: the entity tag of the answer says which of its
     /// stored answers is still good (RFC 9111 section 4.3.4).
     NotModified(Option<Coding>),
     /// 412.

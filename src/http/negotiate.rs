@@ -233,9 +233,10 @@ impl Codings {
         self.weight(coding) > 0
     }
 
-    /// Whether the client takes any coding at all.
-    pub fn any(&self) -> bool {
-        self.coded != [0; 3]
+    /// Whether there is nothing to choose: the client takes no coding, and the bytes as they are.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.coded == [0; 3] && self.identity != Some(0)
     }
 
     /// The best of the codings in `on_offer`, which come in the server's order of preference, and identity: the

@@ -22,6 +22,9 @@ pub enum Method {
     Patch,
     /// TRACE
     Trace,
+    /// QUERY (draft-ietf-httpbis-safe-method-w-body): known, so that a path which does not take it says which methods it
+    /// takes.
+    Query,
 }
 
 impl Method {
@@ -36,6 +39,7 @@ impl Method {
             Method::Options => "OPTIONS",
             Method::Patch => "PATCH",
             Method::Trace => "TRACE",
+            Method::Query => "QUERY",
         }
     }
 
@@ -49,6 +53,7 @@ impl Method {
             b"OPTIONS" => Ok(Method::Options),
             b"PATCH" => Ok(Method::Patch),
             b"TRACE" => Ok(Method::Trace),
+            b"QUERY" => Ok(Method::Query),
             b"CONNECT" => Err(Reject::new(
                 Status::NOT_IMPLEMENTED,
                 "CONNECT asks for a proxy, which this is not",

@@ -95,12 +95,16 @@ const NO_CODING: &str = "Accept-Encoding refuses every coding that this answer c
 
 impl super::Worker {
     /// The best coding for a body of so many bytes: short ones stay as they are where they may.
+    #[inline]
     pub(super) fn pick(
         &self,
         codings: &Codings,
         effort: Effort,
         bytes: usize,
     ) -> Result<Option<Coding>, NotAcceptable> {
+        if codings.is_plain() {
+            return Ok(None);
+        }
         let preference = effort.preference();
         let best = codings.choose(if self.compression { &preference } else { &[] })?;
         if bytes < limits::BODY_BYTES_MIN && codings.accepts(None) {

@@ -15,11 +15,7 @@ use std::rc::Rc;
 /// story was found by, `None` where by its id.
 #[inline]
 pub(super) fn at_once(call: &Call<'_>, request: Option<&[u8]>, story: &Shared, codings: &Codings) -> Option<Rc<Form>> {
-    let coding = if codings.any() {
-        call.worker.pick(codings, Effort::Kept, story.body().len()).ok()?
-    } else {
-        None
-    };
+    let coding = call.worker.pick(codings, Effort::Kept, story.body().len()).ok()?;
     if let Some(form) = story.form(coding) {
         return Some(Rc::clone(form));
     }

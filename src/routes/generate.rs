@@ -87,7 +87,16 @@ enum Kind {
 
 impl Kind {
     /// What weighs more in Accept; where both weigh alike, events for who names them and not just takes anything.
+    #[inline]
     fn wished(head: &RequestHead<'_>) -> Option<Kind> {
+        let mut lines = head.accept();
+        match (lines.next(), lines.next()) {
+            (None | Some(b"*/*"), None) => Some(Kind::Json),
+            _ => Kind::weighed(head),
+        }
+    }
+
+    fn weighed(head: &RequestHead<'_>) -> Option<Kind> {
         let json = acceptance(head.accept(), &MediaType::JSON);
         let events = acceptance(head.accept(), &MediaType::EVENTS);
         match (json.weight, events.weight) {

@@ -33,7 +33,7 @@ pub(super) fn story(call: &Call<'_>, id: &str, outbox: Outbox<'_>) -> Outcome {
     let conditions = call.head.is_conditional().then(|| Conditions::of(call.head.headers));
     if let Some(story) = call.worker.service.cached_by_id(id) {
         call.worker.metrics.cache_hit();
-        let verdict = judge(&call.worker, &story, &codings, conditions.as_ref());
+        let verdict = judge(call.worker, &story, &codings, conditions.as_ref());
         match verdict {
             Verdict::Failed => return call.problem(outbox, &Problem::precondition_failed()),
             Verdict::NotModified(held) => {

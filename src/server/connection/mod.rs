@@ -44,13 +44,16 @@ pub(super) async fn part<A: App, T: Transport>(stream: T, guest: Guest<A>, rejec
     connection.go_slow(Next::Close).await;
 }
 
+/// What is not answered at once; gives the connection back if it goes on.
+type Slow<A, T> = Pin<Box<dyn Future<Output = Option<Connection<A, T>>>>>;
+
 /// The future of a connection, written by hand: an `async fn` would be three times as large in the state that nearly
 /// all connections are in, which is waiting for a request.
 pub(super) enum Serve<A: App, T: Transport> {
     /// Waiting for input; what comes is answered at once.
     Fast(Connection<A, T>),
     /// Waiting for something else; gives the connection back if it goes on.
-    Slow(Pin<Box<dyn Future<Output = Option<Connection<A, T>>>>>),
+    Slow(Slow<A, T>),
     Ended,
 }
 
