@@ -215,24 +215,36 @@ impl<A: App, T: Transport> Connection<A, T> {
     pub(super) async fn linger(&mut self) {
         self.stream.say_goodbye();
         let patience = self.guest.server().settings.write_timeout;
+        let mut left = limits::connection::LINGER_BYTES_MAX;
         let stream = &mut self.stream;
-        if !matches!(
-            timeout(patience, poll_fn(|cx| stream.poll_sent(cx))).await,
-            Ok((Ok(()), _))
-        ) {
+        // What arrives while the answer waits to be taken is dropped at once, and stopped when it is too much: a peer that
+        // is refused and reads nothing must not hold the worker's receive buffers for as long as its patience lasts.
+        let sent = poll_fn(|cx| {
+            while left > 0
+                && let Poll::Ready(Ok(Some(bytes))) = stream.poll_recv(cx)
+            {
+                left = left.saturating_sub(bytes.len());
+            }
+            if left == 0 {
+                drop(stream.pause_recv());
+                if stream.poll_paused(cx).is_ready() {
+                    drop(stream.pause_recv());
+                }
+            }
+            stream.poll_sent(cx)
+        });
+        if !matches!(timeout(patience, sent).await, Ok((Ok(()), _))) {
             return;
         }
         if self.stream.shutdown_write().is_err() {
             return;
         }
-        let mut left = limits::connection::LINGER_BYTES_MAX;
         let stream = &mut self.stream;
         let _ = timeout(Duration::from_millis(limits::connection::LINGER_MS), async {
-            while let Ok(Some(bytes)) = poll_fn(|cx| stream.poll_recv(cx)).await {
+            while left > 0
+                && let Ok(Some(bytes)) = poll_fn(|cx| stream.poll_recv(cx)).await
+            {
                 left = left.saturating_sub(bytes.len());
-                if left == 0 {
-                    break;
-                }
             }
         })
         .await;

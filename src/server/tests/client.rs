@@ -188,7 +188,11 @@ impl Client {
     /// Reads what has come.
     fn check(&mut self) {
         // On a network that gives a byte at a time this is no fault.
-        self.late |= self.terms == Terms::Besieged && self.got.starts_with(b"HTTP/1.1 408 ");
+        const LATE: &[u8] = b"HTTP/1.1 408 ";
+        self.late |= self.terms == Terms::Besieged && self.got.starts_with(LATE);
+        if self.terms == Terms::Besieged && self.wants.is_empty() && LATE.starts_with(&self.got) {
+            return;
+        }
         if self.late {
             self.closing = true;
             self.got.clear();
