@@ -15,7 +15,7 @@ use crate::runtime::context;
 use crate::runtime::net::Stream;
 use crate::runtime::time::sleep;
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Time between two looks at a send under way. What is taken is noticed at the next look, so a peer that stops is cut
@@ -75,9 +75,19 @@ fn taken<T: Transport>(stream: &T) -> i64 {
 /// Waits for the end of the send in flight; its memory, or none if the connection is broken or the peer too slow. The
 /// latter's close throws away what the kernel holds for it.
 pub(super) async fn sent<T: Transport>(stream: &mut T, settings: &Settings) -> Option<Vec<u8>> {
+    sent_meanwhile(stream, settings, |_, _| {}).await
+}
+
+/// The same; at each turn `meanwhile` looks at what arrives.
+pub(super) async fn sent_meanwhile<T: Transport>(
+    stream: &mut T,
+    settings: &Settings,
+    mut meanwhile: impl FnMut(&mut T, &Context<'_>),
+) -> Option<Vec<u8>> {
     let look = look_after(settings);
     let mut wait = None;
     poll_fn(|cx| {
+        meanwhile(stream, cx);
         if let Poll::Ready((result, memory)) = stream.poll_sent(cx) {
             return Poll::Ready(result.is_ok().then_some(memory));
         }

@@ -240,7 +240,23 @@ impl<A: App, T: Transport> Connection<A, T> {
     /// reset, which may overtake the answer (RFC 9112 section 9.6).
     pub(super) async fn linger(&mut self) {
         self.stream.say_goodbye();
-        if pace::sent(&mut self.stream, &self.guest.server().settings)
+        let mut left = limits::connection::LINGER_BYTES_MAX;
+        // What arrives while the answer waits to be taken is dropped at once, and stopped when it is too much: a peer that
+        // is refused and reads nothing must not hold the worker's receive buffers for as long as its patience lasts.
+        let drop_arrivals = |stream: &mut T, cx: &Context<'_>| {
+            while left > 0
+                && let Poll::Ready(Ok(Some(bytes))) = stream.poll_recv(cx)
+            {
+                left = left.saturating_sub(bytes.len());
+            }
+            if left == 0 {
+                drop(stream.pause_recv());
+                if stream.poll_paused(cx).is_ready() {
+                    drop(stream.pause_recv());
+                }
+            }
+        };
+        if pace::sent_meanwhile(&mut self.stream, &self.guest.server().settings, drop_arrivals)
             .await
             .is_none()
         {
@@ -249,19 +265,16 @@ impl<A: App, T: Transport> Connection<A, T> {
         if self.stream.shutdown_write().is_err() {
             return;
         }
-        let mut left = limits::connection::LINGER_BYTES_MAX;
         let stream = &mut self.stream;
         let ended = timeout(Duration::from_millis(limits::connection::LINGER_MS), async {
-            loop {
+            while left > 0 {
                 match poll_fn(|cx| stream.poll_recv(cx)).await {
                     Ok(Some(bytes)) => left = left.saturating_sub(bytes.len()),
                     Ok(None) => return true,
                     Err(_) => return false,
                 }
-                if left == 0 {
-                    return false;
-                }
             }
+            false
         })
         .await;
         // Not for who goes on sending: the close will reset the connection.

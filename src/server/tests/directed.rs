@@ -492,6 +492,44 @@ fn who_waits_for_an_answer_holds_no_receive_buffers() {
     });
 }
 
+/// A connection that was refused, and takes its answers so slowly that the refusal cannot be sent: what it sends meanwhile
+/// must not hold the buffers of the others.
+#[test]
+fn who_is_refused_and_reads_nothing_holds_no_receive_buffers() {
+    run_seeds(
+        "who_is_refused_and_reads_nothing_holds_no_receive_buffers",
+        40,
+        |seed| {
+            let config = SimConfig {
+                buffers: 64,
+                socket_buffer_bytes: 3000,
+                ..network(seed)
+            };
+            simulate(seed, config, settings(), secs(30), move |house| async move {
+                let mut clients = Vec::new();
+                for n in 0..12 {
+                    let mut client = Client::connect(house.addr.clone(), Terms::Lossy).await.unwrap();
+                    client.stop_reading();
+                    client.ask(&Ask::size(n, 20_000));
+                    client.ask(&Ask::refused(b"nonsense\r\n".to_vec(), 400));
+                    for _ in 0..8 {
+                        client.push(millis(100), vec![b'x'; 700]);
+                    }
+                    clients.push(spawn("client", async move {
+                        client.flushed().await;
+                        sleep(secs(20)).await;
+                    }));
+                }
+                sleep(secs(4)).await;
+                let out = house.net.as_ref().unwrap().buffers_out();
+                assert_eq!(out, 0, "seed {seed}: receive buffers are held");
+                assert_eq!(house.server.open(), 12);
+                all(clients).await;
+            });
+        },
+    );
+}
+
 #[test]
 fn a_client_that_vanishes_takes_its_connection_with_it() {
     run_seeds("a_client_that_vanishes_takes_its_connection_with_it", 100, |seed| {
