@@ -109,6 +109,48 @@ fn a_reader_that_takes_less_than_the_floor_is_cut_off() {
 }
 
 #[test]
+fn slow_readers_together_hold_no_more_than_their_budget() {
+    run_seeds("slow_readers_together_hold_no_more_than_their_budget", 20, |seed| {
+        let limits = Settings {
+            pending_bytes_max: 100_000,
+            ..settings()
+        };
+        simulate(seed, narrow(3000), limits.clone(), secs(30), move |house| async move {
+            let readers: Vec<_> = (0..10)
+                .map(|n| {
+                    let house = house.clone();
+                    spawn("reader", async move {
+                        let mut client = connect(&house, Terms::Lossy).await;
+                        client.slow(millis(1500));
+                        client.ask(&if seed % 2 == 0 {
+                            Ask::size(n, 30_000)
+                        } else {
+                            Ask::later(n, 10, 30_000)
+                        });
+                        client.until_answered(1).await;
+                        client.answered
+                    })
+                })
+                .collect();
+            for _ in 0..40 {
+                sleep(millis(500)).await;
+                assert!(house.server.pending_bytes() <= limits.pending_bytes_max);
+            }
+            let mut answered = 0;
+            for reader in readers {
+                answered += reader.await.unwrap();
+            }
+            // 30 KB each, less what the sockets took and what is free of charge.
+            assert!((3..9).contains(&answered), "{answered} of ten");
+            let mut quick = connect(&house, Terms::Strict).await;
+            quick.ask(&Ask::size(1, 30_000));
+            quick.until_answered(1).await;
+            assert_eq!(quick.answered, 1);
+        });
+    });
+}
+
+#[test]
 fn an_empty_line_now_and_then_keeps_no_connection() {
     run_seeds("an_empty_line_now_and_then_keeps_no_connection", 10, |seed| {
         simulate(seed, SimConfig::calm(), settings(), secs(30), |house| async move {
