@@ -6,7 +6,8 @@
 //! - `client`: a client that checks each byte
 //! - `random`: many clients of all manners at once, thousands of seeds
 //! - `directed`: one promise at a time: time limits, draining, room
-//! - `slow`: limits of time, rate, size and number
+//! - `slow`: limits of time and rate
+//! - `many`: limits of number and room
 //! - `real`: the same on io_uring and epoll over loopback
 //!
 //! A seed that fails is named; `SIM_SEED=n` runs it alone.
@@ -14,6 +15,7 @@
 mod app;
 mod client;
 mod directed;
+mod many;
 mod random;
 mod real;
 mod slow;
