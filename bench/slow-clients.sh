@@ -19,7 +19,14 @@ ulimit -n "$(ulimit -H -n)"
 folder=$(mktemp -d)
 server=
 attack=
-trap 'kill $server $attack 2>/dev/null || true; rm -rf "$folder"' EXIT
+watch=
+# The attack is a group of its own: the loop and the program that runs in it.
+end_attack() {
+    [ -z "$attack" ] || kill -- -"$attack" 2>/dev/null || true
+    [ -z "$watch" ] || kill "$watch" 2>/dev/null || true
+    attack= watch=
+}
+trap 'end_attack; kill $server 2>/dev/null || true; rm -rf "$folder"' EXIT
 
 ticks() { awk '{ print $14 + $15 }' "/proc/$server/stat"; }
 resident_kb() { awk '/^VmRSS/ { print $2 }' "/proc/$server/status"; }
@@ -33,13 +40,19 @@ row() {
     until curl -sf "$url/health" >/dev/null; do sleep 0.1; done
     curl -sf "$url/api/v1/stories/generate" -H 'Content-Type: application/json' \
         -d '{"location":"San Francisco","style":"adventure"}' >/dev/null
-    attack=
+    : >"$folder/open"
     if [ $# -gt 0 ]; then
-        slowhttptest "$@" -c "$connections" -r 1000 -i 5 -p 5 -l $((seconds + 12)) >"$folder/attack" 2>&1 &
+        # Again and again: it ends by itself once the server has cut all of them off.
+        setsid bash -c 'while :; do slowhttptest "$@" >/dev/null 2>&1; done' attack \
+            "$@" -c "$connections" -r 1000 -i 5 -p 5 -l $((seconds + 10)) &
         attack=$!
-        # All of them are connected by then.
-        sleep 8
+        # Until most of them are connected.
+        sleep 4
     fi
+    (while sleep 1; do
+        echo "$(curl -s "$url/metrics" | awk '/^http_connections_open/ { print $2 }') $(resident_kb)" >>"$folder/open"
+    done) &
+    watch=$!
     local begun
     begun=$(ticks)
     "$bin/roadtrip-bench" load --url "$url/api/v1/stories/generate" --method POST \
@@ -47,13 +60,9 @@ row() {
         --connections 8 --rate 1000 --duration "$seconds" --json >"$folder/report" || true
     local cpu resident open
     cpu=$(awk -v t="$(($(ticks) - begun))" -v hz="$(getconf CLK_TCK)" -v s="$seconds" 'BEGIN { printf "%.1f", 100 * t / hz / s }')
-    resident=$(resident_kb)
-    open=$(curl -s "$url/metrics" | awk '/^http_connections_open/ { print $2 }')
-    if [ -n "$attack" ]; then
-        kill "$attack" 2>/dev/null || true
-        wait "$attack" 2>/dev/null || true
-        attack=
-    fi
+    open=$(awk '$1 > most { most = $1 } END { print most + 0 }' "$folder/open")
+    resident=$(awk '$2 > most { most = $2 } END { print most + 0 }' "$folder/open")
+    end_attack
     ROW=$name CPU=$cpu RESIDENT=$resident OPEN=$open python3 - "$folder/report" <<'PY'
 import json, os, sys
 report = json.load(open(sys.argv[1]))
@@ -68,7 +77,7 @@ PY
     server=
 }
 
-echo '| attack | connections open at the end | median | p99 | answers, failures | CPU of the server | resident |'
+echo '| attack | connections, most | median | p99 | answers, failures | CPU of the server | resident, most |'
 echo '| --- | --- | --- | --- | --- | --- | --- |'
 row 'none'
 row 'slow headers (`-H`)' -H -u "$url/health"

@@ -124,6 +124,12 @@ pub mod connection {
     /// SO_RCVBUF of a connection (the kernel doubles it for its own book-keeping): a body of the greatest size, and at
     /// most about an eighth of a worker's receive buffers in one burst.
     pub const SOCKET_RECV_BYTES: usize = 64 * 1024;
+    /// SO_SNDBUF of a connection (doubled, too): it holds any story, and gives 1 MB/s to a client 100 ms away. Left to
+    /// itself the kernel takes up to 4 MB (tcp_wmem) for each peer that does not read, and 4000 of those used up what it
+    /// has for all connections of the machine (tcp_mem): others then waited for seconds.
+    pub const SOCKET_SEND_BYTES: usize = 64 * 1024;
+    /// Milliseconds before the first look at a send under way; later ones come at a part of the write timeout.
+    pub const FIRST_LOOK_MS: u64 = 2_000;
     /// Bytes of further requests that a connection may have sent while an answer is under way. A peer that sends more
     /// without reading is no client.
     pub const PIPELINED_BYTES_MAX: usize = 256 * 1024;

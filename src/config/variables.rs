@@ -160,7 +160,7 @@ variables! {
     REQUESTS_PER_CONNECTION: Kind::Count { min: 0, max: u32::MAX as u64 - 1 }, Preset::Number(limits::REQUESTS_PER_CONNECTION),
         "Requests that one connection may send; the last answer says `Connection: close`. 0: no limit.";
     PENDING_BYTES_MAX: Kind::Bytes { min: 0, max: limits::PENDING_BYTES_BOUND }, Preset::Number(limits::PENDING_BYTES_MAX),
-        "Memory of a worker for requests that have not come whole, beyond 4 KiB each. Past it large bodies are answered 503 with Retry-After.";
+        "Memory of a worker for requests that have not come whole, beyond 4 KiB each. Past it large bodies are answered 503 with Retry-After. As much again is for answers that clients are slow to take; past that, those are cut off.";
     KEEP_ALIVE: millis(1000, limits::TIMEOUT_MS_MAX), Preset::Number(limits::KEEP_ALIVE_MS),
         "How long an idle connection is kept. Longer than the load balancer in front keeps it.";
     HEAD_TIMEOUT: millis(100, limits::TIMEOUT_MS_MAX), Preset::Number(limits::HEAD_TIMEOUT_MS),

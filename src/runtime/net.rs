@@ -57,6 +57,8 @@ pub mod listen {
         // Inherited too. One receive event may empty a whole socket buffer into the worker's receive buffers, so this
         // bounds what one peer can take of them at once.
         sockopt::set_socket_recv_buffer_size(&socket, crate::limits::connection::SOCKET_RECV_BYTES)?;
+        // And this what one peer that does not read can take of the kernel's memory for all TCP of the machine.
+        sockopt::set_socket_send_buffer_size(&socket, crate::limits::connection::SOCKET_SEND_BYTES)?;
         rustix::net::bind(&socket, &addr)?;
         rustix::net::listen(&socket, backlog)?;
         Ok(socket)
@@ -360,7 +362,14 @@ impl Stream {
     /// Bytes of the send in flight that the kernel has taken so far; 0 with none in flight. It grows while the peer reads.
     pub fn taken_bytes(&self) -> usize {
         self.send
-            .map_or(0, |op| context::with(|context| context.io.borrow().ops.taken_bytes(op)))
+            .map_or(0, |op| context::with(|context| context.io.borrow().ops.progress(op).0))
+    }
+
+    /// Bytes of the send in flight that the kernel has not taken: they are held here.
+    pub fn unsent_bytes(&self) -> usize {
+        let Some(op) = self.send else { return 0 };
+        let (taken, all) = context::with(|context| context.io.borrow().ops.progress(op));
+        all.saturating_sub(taken)
     }
 
     /// Lets the close throw away what the peer has not taken and reset the connection: for a peer that has had its

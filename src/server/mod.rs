@@ -64,7 +64,7 @@ pub struct Settings {
     pub connections_per_address: usize,
     /// On one connection; the last answer says close. 0: no limit.
     pub requests_per_connection: u32,
-    /// Bytes of this worker for requests that are not whole.
+    /// Bytes of this worker for requests that are not whole, and as many for answers that are not taken.
     pub pending_bytes_max: usize,
 }
 
@@ -104,12 +104,14 @@ pub struct Server<A> {
     idle_for: Cell<Duration>,
     /// An answer says close unless its request is one of so many first ones of its connection: none once draining.
     requests_before_close: Cell<u32>,
-    /// Between two looks at a send under way.
+    /// From the begin of a send to the first look at it.
     look: Duration,
     /// Who holds how many connections.
     crowd: Crowd,
     /// What requests that are not whole may hold; of all protocols.
     pending: Rc<Budget>,
+    /// What answers may hold that their peers are slow to take; of all protocols.
+    answers: Rc<Budget>,
     clock: RefCell<WallClock>,
     /// This worker's own hold on the settings that new TLS connections are made with.
     tls: RefCell<Option<Arc<ServerConfig>>>,
@@ -133,9 +135,10 @@ impl<A: App> Server<A> {
                 0 => u32::MAX,
                 count => count,
             }),
-            look: pace::look_after(&settings),
+            look: pace::first_look_after(&settings),
             crowd: Crowd::default(),
             pending: Budget::new(settings.pending_bytes_max),
+            answers: Budget::new(settings.pending_bytes_max),
             settings,
             clock: RefCell::new(WallClock::new()),
             tls: RefCell::new(None),
@@ -192,9 +195,10 @@ impl<A: App> Server<A> {
         self.settings.trusted.contains(addr)
     }
 
-    /// Bytes that requests hold which are not whole, beyond what each connection may hold anyway.
+    /// Bytes held by requests that are not whole, and by answers that are not taken, beyond what each connection may
+    /// hold anyway.
     pub fn pending_bytes(&self) -> usize {
-        self.pending.held()
+        self.pending.held().saturating_add(self.answers.held())
     }
 
     /// Of the places, an eighth is left: who says nothing keeps his for no longer than who says something slowly. The

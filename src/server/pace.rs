@@ -10,7 +10,7 @@
 
 use super::Settings;
 use super::transport::Transport;
-use crate::limits::connection::{LINGER_MS, WRITE_LOOKS};
+use crate::limits::connection::{FIRST_LOOK_MS, LINGER_MS, WRITE_LOOKS};
 use crate::runtime::context;
 use crate::runtime::net::Stream;
 use crate::runtime::time::sleep;
@@ -22,6 +22,11 @@ use std::time::Duration;
 /// off after the write timeout, or up to one look later; never earlier.
 pub(super) fn look_after(settings: &Settings) -> Duration {
     (settings.write_timeout / WRITE_LOOKS).max(Duration::from_millis(1))
+}
+
+/// Time from the begin of a send to the first look, which takes stock of what it holds.
+pub(super) fn first_look_after(settings: &Settings) -> Duration {
+    look_after(settings).min(Duration::from_millis(FIRST_LOOK_MS))
 }
 
 /// The credit of one send.

@@ -435,15 +435,15 @@ impl OpTable {
             .is_some_and(|entry| entry.generation == id.generation && !matches!(entry.state, State::Done(_)))
     }
 
-    /// Bytes that the kernel has taken of a send in flight.
-    pub fn taken_bytes(&self, id: OpId) -> usize {
-        match self.entries.get(id.index as usize) {
-            Some(Entry {
-                generation,
-                op: Op::Send { sent, .. },
-                ..
-            }) if *generation == id.generation => *sent,
-            _ => 0,
+    /// Of a send in flight, the bytes that the kernel has taken, and those in all.
+    pub fn progress(&self, id: OpId) -> (usize, usize) {
+        match self
+            .entries
+            .get(id.index as usize)
+            .map(|entry| (entry.generation, &entry.op))
+        {
+            Some((generation, Op::Send { data, sent, .. })) if generation == id.generation => (*sent, data.len()),
+            _ => (0, 0),
         }
     }
 

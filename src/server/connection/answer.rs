@@ -7,6 +7,7 @@ use crate::runtime::context;
 use crate::runtime::net;
 use crate::runtime::time::timeout;
 use crate::server::app::{App, Events, Later, Outbox, Outcome, Reply, ReplyBody, Request};
+use crate::server::budget::Reserved;
 use crate::server::pace;
 use crate::server::transport::Transport;
 use std::future::poll_fn;
@@ -190,12 +191,25 @@ impl<A: App, T: Transport> Connection<A, T> {
         matches!(poll_fn(|cx| Poll::Ready(self.flush_now(cx))).await, Flushed::Done)
     }
 
+    /// Reserves what the answers hold that the kernel has not taken; none where slow peers hold too much already. Then
+    /// this one is cut off: it is the last that was found to be slow.
+    fn hold_answers(&self) -> Option<Reserved> {
+        let bytes = self.stream.stream().unsent_bytes().saturating_add(self.out.capacity());
+        let above = bytes.saturating_sub(limits::connection::PENDING_FREE_BYTES);
+        let held = self.guest.server().answers.reserve(above);
+        if held.is_none() {
+            self.stream.stream().reset_on_close();
+        }
+        held
+    }
+
     /// Waits until the kernel has the last answers. False if the connection is broken or the peer takes too little of
     /// them: there is nothing to say to it then, and nothing to wait for.
     pub(super) async fn until_sent(&mut self) -> bool {
         if !self.step_back().await {
             return false;
         }
+        let Some(_held) = self.hold_answers() else { return false };
         match pace::sent(&mut self.stream, &self.guest.server().settings).await {
             Some(memory) => net::recycle(memory),
             None => return false,
@@ -240,6 +254,7 @@ impl<A: App, T: Transport> Connection<A, T> {
     /// reset, which may overtake the answer (RFC 9112 section 9.6).
     pub(super) async fn linger(&mut self) {
         self.stream.say_goodbye();
+        let Some(_held) = self.hold_answers() else { return };
         let mut left = limits::connection::LINGER_BYTES_MAX;
         // What arrives while the answer waits to be taken is dropped at once, and stopped when it is too much: a peer that
         // is refused and reads nothing must not hold the worker's receive buffers for as long as its patience lasts.

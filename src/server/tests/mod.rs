@@ -11,7 +11,8 @@
 //! - `tls`: the same crowd over TLS, and what TLS alone promises
 //! - `introduced`: connections that begin with a PROXY header, or should
 //! - `http2`, `http2_directed`: streams, on the same terms
-//! - `slow`: limits of time, rate, size and number
+//! - `slow`: limits of time and rate
+//! - `many`: limits of number and room
 //! - `real`: the same on io_uring and epoll over loopback
 //!
 //! A seed that fails is named; `SIM_SEED=n` runs it alone.
@@ -22,6 +23,7 @@ mod directed;
 mod http2;
 mod http2_directed;
 mod introduced;
+mod many;
 mod random;
 mod real;
 mod siege;
