@@ -26,6 +26,26 @@ const QUERIES: &[&str] = &[
     "%E0%A4%A",
     "a+b%2Fc%20d",
 ];
+const PROXIES: &[&[u8]] = &[
+    b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\nGET / HTTP/1.1\r\n",
+    b"PROXY TCP6 2001:db8::1 2001:db8::2 1 65535\r\n",
+    b"PROXY UNKNOWN anything at all\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x01\xc6\x33\x64\x01\xdc\x04\x01\xbb",
+    b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x13\xc0\x00\x02\x01\xc6\x33\x64\x01\xdc\x04\x01\xbb\x03\x00\x04\0\0\0\0",
+];
+const FORWARDEDS: &[&str] = &[
+    "0203.0.113.7, 10.0.0.2",
+    "010.0.0.2\n198.51.100.9:80\n10.0.0.3",
+    "1for=203.0.113.7;proto=https, for=10.0.0.2",
+    "1for=\"[2001:db8::1]:47\";by=_x\nfor=unknown",
+];
+const ACCEPTS: &[&str] = &[
+    "gzip, br;q=0.5, zstd;q=0, *;q=0.1",
+    "identity;q=0, *;q=0",
+    "text/html, application/json;q=0.9, */*;q=0.1\ntext/event-stream",
+    "application/json; charset=\"utf-8\"",
+];
 const CONFIGS: &[&str] = &[
     "PORT=8080\nHOST=127.0.0.1\nWORKERS=2\nLOG_LEVEL=WARNING\nDATA_DIR=x",
     "ENVIRONMENT=production\nDATABASE_URL=postgresql+asyncpg://u:p@h:5432/n\nREDIS_URL=rediss://:p@h/0",
@@ -66,6 +86,14 @@ fn main() -> std::io::Result<()> {
         for (at, text) in texts.iter().enumerate() {
             write(target, format!("seed-{at}"), text.as_bytes())?;
         }
+    }
+    for (target, texts) in [("forwarded", FORWARDEDS), ("accept", ACCEPTS)] {
+        for (at, text) in texts.iter().enumerate() {
+            write(target, format!("seed-{at}"), text.as_bytes())?;
+        }
+    }
+    for (at, bytes) in PROXIES.iter().enumerate() {
+        write("proxy", format!("seed-{at}"), bytes)?;
     }
     for flags in 0..16u8 {
         let data = [&[flags, flags, 6, 5][..], b"id\r\nX: and a body of some length"].concat();

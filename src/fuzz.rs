@@ -43,6 +43,21 @@ pub fn connection(data: &[u8]) {
     crate::server::check::connection(data);
 }
 
+/// A PROXY header, and what may stand in its place.
+pub fn proxy(data: &[u8]) {
+    crate::server::proxy::check::header(data);
+}
+
+/// Lines of X-Forwarded-For or Forwarded; the first byte says of which.
+pub fn forwarded(data: &[u8]) {
+    crate::routes::client::check::forwarding(data);
+}
+
+/// Lines of Accept or Accept-Encoding.
+pub fn accept(data: &[u8]) {
+    crate::http::negotiate::check::wishes(data);
+}
+
 /// Variables, a line each: taken or refused with words.
 pub fn config(data: &[u8]) {
     let pairs = data.split(|&byte| byte == b'\n').filter_map(|line| {

@@ -459,5 +459,7 @@ fn read_weight(value: &[u8]) -> Option<Weight> {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod check;
 #[cfg(test)]
 mod tests;

@@ -270,3 +270,10 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn any_wishes_keep_the_promises(text in "(gzip|br|zstd|identity|\\*|/|;q=0|;q=1|;q=0\\.5|, |application|json|[ -~]|\n){0,20}") {
+        super::check::wishes(text.as_bytes());
+    }
+}

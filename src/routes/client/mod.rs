@@ -8,6 +8,8 @@
 //! Asked for by who needs it (the access log, the admin routes, limits per client): a request that does not ask pays
 //! nothing. Sans-IO and total: [`find`] takes any fields. Deliberately absent: names in place of addresses, and X-Real-IP.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod check;
 mod nodes;
 #[cfg(test)]
 mod tests;

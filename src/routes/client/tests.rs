@@ -300,3 +300,10 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn any_fields_keep_the_promises(text in "[01]([0-9.]{7,12}|for=|, |;|\"|proto=https|10\\.0\\.0\\.1|[ -~]|\n){0,20}") {
+        super::check::forwarding(text.as_bytes());
+    }
+}

@@ -6,6 +6,8 @@
 //!
 //! Deliberately absent: a sender; UDP; what the TLVs tell beyond the checksum (TLS of the client's side, SNI).
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod check;
 #[cfg(test)]
 mod tests;
 mod v1;

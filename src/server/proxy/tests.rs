@@ -282,3 +282,12 @@ proptest! {
         prop_assert_eq!(judge(&v2(0x21, 0x21, &block)).unwrap().unwrap().source, source);
     }
 }
+
+proptest! {
+    #[test]
+    fn any_bytes_keep_the_promises(bytes in proptest::collection::vec(any::<u8>(), 0..120), v2 in any::<bool>()) {
+        super::check::header(&bytes);
+        let start: &[u8] = if v2 { b"\r\n\r\n\0\r\nQUIT\n" } else { b"PROXY TCP4 1.2.3.4 " };
+        super::check::header(&[start, &bytes].concat());
+    }
+}
