@@ -226,7 +226,7 @@ impl<A: App, T: Transport> Drive<A, T> {
         let mut wire = self.wire.borrow_mut();
         let sending = wire.look_at_send(now);
         let is_idle = !self.h2.has_streams() && self.shared.tasks.borrow().is_empty();
-        self.idle_ns = is_idle.then(|| match (self.idle_ns, sending) {
+        self.idle_ns = is_idle.then_some(match (self.idle_ns, sending) {
             (Some(since), None) => since,
             // The client still reads: a connection that is ended now would lose what the library has handed over.
             _ => now,
