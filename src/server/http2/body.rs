@@ -25,7 +25,9 @@ impl From<h2::Error> for Gone {
 /// The memory of an answer: back to the worker's spares once all of it is sent.
 pub(super) struct Body {
     pub(super) memory: Memory,
-    pub(super) taken: Taken,
+    pub(super) _taken: Taken,
+    /// Of the worker's budget for answers that peers are slow to take.
+    pub(super) _held: Option<Reserved>,
 }
 
 pub(super) enum Memory {
@@ -34,6 +36,14 @@ pub(super) enum Memory {
 }
 
 impl Memory {
+    /// Bytes that go when this goes; what others share stays anyway.
+    pub(super) fn own_bytes(&self) -> usize {
+        match self {
+            Memory::Own(bytes) => bytes.capacity(),
+            Memory::Shared(_) => 0,
+        }
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Memory::Own(bytes) => bytes,

@@ -13,7 +13,7 @@ use crate::runtime::time::timeout;
 use crate::runtime::{context, net};
 use crate::server::Server;
 use crate::server::app::{App, Events, Later, Outbox, Outcome, Reply, ReplyBody, Request};
-use crate::server::budget::BUSY;
+use crate::server::budget::{BUSY, Reserved};
 use crate::server::guests::Peer;
 use crate::server::pace::Pace;
 use h2::server::SendResponse;
@@ -418,22 +418,28 @@ impl<A: App> Shared<A> {
             }
             None => (Memory::Own(answer.written), at),
         };
-        let mut body = Body {
-            memory,
-            taken: self.answers.take(0),
-        };
-        let bytes = body.memory.bytes().len();
+        let bytes = memory.bytes().len();
         if bytes <= at {
             respond.send_response(response, true)?;
             self.count();
             return Ok(None);
         }
-        body.taken = self.answers.take(bytes);
+        // Others wait before it: the client is slow to take what it asked for.
+        let is_behind = self.answers.taken() > limits::connection::WRITE_BATCH_BYTES;
         let mut stream = respond.send_response(response, false)?;
         self.count();
-        let body = Rc::new(body);
         stream.reserve_capacity(bytes - at);
-        if stream.capacity() >= bytes - at {
+        let fits = stream.capacity() >= bytes - at;
+        let body = Rc::new(Body {
+            _held: if is_behind || !fits {
+                self.hold(&memory, &mut stream)?
+            } else {
+                None
+            },
+            _taken: self.answers.take(bytes),
+            memory,
+        });
+        if fits {
             let piece = Piece {
                 body: Some(body),
                 at,
@@ -443,6 +449,21 @@ impl<A: App> Shared<A> {
             return Ok(None);
         }
         Ok(Some(Rest { stream, body, at }))
+    }
+
+    /// Counts an answer that is not taken at once among those of the worker, of all protocols. Where they are too much
+    /// already the stream is reset: as HTTP/1.1 does with whoever is slow then.
+    fn hold(&self, memory: &Memory, stream: &mut SendStream<Piece>) -> Result<Option<Reserved>, Gone> {
+        let above = memory
+            .own_bytes()
+            .saturating_sub(limits::connection::PENDING_FREE_BYTES);
+        match self.server.answers.reserve(above) {
+            Some(held) => Ok(Some(held)),
+            None => {
+                stream.send_reset(Reason::ENHANCE_YOUR_CALM);
+                Err(Gone)
+            }
+        }
     }
 
     /// Sends the rest of an answer, as the client's windows allow.
@@ -521,9 +542,12 @@ impl<A: App> Shared<A> {
                     return Err(Gone);
                 }
             };
+            let taken = self.answers.take(out.len());
+            let memory = Memory::Own(out);
             let body = Rc::new(Body {
-                taken: self.answers.take(out.len()),
-                memory: Memory::Own(out),
+                _held: self.hold(&memory, &mut stream)?,
+                _taken: taken,
+                memory,
             });
             self.send(&mut stream, &body, 0, false).await?;
             if !more {

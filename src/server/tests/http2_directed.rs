@@ -581,3 +581,51 @@ fn a_slow_reader_of_a_stream_is_served_however_long_it_takes() {
         });
     });
 }
+
+/// Answers that nobody takes, over several connections: the worker keeps so many bytes of them and no more, and a client
+/// that reads is answered all the same.
+#[test]
+fn answers_that_are_not_taken_are_of_one_budget() {
+    run_seeds("answers_that_are_not_taken_are_of_one_budget", 20, |seed| {
+        let limits = Settings {
+            pending_bytes_max: 150_000,
+            ..settings()
+        };
+        simulate(
+            seed,
+            SimConfig::calm(),
+            limits.clone(),
+            secs(30),
+            move |house| async move {
+                let mut crowd = Vec::new();
+                for connection in 0..4 {
+                    let mut raw = Raw::connect(&house).await;
+                    // A window of 100 bytes a stream.
+                    let narrow = frame(4, 0, 0, &[0, 4, 0, 0, 0, 100]);
+                    raw.send(&[PREFACE, &narrow]).await;
+                    for stream in 0..5 {
+                        let path = if (seed + connection) % 2 == 0 {
+                            "/size/1/30000"
+                        } else {
+                            "/later/5/30000"
+                        };
+                        raw.send(&[&frame(1, 5, 1 + 2 * stream, &get(path))]).await;
+                    }
+                    crowd.push(raw);
+                }
+                sleep(secs(1)).await;
+                let held = house.server.pending_bytes();
+                assert!(
+                    (30_000..=limits.pending_bytes_max).contains(&held),
+                    "{held} bytes are held"
+                );
+                let send = client(&house, 65_535).await;
+                let answer = ask(&send, Method::GET, "/size/1/3000", b"", secs(3)).await;
+                assert_eq!(answer.unwrap().body, pattern(1, 3000));
+                drop(crowd);
+                sleep(secs(2)).await;
+                assert_eq!(house.server.pending_bytes(), 0);
+            },
+        );
+    });
+}
