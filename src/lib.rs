@@ -8,9 +8,11 @@
 //! - [`server`]: connections: joins [`http`] (sans-IO HTTP/1.1) and [`runtime`].
 //! - [`story`]: the domain: gazetteer, facts, narrator, and the service that caches, coalesces and keeps.
 //! - [`store`]: stories at rest. [`cache`]: each worker's own.
+//! - [`backend`]: the way to a database: names, connections, TLS, pauses between attempts.
 //! - [`runtime`]: the executor, timers, sockets and the drivers that talk to the kernel.
 //! - [`telemetry`]: metrics and logs.
 
+pub mod backend;
 pub mod cache;
 pub mod config;
 pub mod http;

@@ -167,6 +167,14 @@ pub mod store {
     const _: () = assert!(LOCATION_KEY_BYTES_MAX <= u16::MAX as usize);
 }
 
+/// The way to database and cache servers.
+pub mod backend {
+    /// Threads that look up names: two, so that one dead name server does not hold up the lookup of another name.
+    pub const DNS_THREADS: usize = 2;
+    /// Lookups that may wait for them; each worker of a pod has a few to ask at a time.
+    pub const DNS_QUEUE_MAX: usize = 256;
+}
+
 /// The cache of each core. How much it holds is `server::CACHE_BYTES`.
 pub mod cache {
     /// An entry may take at most this part of the cache (one sixteenth): one giant must not push everything out.

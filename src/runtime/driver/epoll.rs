@@ -19,7 +19,7 @@
 //! io_uring has made blocking. All workers that share a listener must therefore use the same driver.
 
 use super::buffers::{BufferId, BufferPool};
-use super::{Driver, Event, Op, OpId, Park, Shutdown, SocketAddrAny, Unparker, system};
+use super::{Driver, Event, Keepalive, Op, OpId, Park, Shutdown, SocketAddrAny, Unparker, system};
 use crate::limits;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
@@ -493,6 +493,10 @@ impl Driver for EpollDriver {
 
     fn shutdown(&mut self, fd: RawFd, how: Shutdown) -> io::Result<()> {
         Ok(rustix::net::shutdown(&self.socket_of(fd)?.fd, how)?)
+    }
+
+    fn set_keepalive(&mut self, fd: RawFd, keepalive: &Keepalive) -> io::Result<()> {
+        system::set_keepalive(self.socket_of(fd)?.fd.as_fd(), keepalive)
     }
 
     fn peer_addr(&self, fd: RawFd) -> io::Result<Option<SocketAddrAny>> {

@@ -167,6 +167,20 @@ pub enum Park {
     Forever,
 }
 
+/// TCP keepalive of a socket (tcp(7)): a peer that vanished without a word is found by probes while nothing is sent,
+/// and by the user timeout while something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Silence before the first probe (TCP_KEEPIDLE).
+    pub idle: Duration,
+    /// Between two probes (TCP_KEEPINTVL).
+    pub interval: Duration,
+    /// Probes without an answer before the connection counts as broken (TCP_KEEPCNT).
+    pub probes: u32,
+    /// Sent data without an acknowledgement before it does (TCP_USER_TIMEOUT, RFC 5482).
+    pub user_timeout: Duration,
+}
+
 /// What the runtime asks of the kernel. All calls come from the one thread that made the driver.
 pub trait Driver {
     /// "uring", "epoll" or "sim".
@@ -206,6 +220,11 @@ pub trait Driver {
 
     /// Ends one or both directions.
     fn shutdown(&mut self, fd: RawFd, how: Shutdown) -> io::Result<()>;
+
+    /// How soon a silent death of the peer is noticed on a TCP socket; without effect where there is no kernel.
+    fn set_keepalive(&mut self, _fd: RawFd, _keepalive: &Keepalive) -> io::Result<()> {
+        Ok(())
+    }
 
     /// The other end's address; none for an unnamed socket.
     fn peer_addr(&self, fd: RawFd) -> io::Result<Option<SocketAddrAny>>;

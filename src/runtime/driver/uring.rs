@@ -10,7 +10,7 @@
 #![allow(unsafe_code)] // Reason: submission entries carry raw pointers; see the SAFETY lines.
 
 use super::buffers::{BufferId, BufferPool};
-use super::{Driver, Event, Op, OpId, Park, Shutdown, SocketAddrAny, Unparker, system};
+use super::{Driver, Event, Keepalive, Op, OpId, Park, Shutdown, SocketAddrAny, Unparker, system};
 use crate::limits;
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
@@ -332,6 +332,10 @@ impl Driver for UringDriver {
 
     fn shutdown(&mut self, fd: RawFd, how: Shutdown) -> io::Result<()> {
         Ok(rustix::net::shutdown(borrow(fd), how)?)
+    }
+
+    fn set_keepalive(&mut self, fd: RawFd, keepalive: &Keepalive) -> io::Result<()> {
+        system::set_keepalive(borrow(fd), keepalive)
     }
 
     fn peer_addr(&self, fd: RawFd) -> io::Result<Option<SocketAddrAny>> {
