@@ -332,6 +332,8 @@ pub mod server {
     pub const ADMIN_TOKEN_CHARS_MIN: usize = 16;
     /// Characters of ADMIN_TOKEN at most: it must fit in a request head with room to spare.
     pub const ADMIN_TOKEN_CHARS_MAX: usize = 1024;
+    /// Characters of REDIS_PREFIX at most: it stands before every key, in memory that is Redis'.
+    pub const REDIS_PREFIX_CHARS_MAX: usize = 64;
     /// Log lines that wait for the writer thread; more are dropped and counted. At 300 B a line this is 5 MiB.
     pub const LOG_QUEUE_LINES: usize = 16_384;
 
@@ -339,6 +341,8 @@ pub mod server {
     const _: () = assert!(HEAD_TIMEOUT_MS < KEEP_ALIVE_MS && KEEP_ALIVE_MS < TIMEOUT_MS_MAX);
     const _: () = assert!(CONNECTIONS_MAX <= CONNECTIONS_BOUND);
     const _: () = assert!(CACHE_BYTES <= CACHE_BYTES_BOUND && CACHE_TTL_MS <= CACHE_TTL_MS_BOUND);
+    const _: () = assert!(STALE_WHILE_REVALIDATE_MS <= STALE_IF_ERROR_MS && STALE_IF_ERROR_MS <= CACHE_TTL_MS_BOUND);
+    const _: () = assert!(super::redis::TTL_MS <= CACHE_TTL_MS_BOUND);
     const _: () = assert!(ADMIN_TOKEN_CHARS_MAX < super::http::HEAD_BYTES_MAX);
 }
 

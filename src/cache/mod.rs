@@ -1,7 +1,8 @@
 //! Stories ready to send, near the core that sends them.
 //!
-//! Called by `story::service` alone. [`local`] is each worker's own: no lock, no sharing, bounded in bytes.
-//! Deliberately absent: HTTP (a body and its ETag are bytes here), clocks (time is handed in), and any say in what is
-//! true: the store is, and a cache may forget everything at any moment.
+//! Called by `story::service` alone. [`local`] is each worker's own: no lock, no sharing, bounded in bytes. [`redis`] is
+//! shared by workers and pods, and each worker has its own connection to it. Deliberately absent: HTTP (a body and its
+//! ETag are bytes here), and any say in what is true: the store is, and a cache may forget everything at any moment.
 
 pub mod local;
+pub mod redis;

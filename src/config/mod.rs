@@ -15,6 +15,7 @@ pub use parse::{ConfigError, ConfigErrors, Setting};
 pub use secret::{SecretToken, SecretUrl};
 pub use variables::{Kind, Preset, VARIABLES, Variable, help_text, markdown_table};
 
+use crate::cache::redis;
 use crate::runtime::topology::{Pin, Requested};
 use crate::telemetry::logging::{AccessLog, LogFormat, LogLevel, LogSettings};
 use parse::Reader;
@@ -126,6 +127,8 @@ pub struct Config {
     pub store: StoreAt,
     /// The shared cache; none: each worker's own only.
     pub redis_url: Option<SecretUrl>,
+    /// The same, understood, with what else is set for it.
+    pub redis: Option<redis::Settings>,
     /// A worker count that was asked for; none: by topology.
     pub workers: Option<Requested>,
     /// Whether workers are pinned.
@@ -140,6 +143,10 @@ pub struct Config {
     pub cache_bytes: usize,
     /// How long a cached answer is served.
     pub cache_ttl: Duration,
+    /// For how long after that it is served while it is looked up anew.
+    pub stale_while_revalidate: Duration,
+    /// For how long after that it is served where it cannot be looked up.
+    pub stale_if_error: Duration,
     /// Level, format and access log.
     pub log: LogSettings,
     /// Asked for, without effect in this version.
@@ -179,7 +186,7 @@ impl Config {
         };
         let production = environment == Environment::Production;
         let database_url = url(r, &var::DATABASE_URL, production);
-        let redis_url = url(r, &var::REDIS_URL, production);
+        let (redis_url, redis) = redis_settings(r, production);
         let needs_folder = !production && r.raw(var::DATABASE_URL.name).is_none();
         let folder = data_folder(r, needs_folder);
         let workers = workers(r);
@@ -194,6 +201,7 @@ impl Config {
                 None => StoreAt::Folder(folder.unwrap_or_default()),
             },
             redis_url,
+            redis,
             workers,
             pin: match r.word(&var::PIN) {
                 "always" => Pin::Always,
@@ -216,6 +224,8 @@ impl Config {
             },
             cache_bytes: count(r, &var::CACHE_BYTES),
             cache_ttl: time(r, &var::CACHE_TTL_SECONDS),
+            stale_while_revalidate: time(r, &var::STALE_WHILE_REVALIDATE),
+            stale_if_error: time(r, &var::STALE_IF_ERROR),
             log: log_settings(r, production),
             rate_limit_enabled: r.word(&var::RATE_LIMIT_ENABLED) == "true",
             admin_token: token(r),
@@ -266,6 +276,46 @@ fn url(r: &mut Reader, variable: &Variable, required: bool) -> Option<SecretUrl>
         );
     }
     url
+}
+
+/// REDIS_URL, and what goes with it.
+fn redis_settings(r: &mut Reader, production: bool) -> (Option<SecretUrl>, Option<redis::Settings>) {
+    let read = |text: &str| Some((SecretUrl::new(text.to_owned()), redis::url::Target::parse(text)));
+    let given = r.given(&var::REDIS_URL, read, |(url, _)| url.to_string());
+    if production && r.raw(var::REDIS_URL.name).is_none() {
+        r.fault(
+            &var::REDIS_URL,
+            "is not set, but ENVIRONMENT=production requires it: a URL that begins with redis://, rediss:// or redis+unix:// (or choose another ENVIRONMENT)".to_owned(),
+        );
+    }
+    let Kind::Text { chars_max } = var::REDIS_PREFIX.kind else {
+        return (None, None);
+    };
+    let parse = |text: &str| {
+        let fits = text.len() <= chars_max && text.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| text.to_owned())
+    };
+    let prefix = r.given(&var::REDIS_PREFIX, parse, String::clone);
+    let prefix = prefix.unwrap_or_else(|| var::REDIS_PREFIX.preset_text());
+    let (ttl, timeout) = (time(r, &var::REDIS_TTL), time(r, &var::REDIS_TIMEOUT));
+    let connections_max = count(r, &var::REDIS_MAX_CONNECTIONS);
+    match given {
+        None => (None, None),
+        Some((_, Err(why))) => {
+            r.fault(&var::REDIS_URL, why.to_string());
+            (None, None)
+        }
+        Some((url, Ok(target))) => {
+            let settings = redis::Settings {
+                target,
+                prefix,
+                ttl,
+                timeout,
+                connections_max,
+            };
+            (Some(url), Some(settings))
+        }
+    }
 }
 
 /// Where the embedded store lives. XDG Base Directory Specification: a relative XDG_DATA_HOME is ignored.

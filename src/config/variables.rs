@@ -1,7 +1,7 @@
 //! The table of environment variables: the one place where a variable is named, bounded, given its default and
 //! described. Parsing, `--help` and the README table all read it.
 
-use crate::limits::server as limits;
+use crate::limits::{redis, server as limits};
 use std::fmt::Write as _;
 
 /// What a variable may hold.
@@ -36,6 +36,11 @@ pub enum Kind {
     Folder,
     /// A URL with one of these schemes; may hold a password and is never printed whole.
     Url(&'static [&'static str]),
+    /// Visible ASCII characters.
+    Text {
+        /// The most of them.
+        chars_max: usize,
+    },
     /// A secret of visible ASCII characters; never printed.
     Token {
         /// The least number of characters.
@@ -111,8 +116,16 @@ variables! {
         "`production` requires DATABASE_URL and REDIS_URL and logs as JSON.";
     DATABASE_URL: Kind::Url(&["postgresql", "postgres"]), Preset::Unset("the embedded store in DATA_DIR"),
         "PostgreSQL that keeps the stories, as `postgresql://user:password@host:5432/name` (a SQLAlchemy driver in the scheme, `postgresql+asyncpg://`, is accepted). Required in production. Not built yet: this version says so and does not start with it.";
-    REDIS_URL: Kind::Url(&["redis", "rediss"]), Preset::Unset("each worker's own cache only"),
-        "Redis that all pods share as a cache, as `redis://:password@host:6379/0`; `rediss` for TLS. Required in production. Not built yet: this version says so and does not start with it.";
+    REDIS_URL: Kind::Url(&["redis", "rediss", "redis+unix"]), Preset::Unset("each worker's own cache only"),
+        "Redis (or Valkey, KeyDB) that all pods share as a cache, as `redis://user:password@host:6379/0`; `rediss` for TLS, `redis+unix:///path?db=0` for a Unix socket. Required in production. Cluster and Sentinel are refused.";
+    REDIS_PREFIX: Kind::Text { chars_max: limits::REDIS_PREFIX_CHARS_MAX }, Preset::Word("roadtrip:v1:"),
+        "What every key in Redis begins with. Services with stores of their own need prefixes of their own.";
+    REDIS_TTL: millis(1000, limits::CACHE_TTL_MS_BOUND), Preset::Number(redis::TTL_MS),
+        "How long a story is kept in Redis, with a tenth of jitter.";
+    REDIS_TIMEOUT: millis(1, redis::LOOKUP_MS_BOUND), Preset::Number(redis::LOOKUP_MS),
+        "How long a request waits for Redis before it goes on without.";
+    REDIS_MAX_CONNECTIONS: Kind::Count { min: 1, max: redis::CONNECTIONS_BOUND }, Preset::Number(redis::CONNECTIONS_MAX),
+        "Connections to Redis of this process, at most. Each worker has one; workers beyond this number do without Redis.";
     DATA_DIR: Kind::Folder, Preset::Unset("`$XDG_DATA_HOME/roadtrip-api`, else `$HOME/.local/share/roadtrip-api`"),
         "Folder of the embedded store; made if missing. Not used with DATABASE_URL.";
     WORKERS: Kind::Count { min: 1, max: limits::WORKERS_MAX as u64 }, Preset::Unset("one per usable CPU"),
@@ -141,6 +154,10 @@ variables! {
         "Memory for cached answers, per worker. 0 switches the cache off.";
     CACHE_TTL_SECONDS: millis(1000, limits::CACHE_TTL_MS_BOUND), Preset::Number(limits::CACHE_TTL_MS),
         "How long a cached answer is served.";
+    STALE_WHILE_REVALIDATE: millis(0, limits::CACHE_TTL_MS_BOUND), Preset::Number(limits::STALE_WHILE_REVALIDATE_MS),
+        "How long past that it is served at once while it is looked up anew in the background.";
+    STALE_IF_ERROR: millis(0, limits::CACHE_TTL_MS_BOUND), Preset::Number(limits::STALE_IF_ERROR_MS),
+        "How long past that it is served where neither Redis nor the store can be asked.";
     LOG_LEVEL: Kind::Word(&[
         ("trace", "trace"), ("debug", "debug"), ("info", "info"),
         ("warning", "warning"), ("warn", "warning"),
@@ -189,6 +206,7 @@ impl Variable {
             Kind::Address => "an IPv4 or IPv6 address, localhost, or *".to_owned(),
             Kind::Folder => "the path of a folder".to_owned(),
             Kind::Url(schemes) => format!("a URL that begins with {}://", schemes.join(":// or ")),
+            Kind::Text { chars_max } => format!("1 to {chars_max} visible ASCII characters"),
             Kind::Token { chars_min, chars_max } => {
                 format!("{chars_min} to {chars_max} visible ASCII characters")
             }
@@ -205,6 +223,7 @@ impl Variable {
             Kind::Address => "IP address".to_owned(),
             Kind::Folder => "path".to_owned(),
             Kind::Url(_) => "URL".to_owned(),
+            Kind::Text { chars_max } => format!("text, {chars_max} characters at most"),
             Kind::Token { chars_min, .. } => format!("text, {chars_min} characters or more"),
         }
     }

@@ -9,13 +9,16 @@ use crate::story::key;
 use crate::story::service::{Source, TellError};
 use std::rc::Rc;
 
-/// RFC 9211: the per-core cache had it; it was in the store; it was told now (or with an equal request).
+/// RFC 9211: the per-core cache had it; it was in Redis or in the store; it was told now (or with an equal request);
+/// the per-core cache had it past its time, and nothing else could be asked.
 fn cache_status(source: Source) -> &'static str {
     match source {
         Source::Cache => "roadtrip-api; hit",
+        Source::Redis => "roadtrip-api; fwd=miss; detail=redis",
         Source::Store => "roadtrip-api; fwd=miss; detail=store",
         Source::Told => "roadtrip-api; fwd=miss; stored",
         Source::Joined => "roadtrip-api; fwd=miss; collapsed",
+        Source::Stale => "roadtrip-api; fwd=stale; fwd-status=503; detail=stale-if-error",
     }
 }
 
@@ -41,6 +44,16 @@ pub(super) fn generate(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_
             return call.answer(outbox, Status::OK, JSON, &fields, story.body());
         }
         return call.later(|mut call| async move { sse::reply(&mut call, story, cache_status(Source::Cache)) });
+    }
+    if let Some((story, late_s)) = service.stale(&canonical, || wish.asked().to_request()) {
+        call.worker.metrics.cache_hit();
+        // Served past its time (RFC 5861), which a negative ttl says (RFC 9211 section 2.3).
+        let status = format!("roadtrip-api; hit; ttl=-{late_s}");
+        if !events {
+            let fields: [(FieldName, &[u8]); 1] = [(field::CACHE_STATUS, status.as_bytes())];
+            return call.answer(outbox, Status::OK, JSON, &fields, story.body());
+        }
+        return call.later(|mut call| async move { sse::reply(&mut call, story, &status) });
     }
     call.worker.metrics.cache_missed();
     let canonical: Rc<[u8]> = canonical.as_slice().into();

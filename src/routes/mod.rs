@@ -5,6 +5,7 @@
 //! wait becomes a future. Deliberately absent: sockets, SQL, and anything shared between workers but what
 //! [`Process`] and the metrics registry hold.
 
+mod checks;
 mod docs;
 mod generate;
 mod health;
@@ -28,7 +29,7 @@ use crate::server::{App, Later, Outbox, Outcome, Reply, ReplyBody, Request};
 use crate::story::service::StoryService;
 use crate::telemetry::logging::{self, Access, AccessLog};
 use crate::telemetry::metrics::{ExecutorFigures, Labels, WorkerMetrics};
-use health::Checks;
+use checks::Checks;
 use problem::{PROBLEM_JSON, Problem};
 use request_id::RequestId;
 use std::cell::{Cell, RefCell};
@@ -62,6 +63,8 @@ pub(crate) struct Worker {
     requests: Cell<u64>,
     accepting: Cell<bool>,
     checks: Checks,
+    /// Figures of /proc, and when they were read.
+    system: RefCell<Option<(u64, health::System)>>,
     /// Canonical bytes of the request at hand: kept for its capacity.
     key: RefCell<Vec<u8>>,
     /// A body being written: kept for its capacity.
@@ -121,6 +124,7 @@ impl Api {
             requests: Cell::new(0),
             accepting: Cell::new(true),
             checks: Checks::default(),
+            system: RefCell::default(),
             key: RefCell::default(),
             scratch: RefCell::default(),
         };

@@ -76,6 +76,13 @@ impl Store {
         }
     }
 
+    /// Whether all pods share this store: then what one pod was told is kept there for all.
+    pub fn is_shared(&self) -> bool {
+        match self {
+            Store::Embedded(_) => false,
+        }
+    }
+
     /// Figures of the whole store (not of this handle). Never waits.
     pub fn health(&self) -> Health {
         match self {

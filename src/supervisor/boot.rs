@@ -2,6 +2,7 @@
 
 use super::watchdog::{self, Watched};
 use super::worker::{self, Want, Word};
+use crate::cache::redis;
 use crate::config::{Config, StoreAt};
 use crate::limits;
 use crate::routes::{LABELS, Lifecycle, Process};
@@ -44,6 +45,11 @@ pub enum BootError {
     /// The store does not open.
     #[error(transparent)]
     Store(#[from] embedded::OpenError),
+    /// The certificates for Redis cannot be read.
+    #[error(
+        "REDIS_URL asks for TLS, but {0}.\nCause: see above.\nRemedy: name a readable PEM file with ?ssl_ca_certs=FILE, or install the system's certificates."
+    )]
+    Redis(#[from] crate::backend::tls::TlsError),
     /// A worker did not start.
     #[error("worker {worker} cannot serve: {reason}")]
     Worker {
@@ -64,6 +70,7 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) process: Arc<Process>,
     pub(super) io_driver: choose::IoDriver,
+    pub(super) redis: Option<Arc<redis::Plan>>,
 }
 
 fn listen_hint(error: &io::Error) -> &'static str {
@@ -138,13 +145,29 @@ fn listen_all(config: &Config, workers: usize) -> Result<(SocketAddr, Vec<OwnedF
 }
 
 fn open_store(config: &Config) -> Result<Embedded, BootError> {
-    if config.redis_url.is_some() {
-        return Err(BootError::NoBackend("REDIS_URL", "Redis"));
-    }
     match &config.store {
         StoreAt::Folder(dir) => Ok(Embedded::open(embedded::Config::new(dir))?),
         StoreAt::Postgres(_) => Err(BootError::NoBackend("DATABASE_URL", "PostgreSQL")),
     }
+}
+
+/// Reads what Redis needs, and says how many connections there will be. Whether Redis is there is not asked: a pod must
+/// start without it.
+fn plan_redis(config: &Config, workers: usize) -> Result<Option<Arc<redis::Plan>>, BootError> {
+    let Some(settings) = &config.redis else {
+        return Ok(None);
+    };
+    let plan = redis::Plan::new(settings.clone())?;
+    let connections = workers.min(settings.connections_max);
+    tracing::info!(server = %settings.target, connections, "Redis is the cache that pods share");
+    if connections < workers {
+        tracing::warn!(
+            workers,
+            connections,
+            "more workers than REDIS_MAX_CONNECTIONS: those beyond do without Redis"
+        );
+    }
+    Ok(Some(plan))
 }
 
 fn host() -> String {
@@ -227,6 +250,7 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     let host = host();
     let registry = Registry::of_pod(LABELS, format!("{host}-"));
     registry.watch_log(log);
+    let redis = plan_redis(&config, topology.workers)?;
     let store = open_store(&config)?;
     let (addr, sockets) = listen_all(&config, topology.workers)?;
     let process = Process::new(host, topology, registry, config.admin_token.clone(), "embedded");
@@ -239,6 +263,7 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
         io_driver,
         process: Arc::clone(&process),
         config,
+        redis,
     });
 
     let (words, heard) = mpsc::channel();

@@ -1,6 +1,7 @@
 //! One worker: a thread with its own runtime, server and application.
 
 use super::boot::Shared;
+use crate::cache::redis::Redis;
 use crate::routes::Api;
 use crate::runtime::driver::choose;
 use crate::runtime::executor::{Runtime, spawn};
@@ -9,7 +10,7 @@ use crate::runtime::net::Listener;
 use crate::runtime::topology;
 use crate::server::{self, Server, Settings};
 use crate::store::Store;
-use crate::story::service::StoryService;
+use crate::story::service::{Caching, StoryService};
 use crate::telemetry::metrics::WorkerMetrics;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -112,7 +113,18 @@ fn live(
     let beat = Arc::clone(&heartbeat);
     runtime.block_on(async move {
         let config = &shared.config;
-        let service = StoryService::new(store, config.cache_bytes as u64, config.cache_ttl, Rc::clone(&metrics));
+        let plan = shared.redis.as_ref().filter(|plan| plan.has_room_for(index));
+        let redis = plan.map(|plan| {
+            let name = format!("roadtrip-api:{}", shared.process.worker_id(index));
+            Redis::start(Arc::clone(plan), name, Rc::clone(&metrics))
+        });
+        let caching = Caching {
+            bytes: config.cache_bytes as u64,
+            ttl: config.cache_ttl,
+            stale_while_revalidate: config.stale_while_revalidate,
+            stale_if_error: config.stale_if_error,
+        };
+        let service = StoryService::with(store, redis, caching, Rc::clone(&metrics));
         let api = Api::new(
             Arc::clone(&shared.process),
             metrics,

@@ -56,13 +56,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<(Reply, usize)>, Garbage> {
     let Some((item, mut at)) = item(bytes, true)? else {
         return Ok(None);
     };
-    let (mut left, push, attribute) = match item {
+    let (mut left, push) = match item {
         Item::Scalar(reply) => return Ok(Some((reply, at))),
-        Item::List { items, push } => (items, push, false),
+        Item::List { items, push } => (items, push),
         // Facts about the answer that follows; nobody asked for them.
-        Item::Attribute { items } => (items, true, true),
+        Item::Attribute { items } => (items, true),
     };
-    let _ = attribute;
     let mut scalars = Vec::new();
     let mut seen = left;
     while left > 0 {
@@ -128,10 +127,16 @@ fn item(bytes: &[u8], outermost: bool) -> Result<Option<(Item, usize)>, Garbage>
             if length > limits::BULK_BYTES_BOUND {
                 return Err(Garbage);
             }
-            let fits = usize::try_from(length).ok().filter(|length| *length <= limits::VALUE_BYTES_MAX);
+            let fits = usize::try_from(length)
+                .ok()
+                .filter(|length| *length <= limits::VALUE_BYTES_MAX);
             let Some(length) = fits else {
                 // In a list it would have to be skipped in the middle of it: none of our answers has that.
-                return if outermost { scalar(Reply::TooLong(length + 2)) } else { Err(Garbage) };
+                return if outermost {
+                    scalar(Reply::TooLong(length + 2))
+                } else {
+                    Err(Garbage)
+                };
             };
             let end = after + length;
             let (Some(value), Some(tail)) = (bytes.get(after..end), bytes.get(end..end + 2)) else {
@@ -153,7 +158,11 @@ fn item(bytes: &[u8], outermost: bool) -> Result<Option<(Item, usize)>, Garbage>
                 return scalar(Reply::Nil);
             }
             let count = usize::try_from(integer(rest)?).map_err(|_| Garbage)?;
-            let items = if matches!(mark, b'%' | b'|') { count.saturating_mul(2) } else { count };
+            let items = if matches!(mark, b'%' | b'|') {
+                count.saturating_mul(2)
+            } else {
+                count
+            };
             if items > limits::ITEMS_MAX {
                 return Err(Garbage);
             }
@@ -212,7 +221,12 @@ mod tests {
         let (reply, used) = read(bytes).unwrap().unwrap();
         assert_eq!(used, bytes.len());
         for end in 0..bytes.len() {
-            assert_eq!(read(&bytes[..end]), Ok(None), "{end} bytes of {:?}", String::from_utf8_lossy(bytes));
+            assert_eq!(
+                read(&bytes[..end]),
+                Ok(None),
+                "{end} bytes of {:?}",
+                String::from_utf8_lossy(bytes)
+            );
         }
         reply
     }
@@ -228,7 +242,10 @@ mod tests {
     fn answers_of_every_kind() {
         assert_eq!(whole(b"+OK\r\n"), Reply::Text(b"OK".to_vec()));
         assert_eq!(whole(b"-READONLY You can't write\r\n"), Reply::Error("READONLY".into()));
-        assert_eq!(whole(b"!21\r\nSYNTAX invalid syntax\r\n"), Reply::Error("SYNTAX".into()));
+        assert_eq!(
+            whole(b"!21\r\nSYNTAX invalid syntax\r\n"),
+            Reply::Error("SYNTAX".into())
+        );
         assert_eq!(whole(b":-42\r\n"), Reply::Int(-42));
         assert_eq!(whole(b"#t\r\n"), Reply::Int(1));
         assert_eq!(whole(b"$5\r\na\r\nbc\r\n"), Reply::Bulk(b"a\r\nbc".to_vec()));
@@ -238,7 +255,11 @@ mod tests {
         }
         assert_eq!(whole(b"=6\r\ntxt:ab\r\n"), Reply::Text(b"ab".to_vec()));
         assert_eq!(whole(b">2\r\n+invalidate\r\n*1\r\n+k\r\n"), Reply::Push);
-        assert_eq!(whole(b"|1\r\n+ttl\r\n:3\r\n"), Reply::Push, "an attribute is passed over");
+        assert_eq!(
+            whole(b"|1\r\n+ttl\r\n:3\r\n"),
+            Reply::Push,
+            "an attribute is passed over"
+        );
         let map = whole(b"%2\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n+modules\r\n*1\r\n*2\r\n:1\r\n_\r\n");
         let Reply::Many(items) = map else { panic!("{map:?}") };
         assert_eq!(items.len(), 5);
@@ -301,7 +322,10 @@ mod tests {
             }
         }
         let value = redis::parse_redis_value(bytes).ok()?;
-        let list = matches!(value, redis::Value::Array(_) | redis::Value::Set(_) | redis::Value::Map(_));
+        let list = matches!(
+            value,
+            redis::Value::Array(_) | redis::Value::Set(_) | redis::Value::Map(_)
+        );
         let mut out = Vec::new();
         flat(value, &mut out);
         if list { Some(Reply::Many(out)) } else { out.pop() }
@@ -323,13 +347,21 @@ mod tests {
             }),
         ];
         scalar.prop_recursive(3, 24, 6, |inner| {
-            (prop::collection::vec(inner, 0..6), prop::sample::select(vec!['*', '~', '%'])).prop_map(|(items, mark)| {
-                let items = if mark == '%' { &items[..items.len() / 2 * 2] } else { &items[..] };
-                let count = if mark == '%' { items.len() / 2 } else { items.len() };
-                let mut out = format!("{mark}{count}\r\n").into_bytes();
-                items.iter().for_each(|item| out.extend_from_slice(item));
-                out
-            })
+            (
+                prop::collection::vec(inner, 0..6),
+                prop::sample::select(vec!['*', '~', '%']),
+            )
+                .prop_map(|(items, mark)| {
+                    let items = if mark == '%' {
+                        &items[..items.len() / 2 * 2]
+                    } else {
+                        &items[..]
+                    };
+                    let count = if mark == '%' { items.len() / 2 } else { items.len() };
+                    let mut out = format!("{mark}{count}\r\n").into_bytes();
+                    items.iter().for_each(|item| out.extend_from_slice(item));
+                    out
+                })
         })
     }
 

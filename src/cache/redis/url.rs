@@ -4,6 +4,8 @@
 //! `unix://`). User, password and path may be percent-encoded. What is not understood is refused by its name: a setting
 //! that is silently ignored is a setting that somebody relies on. No error repeats a part of the URL that may be secret.
 
+use crate::backend::dial::Target as Endpoint;
+use crate::backend::secret::{Password, percent_decoded_text};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,14 +14,16 @@ use std::time::Duration;
 const PORT: u16 = 6379;
 
 /// Where Redis is and how to speak to it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// What to connect to.
     pub endpoint: Endpoint,
+    /// None: in the clear.
+    pub tls: Option<Tls>,
     /// Who this is; none: the user `default`.
     pub user: Option<String>,
     /// The password; none: no AUTH is sent.
-    pub password: Option<String>,
+    pub password: Option<Password>,
     /// The database that is selected.
     pub database: u32,
     /// Speak RESP2 from the start (`protocol=2`).
@@ -28,22 +32,6 @@ pub struct Target {
     pub client_name: Option<String>,
     /// How long a lookup may take (`socket_timeout`), in place of REDIS_TIMEOUT.
     pub timeout: Option<Duration>,
-}
-
-/// What to connect to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
-    /// A host.
-    Tcp {
-        /// Name or address, without brackets.
-        host: String,
-        /// Port.
-        port: u16,
-        /// None: in the clear.
-        tls: Option<Tls>,
-    },
-    /// A socket on this machine.
-    Unix(PathBuf),
 }
 
 /// TLS, always verified against the host's name.
@@ -112,8 +100,7 @@ impl Target {
         };
         let (user, password) = credentials(user_info)?;
         let (endpoint, database) = match scheme.as_str() {
-            "redis" | "valkey" => tcp(host_port, path, None)?,
-            "rediss" | "valkeys" => tcp(host_port, path, Some(Tls::default()))?,
+            "redis" | "valkey" | "rediss" | "valkeys" => tcp(host_port, path)?,
             "unix" | "redis+unix" | "valkey+unix" => {
                 if !host_port.is_empty() || path.len() < 2 {
                     return refuse("must have three slashes before the path of a Unix socket");
@@ -124,6 +111,7 @@ impl Target {
         };
         let mut target = Target {
             endpoint,
+            tls: matches!(scheme.as_str(), "rediss" | "valkeys").then(Tls::default),
             user,
             password,
             database,
@@ -174,8 +162,8 @@ impl Target {
                 "required" => {}
                 _ => return wrong("required: certificates are always verified"),
             },
-            "ssl_ca_certs" => match &mut self.endpoint {
-                Endpoint::Tcp { tls: Some(tls), .. } if !value.is_empty() => tls.ca_file = Some(value.into()),
+            "ssl_ca_certs" => match &mut self.tls {
+                Some(tls) if !value.is_empty() => tls.ca_file = Some(value.into()),
                 _ => return refuse("has ssl_ca_certs without rediss://, or without a file"),
             },
             "max_connections" => return refuse("has max_connections: set REDIS_MAX_CONNECTIONS instead"),
@@ -190,27 +178,16 @@ impl Target {
     }
 }
 
-impl fmt::Debug for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Target({self})")
-    }
-}
-
 /// Where it is, for logs: no user, no password.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.endpoint {
-            Endpoint::Tcp { host, port, tls } => {
-                let tls = if tls.is_some() { " (TLS)" } else { "" };
-                write!(f, "{host}:{port}/{}{tls}", self.database)
-            }
-            Endpoint::Unix(path) => write!(f, "{} ({})", path.display(), self.database),
-        }
+        let tls = if self.tls.is_some() { " with TLS" } else { "" };
+        write!(f, "{}{tls}, database {}", self.endpoint, self.database)
     }
 }
 
 /// User and password; either may be missing. redis-py takes `user@` for a user and `:password@` for a password.
-fn credentials(user_info: Option<&str>) -> Result<(Option<String>, Option<String>), UrlError> {
+fn credentials(user_info: Option<&str>) -> Result<(Option<String>, Option<Password>), UrlError> {
     let Some(info) = user_info else {
         return Ok((None, None));
     };
@@ -220,12 +197,14 @@ fn credentials(user_info: Option<&str>) -> Result<(Option<String>, Option<String
     };
     let (user, password) = (some(user)?, some(password)?);
     if user.is_some() && password.is_none() {
-        return refuse("has a user without a password (a password alone stands behind a colon, as in redis://:password@host)");
+        return refuse(
+            "has a user without a password (a password alone stands behind a colon, as in redis://:password@host)",
+        );
     }
-    Ok((user, password))
+    Ok((user, password.map(Password::new)))
 }
 
-fn tcp(host_port: &str, path: &str, tls: Option<Tls>) -> Result<(Endpoint, u32), UrlError> {
+fn tcp(host_port: &str, path: &str) -> Result<(Endpoint, u32), UrlError> {
     if host_port.contains(',') {
         return refuse("names several hosts, as for Sentinel or Cluster, which are not supported: give one");
     }
@@ -258,29 +237,12 @@ fn tcp(host_port: &str, path: &str, tls: Option<Tls>) -> Result<(Endpoint, u32),
         },
     };
     let host = host.to_owned();
-    Ok((Endpoint::Tcp { host, port, tls }, database))
+    Ok((Endpoint::Tcp { host, port }, database))
 }
 
-/// Undoes percent-encoding; '+' stays what it is.
 fn decoded(text: &str) -> Result<String, UrlError> {
-    let broken = || UrlError("has a '%' that is no percent escape of UTF-8; write %25 for a '%' itself".to_owned());
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first != b'%' {
-            out.push(*first);
-            continue;
-        }
-        let (digits, after) = rest.split_at_checked(2).ok_or_else(broken)?;
-        let digits = std::str::from_utf8(digits).map_err(|_| broken())?;
-        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(broken());
-        }
-        out.push(u8::from_str_radix(digits, 16).map_err(|_| broken())?);
-        rest = after;
-    }
-    String::from_utf8(out).map_err(|_| broken())
+    percent_decoded_text(text)
+        .ok_or_else(|| UrlError("has a '%' that is no percent escape of UTF-8; write %25 for a '%' itself".to_owned()))
 }
 
 #[cfg(test)]
@@ -288,36 +250,65 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn host(host: &str, port: u16, tls: bool) -> Endpoint {
+    fn host(host: &str, port: u16) -> Endpoint {
         Endpoint::Tcp {
             host: host.into(),
             port,
-            tls: tls.then(Tls::default),
         }
     }
 
     #[test]
     fn urls_as_people_have_them() {
         for (url, endpoint, user, password, database) in [
-            ("redis://cache", host("cache", 6379, false), None, None, 0),
-            ("redis://cache:7000/3", host("cache", 7000, false), None, None, 3),
-            ("redis://:s%40cret@cache", host("cache", 6379, false), None, Some("s@cret"), 0),
-            ("redis://:s@cret@cache", host("cache", 6379, false), None, Some("s@cret"), 0),
-            ("rediss://app:p%3Aw@[::1]:6380/", host("::1", 6380, true), Some("app"), Some("p:w"), 0),
-            ("rediss://app:p:w@[fe80::1]", host("fe80::1", 6379, true), Some("app"), Some("p:w"), 0),
-            ("REDIS://cache?db=2&protocol=3", host("cache", 6379, false), None, None, 2),
-            ("valkey://cache", host("cache", 6379, false), None, None, 0),
-            ("unix:///run/redis.sock?db=1", Endpoint::Unix("/run/redis.sock".into()), None, None, 1),
-            ("redis+unix://:pw@/run/a%20b.sock", Endpoint::Unix("/run/a b.sock".into()), None, Some("pw"), 0),
+            ("redis://cache", host("cache", 6379), None, None, 0),
+            ("redis://cache:7000/3", host("cache", 7000), None, None, 3),
+            ("redis://:s%40cret@cache", host("cache", 6379), None, Some("s@cret"), 0),
+            ("redis://:s@cret@cache", host("cache", 6379), None, Some("s@cret"), 0),
+            (
+                "rediss://app:p%3Aw@[::1]:6380/",
+                host("::1", 6380),
+                Some("app"),
+                Some("p:w"),
+                0,
+            ),
+            (
+                "rediss://app:p:w@[fe80::1]",
+                host("fe80::1", 6379),
+                Some("app"),
+                Some("p:w"),
+                0,
+            ),
+            ("REDIS://cache?db=2&protocol=3", host("cache", 6379), None, None, 2),
+            ("valkey://cache", host("cache", 6379), None, None, 0),
+            (
+                "unix:///run/redis.sock?db=1",
+                Endpoint::Unix("/run/redis.sock".into()),
+                None,
+                None,
+                1,
+            ),
+            (
+                "redis+unix://:pw@/run/a%20b.sock",
+                Endpoint::Unix("/run/a b.sock".into()),
+                None,
+                Some("pw"),
+                0,
+            ),
         ] {
             let target = Target::parse(url).unwrap_or_else(|why| panic!("{url}: {why}"));
             assert_eq!(target.endpoint, endpoint, "{url}");
-            assert_eq!((target.user.as_deref(), target.password.as_deref()), (user, password), "{url}");
+            let shown = target.password.as_ref().map(Password::expose);
+            assert_eq!(
+                (target.user.as_deref(), shown),
+                (user, password.map(str::as_bytes)),
+                "{url}"
+            );
+            assert_eq!(target.tls.is_some(), url.starts_with("rediss"), "{url}");
             assert_eq!(target.database, database, "{url}");
         }
-        let target = Target::parse("rediss://c?ssl_ca_certs=%2Fca.pem&ssl_cert_reqs=required&socket_timeout=0.2").unwrap();
-        let Endpoint::Tcp { tls: Some(tls), .. } = target.endpoint else { panic!() };
-        assert_eq!(tls.ca_file, Some("/ca.pem".into()));
+        let target =
+            Target::parse("rediss://c?ssl_ca_certs=%2Fca.pem&ssl_cert_reqs=required&socket_timeout=0.2").unwrap();
+        assert_eq!(target.tls.unwrap().ca_file, Some("/ca.pem".into()));
         assert_eq!(target.timeout, Some(Duration::from_millis(200)));
         assert!(Target::parse("redis://c?protocol=2&client_name=me").unwrap().resp2);
     }
@@ -371,7 +362,7 @@ mod tests {
             prop_assert!(!shown.contains(&password), "{}", shown);
             let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
             let target = Target::parse(&format!("redis://u:{encoded}@cache/0")).unwrap();
-            prop_assert_eq!(target.password.as_deref(), Some(password.as_str()));
+            prop_assert_eq!(target.password.as_ref().unwrap().expose(), password.as_bytes());
             prop_assert!(!format!("{target} {target:?}").contains(&password));
         }
     }

@@ -1,6 +1,6 @@
 //! The memory of one worker's figures: an array of cells, and where each figure lies in it.
 
-use super::{BOUNDS_NS, METHODS, STATUS_COLUMNS};
+use super::{BOUNDS_NS, METHODS, STATUS_COLUMNS, shared_cache};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Cells on a line.
@@ -46,7 +46,8 @@ impl Slot {
 pub(super) const HISTOGRAM_CELLS: usize = BOUNDS_NS.len() + 2;
 const ROUTE_CELLS: usize = HISTOGRAM_CELLS + METHODS.len() * STATUS_COLUMNS;
 
-/// Where figures lie: slots, rejects by status, the store's histogram, stories by style, and a block per route.
+/// Where figures lie: slots, rejects by status, the store's histogram, stories by style, what
+/// lies beyond the worker's own cache, and a block per route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     /// Routes, `other` included.
@@ -77,9 +78,14 @@ impl Layout {
         self.store() + HISTOGRAM_CELLS + style.min(self.styles.saturating_sub(1))
     }
 
+    /// A cell of the block of [`shared_cache`].
+    pub(super) fn shared(self, at: usize) -> usize {
+        self.store() + HISTOGRAM_CELLS + self.styles + at.min(shared_cache::CELLS - 1)
+    }
+
     /// First cell of a route's block, which begins with its histogram. Blocks begin on a line of their own.
     fn route_start(self, route: usize) -> usize {
-        let begin = (self.store() + HISTOGRAM_CELLS + self.styles).next_multiple_of(LINE_CELLS);
+        let begin = (self.store() + HISTOGRAM_CELLS + self.styles + shared_cache::CELLS).next_multiple_of(LINE_CELLS);
         begin + route * ROUTE_CELLS.next_multiple_of(LINE_CELLS)
     }
 
