@@ -1,0 +1,634 @@
+//! Redis as the shared cache, against a real redis-server: what two processes share, what a stampede costs, and that
+//! whatever happens to Redis no client sees an error and no story that was answered is lost.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::exposition::Exposition;
+use common::http::Connection;
+use common::redis::Redis;
+use common::{Server, Setup, until};
+use sonic_rs::JsonValueTrait;
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+fn setup(url: &str) -> Setup {
+    Setup::new().env("WORKERS", "2").env("REDIS_URL", url)
+}
+
+fn asked(place: &str, variation: u64) -> String {
+    format!(r#"{{"location":"{place}","style":"mystery","length":"short","variation":{variation}}}"#)
+}
+
+fn metrics(server: &Server) -> Exposition {
+    Exposition::parse(&server.get("/metrics").expect(200).text())
+}
+
+fn sum(server: &Server, name: &str) -> f64 {
+    metrics(server).sum(name, &[])
+}
+
+/// The word of a field of the status page's part on Redis.
+fn status(server: &Server, field: &str) -> String {
+    let page = server.json("/health/v2/status");
+    let part = &page["components"]["redis"];
+    let value = part[field].as_str().or_else(|| part["figures"][field].as_str());
+    value.unwrap_or_default().to_owned()
+}
+
+/// Waits until every worker uses Redis (or does not): the workers connect each for itself.
+fn breaker(server: &Server, state: f64) {
+    until(&format!("breakers in state {state}"), || {
+        let now = metrics(server);
+        now.matching("redis_breaker_state", &[])
+            .all(|(_, value)| value == state)
+    });
+}
+
+fn id_of(story: &[u8]) -> String {
+    let story: sonic_rs::Value = sonic_rs::from_slice(story).unwrap();
+    story["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_story_told_by_one_process_is_the_others_and_stays_so() {
+    let mut redis = Redis::start();
+    let folder = tempfile::TempDir::new().unwrap();
+    let one = setup(&redis.url()).start();
+    let mut two = setup(&redis.url()).data(folder.path()).start();
+    breaker(&one, 0.0);
+    breaker(&two, 0.0);
+    let told = one.tell(&asked("Rome", 1)).expect(200);
+    assert_eq!(told.field("cache-status"), Some("roadtrip-api; fwd=miss; stored"));
+    let path = format!("/api/v1/stories/{}", id_of(&told.body));
+    // Written in the background.
+    until("the story in Redis", || redis.cli(&["DBSIZE"]) == "2");
+    let found = two.tell(&asked("Rome", 1)).expect(200);
+    assert_eq!(
+        found.field("cache-status"),
+        Some("roadtrip-api; fwd=miss; detail=redis")
+    );
+    assert_eq!(found.body, told.body);
+    assert_eq!(sum(&two, "stories_generated_total"), 0.0);
+
+    // By id alone, from a process that has not told it and was not asked for it.
+    let three = setup(&redis.url()).start();
+    breaker(&three, 0.0);
+    assert_eq!(three.get(&path).expect(200).body, told.body);
+
+    // Whoever has answered a story has it, whatever becomes of Redis and of the one who told it.
+    redis.kill();
+    drop(one);
+    two.stop();
+    let two = setup(&redis.url()).data(folder.path()).start();
+    assert_eq!(two.get(&path).expect(200).body, told.body);
+    assert_eq!(three.get(&path).expect(200).body, told.body);
+    assert_eq!(two.tell(&asked("Rome", 1)).expect(200).body, told.body);
+    let unknown = "/api/v1/stories/018f0000-0000-7000-8000-000000000000";
+    two.get(unknown).expect(404);
+    two.get("/api/v1/stories/018f0000-0000-4000-8000-000000000000")
+        .expect(404);
+}
+
+#[test]
+fn one_of_many_tells_a_story_that_all_want_at_once() {
+    const KEYS: u64 = 20;
+    let redis = Redis::start();
+    // Time enough for a busy machine: what is measured is who tells, not how fast.
+    let start = |_| setup(&redis.url()).env("REDIS_TIMEOUT", "2s").start();
+    let servers: Vec<Server> = (0..4).map(start).collect();
+    servers.iter().for_each(|server| breaker(server, 0.0));
+    let answers: Mutex<HashMap<u64, Vec<Vec<u8>>>> = Mutex::default();
+    for key in 0..KEYS {
+        let gate = std::sync::Barrier::new(32);
+        std::thread::scope(|scope| {
+            for client in 0..32 {
+                let (server, gate, answers) = (&servers[client % 4], &gate, &answers);
+                scope.spawn(move || {
+                    let mut connection = server.connect();
+                    gate.wait();
+                    let body = connection.tell(&asked("Kyoto", key)).expect(200).body;
+                    answers.lock().unwrap().entry(key).or_default().push(body);
+                });
+            }
+        });
+    }
+    for bodies in answers.into_inner().unwrap().into_values() {
+        assert_eq!(bodies.len(), 32);
+        assert!(bodies.iter().all(|body| *body == bodies[0]), "all are told the same");
+    }
+    let all = |name| servers.iter().map(|server| sum(server, name)).sum::<f64>();
+    let (told, waits, joined) = (
+        all("stories_generated_total"),
+        all("redis_lock_waits_total"),
+        all("story_flights_joined_total"),
+    );
+    println!(
+        "stampede: {KEYS} keys, 4 processes of 2 workers, 32 clients: {told} told, {waits} waited, {joined} joined"
+    );
+    // One each, and a few more where the machine held somebody up for longer than anybody waits.
+    assert!(
+        (KEYS as f64..=KEYS as f64 * 1.25).contains(&told),
+        "{told} stories told for {KEYS} keys"
+    );
+}
+
+/// What clients saw.
+#[derive(Default)]
+struct Tally {
+    sent: AtomicU64,
+    right: AtomicU64,
+    server_errors: AtomicU64,
+    wrong: Mutex<Vec<String>>,
+    /// Per server and request: the answer, which must not change.
+    answers: Mutex<HashMap<(u16, String), Vec<u8>>>,
+}
+
+impl Tally {
+    /// Asks one of the servers for story after story until told to stop: every other time for one that is new.
+    fn ask(&self, servers: &[&Server], client: u64, stop: &AtomicBool) {
+        let server = servers[client as usize % servers.len()];
+        let mut connection: Connection = server.connect();
+        let mut number = 0;
+        while !stop.load(Ordering::Relaxed) {
+            number += 1;
+            let body = if number % 2 == 0 {
+                asked("Lisbon", client * 1_000_000 + number)
+            } else {
+                asked("Oslo", number % 40)
+            };
+            self.sent.fetch_add(1, Ordering::Relaxed);
+            let answer = connection.tell(&body);
+            match answer.status {
+                200 => {
+                    let mut answers = self.answers.lock().unwrap();
+                    let known = answers
+                        .entry((server.port, body.clone()))
+                        .or_insert_with(|| answer.body.clone());
+                    if *known == answer.body {
+                        self.right.fetch_add(1, Ordering::Relaxed);
+                    } else {
+                        self.wrong.lock().unwrap().push(format!("another story for {body}"));
+                    }
+                }
+                500.. => drop(self.server_errors.fetch_add(1, Ordering::Relaxed)),
+                other => self.wrong.lock().unwrap().push(format!("{other} for {body}")),
+            }
+            if answer.closes() {
+                connection = server.connect();
+            }
+        }
+    }
+
+    /// Stories that were answered and are not to be had by id from whoever answered them.
+    fn missing(&self, servers: &[&Server]) -> (usize, usize) {
+        let answers = self.answers.lock().unwrap();
+        let mut missing = 0;
+        for server in servers {
+            let mut connection = server.connect();
+            for ((_, body), story) in answers.iter().filter(|((port, _), _)| *port == server.port) {
+                let found = connection.get(&format!("/api/v1/stories/{}", id_of(story)));
+                if found.status != 200 || found.body != *story {
+                    eprintln!("missing: {body}: {}", found.status);
+                    missing += 1;
+                }
+            }
+        }
+        (answers.len(), missing)
+    }
+}
+
+/// Load on two servers while something happens to Redis; prints the row of the table, and demands that no client saw it.
+fn under_load(name: &str, servers: [&Server; 2], happens: impl FnOnce()) {
+    let (tally, stop) = (Tally::default(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for client in 0..6 {
+            let (tally, stop) = (&tally, &stop);
+            scope.spawn(move || tally.ask(&servers, client, stop));
+        }
+        let at_least = |more: u64| {
+            let before = tally.right.load(Ordering::Relaxed);
+            until("answers go on", || tally.right.load(Ordering::Relaxed) >= before + more);
+        };
+        // Even where something fails the clients must be told to stop, or the scope never ends.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            at_least(100);
+            happens();
+            at_least(100);
+        }));
+        stop.store(true, Ordering::Relaxed);
+        if let Err(panic) = outcome {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    let (kept, missing) = tally.missing(&servers);
+    let (sent, right, errors) = (
+        tally.sent.into_inner(),
+        tally.right.into_inner(),
+        tally.server_errors.into_inner(),
+    );
+    println!("| {name} | {sent} | {right} | {errors} | {kept} | {missing} |");
+    assert_eq!(tally.wrong.into_inner().unwrap(), Vec::<String>::new(), "{name}");
+    assert_eq!(
+        (sent, errors, missing),
+        (right, 0, 0),
+        "{name}: sent = right, no 5xx, nothing missing"
+    );
+}
+
+#[test]
+fn no_client_sees_what_happens_to_redis() {
+    println!("| fault | sent | right | 5xx | stories | missing |");
+    println!("| --- | --- | --- | --- | --- | --- |");
+    let mut redis = Redis::start();
+    let (one, two) = (setup(&redis.url()).start(), setup(&redis.url()).start());
+    let servers = [&one, &two];
+    let all_use_it = || servers.iter().for_each(|server| breaker(server, 0.0));
+    let moment = || std::thread::sleep(Duration::from_millis(400));
+    all_use_it();
+
+    under_load("none", servers, || {});
+    under_load("FLUSHALL, ten times", servers, || {
+        for _ in 0..10 {
+            redis.cli(&["FLUSHALL"]);
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    });
+    under_load("CLIENT KILL of every connection, ten times", servers, || {
+        for _ in 0..10 {
+            redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    all_use_it();
+    under_load("kill -9, and a restart", servers, || {
+        redis.kill();
+        servers.iter().for_each(|server| breaker(server, 2.0));
+        redis.restart();
+        all_use_it();
+    });
+    under_load("stopped (SIGSTOP): a black hole", servers, || {
+        redis.signal(rustix::process::Signal::STOP);
+        servers.iter().for_each(|server| {
+            until("the breaker opens", || sum(server, "redis_breaker_state") > 0.0);
+        });
+        moment();
+        redis.signal(rustix::process::Signal::CONT);
+        all_use_it();
+    });
+    under_load("busy in a script (DEBUG SLEEP)", servers, || {
+        redis.cli(&["DEBUG", "SLEEP", "0.5"]);
+        all_use_it();
+    });
+    under_load("out of memory, noeviction", servers, || {
+        redis.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+        until("writes are refused", || {
+            servers
+                .iter()
+                .all(|server| metrics(server).sum("redis_errors_total", &[("kind", "out_of_memory")]) > 0.0)
+        });
+        until("the status says so", || status(&one, "status") == "degraded");
+        redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    });
+    under_load("a replica: READONLY", servers, || {
+        redis.cli(&["REPLICAOF", "127.0.0.1", &common::redis::free_port().to_string()]);
+        until("writes are refused", || {
+            servers
+                .iter()
+                .all(|server| metrics(server).sum("redis_errors_total", &[("kind", "read_only")]) > 0.0)
+        });
+        redis.cli(&["REPLICAOF", "NO", "ONE"]);
+    });
+    all_use_it();
+    under_load("another password", servers, || {
+        redis.cli(&["CONFIG", "SET", "requirepass", "another"]);
+        redis.cli(&["-a", "another", "CLIENT", "KILL", "TYPE", "normal"]);
+        servers.iter().for_each(|server| breaker(server, 2.0));
+        for server in servers {
+            until("the status says why", || status(server, "reason").contains("password"));
+            assert_eq!(
+                server.get("/health/v2/ready").status,
+                200,
+                "Redis away makes no pod unready"
+            );
+            server.get("/health/v2/status").expect(200);
+        }
+        redis.cli(&["-a", "another", "CONFIG", "SET", "requirepass", ""]);
+        all_use_it();
+    });
+    under_load("LOADING", servers, || {
+        redis.cli(&["DEBUG", "POPULATE", "2000", "filler", "100"]);
+        redis.cli(&["SAVE"]);
+        redis.restart_with(&[
+            "--key-load-delay",
+            "500",
+            "--loading-process-events-interval-bytes",
+            "1024",
+        ]);
+        until("LOADING was seen", || {
+            metrics(&one).sum("redis_errors_total", &[("kind", "loading")]) > 0.0
+        });
+        redis.wait_until_loaded();
+        all_use_it();
+    });
+    redis.restart();
+    all_use_it();
+
+    // Each change is in the log once a worker, not once a request.
+    for server in servers {
+        let said = server.all_said();
+        let lines = said.lines().filter(|line| line.contains("Redis")).count();
+        assert!(lines < 150, "{lines} lines on Redis");
+    }
+}
+
+#[test]
+fn a_port_that_talks_nonsense_is_no_redis() {
+    for nonsense in [
+        &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+        b"$5\r\nab",
+        b"",
+        b"*1000000000\r\n",
+        b"\x16\x03\x01\x02",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("redis://:s3ntinel@{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for taken in listener.incoming() {
+                let mut taken = taken.unwrap();
+                std::thread::spawn(move || {
+                    let mut piece = [0; 512];
+                    while matches!(taken.read(&mut piece), Ok(1..)) {
+                        // Half an answer and silence, or an end without a word.
+                        if nonsense.is_empty() || taken.write_all(nonsense).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        let one = setup(&url).start();
+        let two = setup(&url).start();
+        under_load(&format!("{:?}", String::from_utf8_lossy(nonsense)), [&one, &two], || {});
+        until("the status says so", || status(&one, "status") == "unhealthy");
+        assert_eq!(one.json("/health/v2/status")["status"].as_str(), Some("degraded"));
+        one.get("/health/v2/ready").expect(200);
+        assert!(!one.all_said().contains("s3ntinel") && !two.all_said().contains("s3ntinel"));
+    }
+}
+
+#[test]
+fn an_absent_redis_costs_a_request_nothing() {
+    let port = common::redis::free_port();
+    let server = setup(&format!("redis://127.0.0.1:{port}")).start();
+    breaker(&server, 2.0);
+    let mut stream = server.connect();
+    for number in 0..50 {
+        stream.tell(&asked("Rome", number)).expect(200);
+    }
+    // Nothing was tried for their sake: no command, no timeout; only the attempts to connect failed.
+    let now = metrics(&server);
+    for kind in ["timeout", "lost", "full"] {
+        assert_eq!(now.sum("redis_errors_total", &[("kind", kind)]), 0.0, "{kind}");
+    }
+    assert_eq!(now.sum("redis_command_duration_seconds_count", &[]), 0.0);
+    assert!(now.sum("redis_writes_left_out_total", &[]) >= 50.0);
+    let said = server.all_said();
+    assert_eq!(
+        said.lines().filter(|line| line.contains("Redis is away")).count(),
+        2,
+        "once a worker: {said}"
+    );
+}
+
+#[test]
+fn a_unix_socket_an_acl_user_and_a_database() {
+    const RIGHTS: &[&str] = &[
+        "resetkeys",
+        "~mine:*",
+        "-@all",
+        "+get",
+        "+set",
+        "+del",
+        "+eval",
+        "+ping",
+        "+hello",
+        "+select",
+    ];
+    let redis = Redis::start();
+    let mut words = vec!["ACL", "SETUSER", "app", "on", ">s3ntinel-%/@"];
+    words.extend_from_slice(RIGHTS);
+    assert_eq!(redis.cli(&words), "OK");
+    let url = format!("redis+unix://app:s3ntinel-%25%2F%40@{}?db=3", redis.socket().display());
+    let setup = || setup(&url).env("REDIS_PREFIX", "mine:");
+    let (one, two) = (setup().start(), setup().start());
+    breaker(&one, 0.0);
+    breaker(&two, 0.0);
+    let told = one.tell(&asked("Rome", 1)).expect(200);
+    until("the story in Redis", || redis.cli(&["-n", "3", "DBSIZE"]) == "2");
+    let found = two.tell(&asked("Rome", 1)).expect(200);
+    assert_eq!(
+        found.field("cache-status"),
+        Some("roadtrip-api; fwd=miss; detail=redis")
+    );
+    assert_eq!(found.body, told.body);
+    let keys = redis.cli(&["-n", "3", "KEYS", "*"]);
+    assert!(keys.lines().all(|key| key.starts_with("mine:")), "{keys}");
+    for server in [&one, &two] {
+        let errors = metrics(server).sum("redis_errors_total", &[("kind", "permission")]);
+        assert_eq!(errors, 0.0, "the rights in the README are enough");
+    }
+    // One connection a worker, under a name that an operator recognises.
+    let clients = redis.cli(&["CLIENT", "LIST"]);
+    assert_eq!(
+        clients
+            .lines()
+            .filter(|line| line.contains("name=roadtrip-api:"))
+            .count(),
+        4,
+        "{clients}"
+    );
+}
+
+#[test]
+fn passwords_appear_nowhere() {
+    let redis = Redis::with(&["--requirepass", "s3ntinel"]);
+    for (password, state) in [("s3ntinel", 0.0), ("wrong-s3ntinel", 2.0)] {
+        let url = redis.url().replace("redis://", &format!("redis://:{password}@"));
+        let setup = || setup(&url).env("LOG_LEVEL", "trace");
+        let mut server = setup().start();
+        breaker(&server, state);
+        server.tell(&asked("Rome", 1)).expect(200);
+        let checked = setup().run(&["check"]).expect(0);
+        let mut said = server.get("/health/v2/status").text() + &server.get("/health/v2/ready").text();
+        said += &server.get("/metrics").text();
+        if state == 2.0 {
+            until("the log says why", || {
+                server.log.find(|line| line["kind"].as_str() == Some("auth")).is_some()
+            });
+        }
+        server.stop();
+        said += &server.all_said();
+        said += &checked.out();
+        said += &checked.err();
+        assert!(!said.contains("s3ntinel"), "{said}");
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_refused_at_boot_by_name() {
+    for (url, word) in [
+        ("redis-cluster://:s3ntinel@a:1", "Redis Cluster"),
+        ("redis+sentinel://:s3ntinel@a/mymaster", "Sentinel"),
+        ("redis://:s3ntinel@a:1,b:2", "several hosts"),
+        ("redis://:s3ntinel@a?decode_responses=true", "decode_responses"),
+        ("rediss://:s3ntinel@a#insecure", "#insecure"),
+        ("redis://:s3nt/inel@a", "percent-encode"),
+    ] {
+        let ran = Setup::new().env("REDIS_URL", url).run(&["serve"]).expect(78);
+        assert!(ran.err().contains("REDIS_URL") && ran.err().contains(word), "{ran:?}");
+        assert!(!ran.err().contains("s3nt"), "{ran:?}");
+    }
+    let ran = Setup::new()
+        .env("REDIS_URL", "rediss://a?ssl_ca_certs=/nonexistent.pem")
+        .run(&["serve"]);
+    assert_eq!(ran.status.code(), Some(69));
+    assert!(
+        ran.err().contains("/nonexistent.pem") && ran.err().contains("Remedy"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn a_node_of_a_cluster_is_not_used_and_said_so() {
+    let redis = Redis::with(&["--cluster-enabled", "yes"]);
+    let server = setup(&redis.url()).start();
+    until("the status says so", || status(&server, "reason").contains("Cluster"));
+    server.tell(&asked("Rome", 1)).expect(200);
+    assert!(
+        server
+            .log
+            .find(|line| line["kind"].as_str() == Some("cluster"))
+            .is_some()
+    );
+}
+
+#[test]
+fn tls_is_verified() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let write = |name: &str, text: String| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = write("ca.pem", params.self_signed(&authority_key).unwrap().pem());
+    let issuer = rcgen::Issuer::new(params, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let cert = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let cert = write("cert.pem", cert.signed_by(&key, &issuer).unwrap().pem());
+    let key = write("key.pem", key.serialize_pem());
+    let port = common::redis::free_port().to_string();
+    let redis = Redis::with(&[
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    redis.wait_until_loaded();
+    let server = setup(&format!("rediss://localhost:{port}?ssl_ca_certs={ca}")).start();
+    breaker(&server, 0.0);
+    server.tell(&asked("Rome", 1)).expect(200);
+    until("the story in Redis", || redis.cli(&["DBSIZE"]) == "2");
+    // Another name than the certificate's, and an authority that nobody knows.
+    for url in [
+        format!("rediss://127.0.0.1:{port}?ssl_ca_certs={ca}"),
+        format!("rediss://localhost:{port}?ssl_ca_certs={cert}"),
+    ] {
+        let server = setup(&url).start();
+        breaker(&server, 2.0);
+        let line = server.log.find(|line| line["kind"].as_str() == Some("connect"));
+        assert!(
+            line.unwrap()["detail"].as_str().unwrap().contains("TLS"),
+            "{}",
+            server.all_said()
+        );
+        server.tell(&asked("Rome", 2)).expect(200);
+    }
+}
+
+#[test]
+fn what_is_past_its_time_is_served_and_looked_up_meanwhile() {
+    let redis = Redis::start();
+    let server = setup(&redis.url())
+        .env("WORKERS", "1")
+        .env("CACHE_TTL_SECONDS", "1s")
+        .start();
+    breaker(&server, 0.0);
+    let mut stream = server.connect();
+    let told = stream.tell(&asked("Rome", 1)).expect(200);
+    let path = format!("/api/v1/stories/{}", id_of(&told.body));
+    let begun = Instant::now();
+    let mut stale = 0;
+    until("a stale answer, and a fresh one after it", || {
+        let answer = stream.tell(&asked("Rome", 1)).expect(200);
+        assert_eq!(answer.body, told.body);
+        assert_eq!(stream.get(&path).expect(200).body, told.body);
+        let cache = answer.field("cache-status").unwrap().to_owned();
+        match cache.as_str() {
+            "roadtrip-api; hit" => stale > 0,
+            other => {
+                assert!(
+                    other.starts_with("roadtrip-api; hit; ttl=-"),
+                    "{other} after {:?}",
+                    begun.elapsed()
+                );
+                stale += 1;
+                false
+            }
+        }
+    });
+    let now = metrics(&server);
+    assert!(now.sum("cache_stale_while_revalidate_total", &[]) >= 1.0);
+    assert_eq!(now.sum("stories_generated_total", &[]), 1.0);
+}
+
+#[test]
+fn connections_are_no_more_than_allowed() {
+    let redis = Redis::start();
+    let server = setup(&redis.url())
+        .env("WORKERS", "3")
+        .env("REDIS_MAX_CONNECTIONS", "2")
+        .start();
+    until("both connections", || {
+        let clients = redis.cli(&["CLIENT", "LIST"]);
+        clients
+            .lines()
+            .filter(|line| line.contains("name=roadtrip-api:"))
+            .count()
+            == 2
+    });
+    for number in 0..30 {
+        server.tell(&asked("Rome", number % 10)).expect(200);
+    }
+    let clients = redis.cli(&["CLIENT", "LIST"]);
+    assert_eq!(
+        clients
+            .lines()
+            .filter(|line| line.contains("name=roadtrip-api:"))
+            .count(),
+        2
+    );
+}
