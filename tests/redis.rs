@@ -140,6 +140,8 @@ fn one_of_many_tells_a_story_that_all_want_at_once() {
 /// What clients saw.
 #[derive(Default)]
 struct Tally {
+    /// Another number for each load, so that each has stories of its own.
+    round: u64,
     sent: AtomicU64,
     right: AtomicU64,
     server_errors: AtomicU64,
@@ -157,7 +159,7 @@ impl Tally {
         while !stop.load(Ordering::Relaxed) {
             number += 1;
             let body = if number % 2 == 0 {
-                asked("Lisbon", client * 1_000_000 + number)
+                asked("Lisbon", self.round * 1_000_000 + client * 100_000 + number)
             } else {
                 asked("Oslo", number % 40)
             };
@@ -203,8 +205,17 @@ impl Tally {
 }
 
 /// Load on two servers while something happens to Redis; prints the row of the table, and demands that no client saw it.
-fn under_load(name: &str, servers: [&Server; 2], happens: impl FnOnce()) {
-    let (tally, stop) = (Tally::default(), AtomicBool::new(false));
+/// Gives the answers.
+fn under_load(name: &str, servers: [&Server; 2], happens: impl FnOnce()) -> HashMap<(u16, String), Vec<u8>> {
+    static ROUND: AtomicU64 = AtomicU64::new(0);
+    let round = ROUND.fetch_add(1, Ordering::Relaxed);
+    let (tally, stop) = (
+        Tally {
+            round,
+            ..Tally::default()
+        },
+        AtomicBool::new(false),
+    );
     std::thread::scope(|scope| {
         for client in 0..6 {
             let (tally, stop) = (&tally, &stop);
@@ -226,6 +237,7 @@ fn under_load(name: &str, servers: [&Server; 2], happens: impl FnOnce()) {
         }
     });
     let (kept, missing) = tally.missing(&servers);
+    let answers = std::mem::take(&mut *tally.answers.lock().unwrap());
     let (sent, right, errors) = (
         tally.sent.into_inner(),
         tally.right.into_inner(),
@@ -238,6 +250,7 @@ fn under_load(name: &str, servers: [&Server; 2], happens: impl FnOnce()) {
         (right, 0, 0),
         "{name}: sent = right, no 5xx, nothing missing"
     );
+    answers
 }
 
 #[test]
@@ -245,33 +258,41 @@ fn no_client_sees_what_happens_to_redis() {
     println!("| fault | sent | right | 5xx | stories | missing |");
     println!("| --- | --- | --- | --- | --- | --- |");
     let mut redis = Redis::start();
-    let (one, two) = (setup(&redis.url()).start(), setup(&redis.url()).start());
+    let folders = [(); 2].map(|()| tempfile::TempDir::new().unwrap());
+    let start = |url: &str| [0, 1].map(|at| setup(url).data(folders[at].path()).start());
+    let [one, two] = start(&redis.url());
     let servers = [&one, &two];
+    let ports = servers.map(|server| server.port);
+    let mut answers = HashMap::new();
     let all_use_it = || servers.iter().for_each(|server| breaker(server, 0.0));
     let moment = || std::thread::sleep(Duration::from_millis(400));
     all_use_it();
 
-    under_load("none", servers, || {});
-    under_load("FLUSHALL, ten times", servers, || {
+    answers.extend(under_load("none", servers, || {}));
+    answers.extend(under_load("FLUSHALL, ten times", servers, || {
         for _ in 0..10 {
             redis.cli(&["FLUSHALL"]);
             std::thread::sleep(Duration::from_millis(30));
         }
-    });
-    under_load("CLIENT KILL of every connection, ten times", servers, || {
-        for _ in 0..10 {
-            redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    });
+    }));
+    answers.extend(under_load(
+        "CLIENT KILL of every connection, ten times",
+        servers,
+        || {
+            for _ in 0..10 {
+                redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        },
+    ));
     all_use_it();
-    under_load("kill -9, and a restart", servers, || {
+    answers.extend(under_load("kill -9, and a restart", servers, || {
         redis.kill();
         servers.iter().for_each(|server| breaker(server, 2.0));
         redis.restart();
         all_use_it();
-    });
-    under_load("stopped (SIGSTOP): a black hole", servers, || {
+    }));
+    answers.extend(under_load("stopped (SIGSTOP): a black hole", servers, || {
         redis.signal(rustix::process::Signal::STOP);
         servers.iter().for_each(|server| {
             until("the breaker opens", || sum(server, "redis_breaker_state") > 0.0);
@@ -279,12 +300,12 @@ fn no_client_sees_what_happens_to_redis() {
         moment();
         redis.signal(rustix::process::Signal::CONT);
         all_use_it();
-    });
-    under_load("busy in a script (DEBUG SLEEP)", servers, || {
+    }));
+    answers.extend(under_load("busy in a script (DEBUG SLEEP)", servers, || {
         redis.cli(&["DEBUG", "SLEEP", "0.5"]);
         all_use_it();
-    });
-    under_load("out of memory, noeviction", servers, || {
+    }));
+    answers.extend(under_load("out of memory, noeviction", servers, || {
         redis.cli(&["CONFIG", "SET", "maxmemory", "1"]);
         until("writes are refused", || {
             servers
@@ -293,8 +314,8 @@ fn no_client_sees_what_happens_to_redis() {
         });
         until("the status says so", || status(&one, "status") == "degraded");
         redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
-    });
-    under_load("a replica: READONLY", servers, || {
+    }));
+    answers.extend(under_load("a replica: READONLY", servers, || {
         redis.cli(&["REPLICAOF", "127.0.0.1", &common::redis::free_port().to_string()]);
         until("writes are refused", || {
             servers
@@ -302,9 +323,9 @@ fn no_client_sees_what_happens_to_redis() {
                 .all(|server| metrics(server).sum("redis_errors_total", &[("kind", "read_only")]) > 0.0)
         });
         redis.cli(&["REPLICAOF", "NO", "ONE"]);
-    });
+    }));
     all_use_it();
-    under_load("another password", servers, || {
+    answers.extend(under_load("another password", servers, || {
         redis.cli(&["CONFIG", "SET", "requirepass", "another"]);
         redis.cli(&["-a", "another", "CLIENT", "KILL", "TYPE", "normal"]);
         servers.iter().for_each(|server| breaker(server, 2.0));
@@ -319,8 +340,8 @@ fn no_client_sees_what_happens_to_redis() {
         }
         redis.cli(&["-a", "another", "CONFIG", "SET", "requirepass", ""]);
         all_use_it();
-    });
-    under_load("LOADING", servers, || {
+    }));
+    answers.extend(under_load("LOADING", servers, || {
         redis.cli(&["DEBUG", "POPULATE", "2000", "filler", "100"]);
         redis.cli(&["SAVE"]);
         redis.restart_with(&[
@@ -334,7 +355,7 @@ fn no_client_sees_what_happens_to_redis() {
         });
         redis.wait_until_loaded();
         all_use_it();
-    });
+    }));
     redis.restart();
     all_use_it();
 
@@ -344,6 +365,27 @@ fn no_client_sees_what_happens_to_redis() {
         let lines = said.lines().filter(|line| line.contains("Redis")).count();
         assert!(lines < 150, "{lines} lines on Redis");
     }
+
+    // Once more from the disks alone: no Redis, nothing in memory.
+    redis.kill();
+    for server in servers {
+        server.terminate();
+    }
+    drop([one, two]);
+    let servers = start(&redis.url());
+    let mut missing = 0;
+    for (server, port) in servers.iter().zip(ports) {
+        let mut connection = server.connect();
+        for ((_, body), story) in answers.iter().filter(|((asked, _), _)| *asked == port) {
+            let found = connection.get(&format!("/api/v1/stories/{}", id_of(story)));
+            if found.status != 200 || found.body != *story {
+                eprintln!("missing: {body}: {}", found.status);
+                missing += 1;
+            }
+        }
+    }
+    println!("{} stories answered, {missing} missing without Redis", answers.len());
+    assert_eq!(missing, 0);
 }
 
 #[test]

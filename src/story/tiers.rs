@@ -256,3 +256,131 @@ fn kept(entry: Entry) -> Kept {
         json: entry.json,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::service::Caching;
+    use super::*;
+    use crate::backend::tests::run;
+    use crate::routes::LABELS;
+    use crate::runtime::time::timeout;
+    use crate::store::embedded::{Config, Embedded};
+    use crate::store::{Store, StoreError};
+    use crate::story::types::{Language, Length, LocationQuery, Style};
+    use crate::telemetry::metrics::Registry;
+
+    fn asked() -> StoryRequest {
+        StoryRequest {
+            location: LocationQuery::Name("Rome".into()),
+            style: Style::Mystery,
+            length: Length::Short,
+            language: Language::default(),
+            interests: Vec::new(),
+            variation: 0,
+        }
+    }
+
+    /// Tells a story with these times, waits until it is past its own, closes the store, and asks again: by request and
+    /// by id.
+    fn after_the_store_closed(
+        caching: Caching,
+        check: impl FnOnce(Outcome, Result<Option<Uuid>, TellError>) + 'static,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Embedded::open(Config::new(dir.path())).unwrap();
+        let client = Store::from(store.client());
+        run(async move {
+            let metrics = Rc::new(Registry::new(LABELS).worker(0));
+            let service = StoryService::with(client, None, caching, metrics);
+            let (told, source) = service.tell(b"rome", asked()).await.unwrap();
+            assert_eq!(source, Source::Told);
+            store.close(Duration::from_secs(20)).unwrap();
+            let expired = async {
+                while service.cached(b"rome").is_some() {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(Duration::from_secs(20), expired).await.unwrap();
+            let by_id = service
+                .by_id(told.id())
+                .await
+                .map(|found| found.map(|story| story.id()));
+            check(service.tell(b"rome", asked()).await, by_id);
+            assert!(matches!(
+                service.tell(b"other", asked()).await,
+                Err(TellError::Store(StoreError::Closed))
+            ));
+        });
+    }
+
+    #[test]
+    fn a_stale_story_is_better_than_an_error_for_as_long_as_is_set() {
+        let caching = Caching {
+            bytes: 1 << 20,
+            ttl: Duration::from_millis(20),
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::from_secs(3600),
+        };
+        after_the_store_closed(caching, |told, by_id| {
+            assert_eq!(told.unwrap().1, Source::Stale);
+            assert!(by_id.unwrap().is_some());
+        });
+        let caching = Caching {
+            stale_if_error: Duration::ZERO,
+            ..caching
+        };
+        after_the_store_closed(caching, |told, by_id| {
+            assert_eq!(told.unwrap_err(), TellError::Store(StoreError::Closed));
+            assert_eq!(by_id.unwrap_err(), TellError::Store(StoreError::Closed));
+        });
+    }
+
+    #[test]
+    fn a_stale_story_is_served_at_once_and_looked_up_by_one_flight() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Embedded::open(Config::new(dir.path())).unwrap();
+        let client = Store::from(store.client());
+        run(async move {
+            let registry = Registry::new(LABELS);
+            let caching = Caching {
+                bytes: 1 << 20,
+                ttl: Duration::from_millis(20),
+                stale_while_revalidate: Duration::from_secs(3600),
+                stale_if_error: Duration::ZERO,
+            };
+            let service = StoryService::with(client, None, caching, Rc::new(registry.worker(0)));
+            let (told, _) = service.tell(b"rome", asked()).await.unwrap();
+            let expired = async {
+                while service.cached(b"rome").is_some() {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(Duration::from_secs(20), expired).await.unwrap();
+            let mut looked_up = 0;
+            for _ in 0..10 {
+                let (story, late_s) = service
+                    .stale(b"rome", || {
+                        looked_up += 1;
+                        asked()
+                    })
+                    .unwrap();
+                assert!(story.id() == told.id() && late_s >= 1);
+            }
+            assert_eq!(looked_up, 1);
+            assert!(service.stale(b"paris", asked).is_none());
+            // The flight replaces it by one that is fresh again.
+            let fresh = async {
+                while service
+                    .cache
+                    .borrow()
+                    .stale(b"rome", 0, 0)
+                    .is_none_or(|story| Rc::ptr_eq(&story, &told))
+                {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            };
+            timeout(Duration::from_secs(20), fresh).await.unwrap();
+            store.close(Duration::from_secs(20)).unwrap();
+        });
+    }
+}
