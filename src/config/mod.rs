@@ -16,6 +16,7 @@ pub use secret::{SecretToken, SecretUrl};
 pub use variables::{Kind, Preset, VARIABLES, Variable, help_text, markdown_table};
 
 use crate::runtime::topology::{Pin, Requested};
+use crate::store::postgres;
 use crate::telemetry::logging::{AccessLog, LogFormat, LogLevel, LogSettings};
 use parse::Reader;
 use std::ffi::OsString;
@@ -66,8 +67,8 @@ impl From<IoDriver> for crate::runtime::driver::choose::IoDriver {
 pub enum StoreAt {
     /// In the embedded store, in this folder (which may not exist yet).
     Folder(PathBuf),
-    /// In this PostgreSQL database.
-    Postgres(SecretUrl),
+    /// In a PostgreSQL database.
+    Postgres(postgres::Config),
 }
 
 /// Where to listen.
@@ -180,6 +181,7 @@ impl Config {
         let production = environment == Environment::Production;
         let database_url = url(r, &var::DATABASE_URL, production);
         let redis_url = url(r, &var::REDIS_URL, production);
+        let postgres = postgres(r, database_url, environment);
         let needs_folder = !production && r.raw(var::DATABASE_URL.name).is_none();
         let folder = data_folder(r, needs_folder);
         let workers = workers(r);
@@ -189,8 +191,8 @@ impl Config {
                 port,
             },
             environment,
-            store: match database_url {
-                Some(url) => StoreAt::Postgres(url),
+            store: match postgres {
+                Some(postgres) => StoreAt::Postgres(postgres),
                 None => StoreAt::Folder(folder.unwrap_or_default()),
             },
             redis_url,
@@ -266,6 +268,32 @@ fn url(r: &mut Reader, variable: &Variable, required: bool) -> Option<SecretUrl>
         );
     }
     url
+}
+
+/// The database and what goes with it. Its variables are checked whether or not there is one.
+fn postgres(r: &mut Reader, url: Option<SecretUrl>, environment: Environment) -> Option<postgres::Config> {
+    let pool = postgres::PoolSettings {
+        size: count(r, &var::DB_POOL_SIZE),
+        overflow: count(r, &var::DB_MAX_OVERFLOW),
+        wait: time(r, &var::DB_POOL_TIMEOUT),
+        recycle: time(r, &var::DB_POOL_RECYCLE),
+        pre_ping: r.word(&var::DB_POOL_PRE_PING) == "true",
+    };
+    let pods_max = r.number(&var::PODS_MAX);
+    let auto_migrate = match r.word(&var::AUTO_MIGRATE) {
+        "auto" => matches!(environment, Environment::Development | Environment::Test),
+        word => word == "true",
+    };
+    let url = url?;
+    if let Err(error) = postgres::Settings::parse(url.expose()) {
+        r.fault(&var::DATABASE_URL, error.to_string());
+    }
+    Some(postgres::Config {
+        url,
+        pool,
+        auto_migrate,
+        pods_max,
+    })
 }
 
 /// Where the embedded store lives. XDG Base Directory Specification: a relative XDG_DATA_HOME is ignored.

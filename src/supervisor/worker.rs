@@ -8,7 +8,7 @@ use crate::runtime::heartbeat::Heartbeat;
 use crate::runtime::net::Listener;
 use crate::runtime::topology;
 use crate::server::{self, Server, Settings};
-use crate::store::Store;
+use crate::store::Lent;
 use crate::story::service::StoryService;
 use crate::telemetry::metrics::WorkerMetrics;
 use std::io;
@@ -51,7 +51,7 @@ pub(super) fn start(
     index: u32,
     listener: OwnedFd,
     shared: Arc<Shared>,
-    store: Store,
+    store: Lent,
     words: Sender<Word>,
     want: watch::Receiver<Want>,
 ) -> io::Result<JoinHandle<()>> {
@@ -99,7 +99,7 @@ fn live(
     index: u32,
     listener: &OwnedFd,
     shared: &Arc<Shared>,
-    store: &Store,
+    store: &Lent,
     words: &Sender<Word>,
     want: watch::Receiver<Want>,
 ) -> io::Result<usize> {
@@ -112,7 +112,13 @@ fn live(
     let beat = Arc::clone(&heartbeat);
     runtime.block_on(async move {
         let config = &shared.config;
-        let service = StoryService::new(store, config.cache_bytes as u64, config.cache_ttl, Rc::clone(&metrics));
+        let store = store.attach();
+        let service = StoryService::new(
+            store.clone(),
+            config.cache_bytes as u64,
+            config.cache_ttl,
+            Rc::clone(&metrics),
+        );
         let api = Api::new(
             Arc::clone(&shared.process),
             metrics,
@@ -145,6 +151,7 @@ fn live(
         };
         let cut_off = server::run_to_end(server, vec![listener.into()], stop, config.timeouts.graceful, last).await;
         housekeeping.abort();
+        store.close().await;
         Ok(cut_off)
     })?
 }
