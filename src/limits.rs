@@ -215,13 +215,13 @@ pub mod postgres {
     pub const PRE_PING_IDLE_MS: u64 = 10_000;
     /// Milliseconds for the answer to that.
     pub const PRE_PING_MS: u64 = 1_000;
-    /// Requests in flight on each connection beyond which another is opened: at 50 us a lookup, 16 are under a
-    /// millisecond of queue.
-    pub const DEPTH_GROW: u32 = 16;
-    /// Requests in flight on one connection, at most.
-    pub const DEPTH_MAX: u32 = 64;
-    /// What a batch of puts counts for in these: who reads must not wait behind a flush if it can be helped.
-    pub const WRITE_WEIGHT: u32 = 16;
+    /// Calls in flight on each connection beyond which another is opened: at 50 us a lookup, 64 are 3 ms of queue.
+    pub const DEPTH_GROW: u32 = 64;
+    /// Calls in flight on one connection, at most.
+    pub const DEPTH_MAX: u32 = 256;
+    /// What a batch of puts counts for in these: who reads must not wait behind a flush if it can be helped, so a second
+    /// connection is opened for the reads.
+    pub const WRITE_WEIGHT: u32 = 64;
     /// Batches of puts in flight per worker: while one waits for the server's flush, the next is on its way.
     pub const BATCHES_MAX: u32 = 2;
     /// Bytes of stories in one batch, about.

@@ -159,6 +159,27 @@ impl Config {
         Self::read(std::env::vars_os())
     }
 
+    /// What `migrate` needs of the environment of this process: the database alone, whatever else is wrong.
+    ///
+    /// # Errors
+    /// DATABASE_URL is missing, or wrong.
+    pub fn for_migration() -> Result<postgres::Config, ConfigErrors> {
+        let mut reader = Reader::new(std::env::vars_os());
+        let database_url = url(&mut reader, &var::DATABASE_URL, false);
+        if reader.raw(var::DATABASE_URL.name).is_none() {
+            let allowed = var::DATABASE_URL.allowed();
+            reader.fault(
+                &var::DATABASE_URL,
+                format!("is not set, but is what to migrate: {allowed}"),
+            );
+        }
+        let config = postgres(&mut reader, database_url, Environment::Production);
+        reader.errors.retain(|error| error.variable == var::DATABASE_URL.name);
+        config
+            .filter(|_| reader.errors.is_empty())
+            .ok_or(ConfigErrors(reader.errors))
+    }
+
     /// Reads the given variables. Where a name stands twice the last one holds.
     ///
     /// # Errors
@@ -181,9 +202,9 @@ impl Config {
         let production = environment == Environment::Production;
         let database_url = url(r, &var::DATABASE_URL, production);
         let redis_url = url(r, &var::REDIS_URL, production);
-        let postgres = postgres(r, database_url, environment);
         let needs_folder = !production && r.raw(var::DATABASE_URL.name).is_none();
         let folder = data_folder(r, needs_folder);
+        let postgres = postgres(r, database_url, environment);
         let workers = workers(r);
         let config = Config {
             listen: Listen {

@@ -8,6 +8,7 @@
 
 pub mod exposition;
 pub mod http;
+pub mod postgres;
 pub mod tools;
 
 use http::{Connection, Response};

@@ -71,16 +71,9 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// What statements are sent through; none after [`cut`](Self::cut).
+    /// What statements are sent through; none while it is being dropped.
     pub(super) fn client(&self) -> Option<&Client> {
         self.client.as_ref()
-    }
-
-    /// Ends the connection at once, with all that is in flight.
-    pub(super) fn cut(&self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
     }
 }
 

@@ -201,7 +201,7 @@ impl Pool {
             if self.closed.get() {
                 return Err(StoreError::Closed);
             }
-            let (connection, load) = match self.least_loaded() {
+            let connection = match self.choose(kind) {
                 Some(found) => found,
                 None => {
                     self.dial();
@@ -209,10 +209,7 @@ impl Pool {
                     continue;
                 }
             };
-            if load >= limits::DEPTH_GROW {
-                self.grow();
-            }
-            if load >= limits::DEPTH_MAX {
+            if connection.load() >= limits::DEPTH_MAX {
                 self.wait(end_ns).await?;
                 continue;
             }
@@ -253,12 +250,20 @@ impl Pool {
         matches!(timeout(most, client.check_connection()).await, Ok(Ok(())))
     }
 
-    /// The one with the least in flight; of equals the oldest, so that the younger ones get idle and close.
-    fn least_loaded(&self) -> Option<(Rc<Connection>, u32)> {
+    /// The one with the least in flight; of equals the oldest, so that the younger ones get idle and close. Batches of
+    /// puts go behind each other where there is room, so that the flushes they wait for hold up the reads of one
+    /// connection and not of all. Where even the least is loaded, one more is opened.
+    fn choose(&self, kind: Kind) -> Option<Rc<Connection>> {
         let connections = self.connections.borrow();
-        let open = connections.iter().filter(|one| !one.link.end.is());
-        let least = open.min_by_key(|one| one.load())?;
-        Some((Rc::clone(least), least.load()))
+        let open = || connections.iter().filter(|one| !one.link.end.is());
+        let least = Rc::clone(open().min_by_key(|one| one.load())?);
+        let writes = open().find(|one| kind == Kind::Write && one.writes.get() > 0 && one.load() < limits::DEPTH_MAX);
+        let chosen = writes.map_or_else(|| Rc::clone(&least), Rc::clone);
+        drop(connections);
+        if least.load() >= limits::DEPTH_GROW {
+            self.grow();
+        }
+        Some(chosen)
     }
 
     /// Waits for a change, or says why there is no point in it.
