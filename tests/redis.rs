@@ -674,3 +674,68 @@ fn connections_are_no_more_than_allowed() {
         2
     );
 }
+
+#[test]
+fn with_postgresql_both_are_shared_and_each_stands_in_for_the_other() {
+    let mut postgres = common::postgres::Postgres::start();
+    let mut redis = Redis::start();
+    let (redis_url, database_url) = (redis.url(), postgres.url());
+    let setup = || {
+        setup(&redis_url)
+            .env("ENVIRONMENT", "production")
+            .env("AUTO_MIGRATE", "true")
+            .env("DATABASE_URL", &database_url)
+            .env("WORKERS", "1")
+    };
+    let servers = [(); 3].map(|()| setup().start());
+    let [one, two, three] = &servers;
+    for server in &servers {
+        breaker(server, 0.0);
+        until("ready", || server.get("/health/v2/ready").status == 200);
+    }
+    let told = one.tell(&asked("Rome", 1)).expect(200);
+    let path = format!("/api/v1/stories/{}", id_of(&told.body));
+    until("the story in Redis", || redis.cli(&["DBSIZE"]) == "2");
+    let found = two.tell(&asked("Rome", 1)).expect(200);
+    assert_eq!(
+        found.field("cache-status"),
+        Some("roadtrip-api; fwd=miss; detail=redis")
+    );
+    assert_eq!(found.body, told.body);
+
+    // An id that nobody has is looked for once in a while, and none that exists hides behind that.
+    let unknown = "/api/v1/stories/018f0000-0000-7000-8000-000000000000";
+    for _ in 0..5 {
+        three.get(unknown).expect(404);
+    }
+    assert!(sum(three, "cache_absent_hits_total") >= 1.0);
+    let fresh = three.tell(&asked("Rome", 2)).expect(200);
+    for server in &servers {
+        let path = format!("/api/v1/stories/{}", id_of(&fresh.body));
+        assert_eq!(server.get(&path).expect(200).body, fresh.body);
+    }
+
+    // Without Redis: the database has it.
+    redis.kill();
+    breaker(three, 2.0);
+    let found = three.tell(&asked("Rome", 1)).expect(200);
+    assert_eq!(
+        found.field("cache-status"),
+        Some("roadtrip-api; fwd=miss; detail=store")
+    );
+    assert_eq!(found.body, told.body);
+    redis.restart();
+    servers.iter().for_each(|server| breaker(server, 0.0));
+
+    // Without the database: Redis has it.
+    let shared = one.tell(&asked("Rome", 3)).expect(200);
+    until("the story in Redis", || redis.cli(&["DBSIZE"]) == "2");
+    postgres.kill_9();
+    let found = three.tell(&asked("Rome", 3)).expect(200);
+    assert_eq!(found.body, shared.body);
+    let found = two.get(&format!("/api/v1/stories/{}", id_of(&shared.body))).expect(200);
+    assert_eq!(found.body, shared.body);
+    assert_eq!(two.get(&path).expect(200).body, told.body);
+    let refused = two.tell(&asked("Rome", 4)).expect(503);
+    assert!(refused.field("retry-after").is_some());
+}

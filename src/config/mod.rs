@@ -17,6 +17,7 @@ pub use variables::{Kind, Preset, VARIABLES, Variable, help_text, markdown_table
 
 use crate::cache::redis;
 use crate::runtime::topology::{Pin, Requested};
+use crate::store::postgres;
 use crate::telemetry::logging::{AccessLog, LogFormat, LogLevel, LogSettings};
 use parse::Reader;
 use std::ffi::OsString;
@@ -67,8 +68,8 @@ impl From<IoDriver> for crate::runtime::driver::choose::IoDriver {
 pub enum StoreAt {
     /// In the embedded store, in this folder (which may not exist yet).
     Folder(PathBuf),
-    /// In this PostgreSQL database.
-    Postgres(SecretUrl),
+    /// In a PostgreSQL database.
+    Postgres(postgres::Config),
 }
 
 /// Where to listen.
@@ -165,6 +166,27 @@ impl Config {
         Self::read(std::env::vars_os())
     }
 
+    /// What `migrate` needs of the environment of this process: the database alone, whatever else is wrong.
+    ///
+    /// # Errors
+    /// DATABASE_URL is missing, or wrong.
+    pub fn for_migration() -> Result<postgres::Config, ConfigErrors> {
+        let mut reader = Reader::new(std::env::vars_os());
+        let database_url = url(&mut reader, &var::DATABASE_URL, false);
+        if reader.raw(var::DATABASE_URL.name).is_none() {
+            let allowed = var::DATABASE_URL.allowed();
+            reader.fault(
+                &var::DATABASE_URL,
+                format!("is not set, but is what to migrate: {allowed}"),
+            );
+        }
+        let config = postgres(&mut reader, database_url, Environment::Production);
+        reader.errors.retain(|error| error.variable == var::DATABASE_URL.name);
+        config
+            .filter(|_| reader.errors.is_empty())
+            .ok_or(ConfigErrors(reader.errors))
+    }
+
     /// Reads the given variables. Where a name stands twice the last one holds.
     ///
     /// # Errors
@@ -189,6 +211,7 @@ impl Config {
         let (redis_url, redis) = redis_settings(r, production);
         let needs_folder = !production && r.raw(var::DATABASE_URL.name).is_none();
         let folder = data_folder(r, needs_folder);
+        let postgres = postgres(r, database_url, environment);
         let workers = workers(r);
         let config = Config {
             listen: Listen {
@@ -196,8 +219,8 @@ impl Config {
                 port,
             },
             environment,
-            store: match database_url {
-                Some(url) => StoreAt::Postgres(url),
+            store: match postgres {
+                Some(postgres) => StoreAt::Postgres(postgres),
                 None => StoreAt::Folder(folder.unwrap_or_default()),
             },
             redis_url,
@@ -316,6 +339,32 @@ fn redis_settings(r: &mut Reader, production: bool) -> (Option<SecretUrl>, Optio
             (Some(url), Some(settings))
         }
     }
+}
+
+/// The database and what goes with it. Its variables are checked whether or not there is one.
+fn postgres(r: &mut Reader, url: Option<SecretUrl>, environment: Environment) -> Option<postgres::Config> {
+    let pool = postgres::PoolSettings {
+        size: count(r, &var::DB_POOL_SIZE),
+        overflow: count(r, &var::DB_MAX_OVERFLOW),
+        wait: time(r, &var::DB_POOL_TIMEOUT),
+        recycle: time(r, &var::DB_POOL_RECYCLE),
+        pre_ping: r.word(&var::DB_POOL_PRE_PING) == "true",
+    };
+    let pods_max = r.number(&var::PODS_MAX);
+    let auto_migrate = match r.word(&var::AUTO_MIGRATE) {
+        "auto" => matches!(environment, Environment::Development | Environment::Test),
+        word => word == "true",
+    };
+    let url = url?;
+    if let Err(error) = postgres::Settings::parse(url.expose()) {
+        r.fault(&var::DATABASE_URL, error.to_string());
+    }
+    Some(postgres::Config {
+        url,
+        pool,
+        auto_migrate,
+        pods_max,
+    })
 }
 
 /// Where the embedded store lives. XDG Base Directory Specification: a relative XDG_DATA_HOME is ignored.

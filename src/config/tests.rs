@@ -103,10 +103,11 @@ fn all_values_are_taken() {
     .unwrap();
     assert_eq!(config.listen.candidates(), ["[::1]:0".parse().unwrap()]);
     assert_eq!(config.environment, Environment::Production);
-    let StoreAt::Postgres(url) = &config.store else {
+    let StoreAt::Postgres(postgres) = &config.store else {
         panic!("{:?}", config.store)
     };
-    assert_eq!(url.expose(), "postgresql://u:p@db/trips");
+    assert_eq!(postgres.url.expose(), "postgresql://u:p@db/trips");
+    assert!(!postgres.auto_migrate && (postgres.pool.size, postgres.pool.overflow) == (20, 40));
     assert_eq!(config.redis_url.as_ref().unwrap().expose(), "rediss://cache");
     assert_eq!(
         config.workers,

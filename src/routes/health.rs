@@ -274,6 +274,8 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
         file_bytes: u64,
         queue_depth: u64,
         ping_ms: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        connections: Option<u64>,
         places: usize,
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<&'c str>,
@@ -341,6 +343,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
                 file_bytes: store.file_bytes,
                 queue_depth: (store.put_queue + store.read_queue) as u64,
                 ping_ms: worker.checks.store.ping_ms(),
+                connections: (worker.process.store_kind != "embedded").then_some(store.connections),
                 places: Gazetteer::embedded().len(),
                 reason: reason.as_deref(),
             },

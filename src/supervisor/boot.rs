@@ -9,8 +9,9 @@ use crate::routes::{LABELS, Lifecycle, Process};
 use crate::runtime::driver::choose;
 use crate::runtime::net::listen;
 use crate::runtime::topology::Topology;
-use crate::store::Store;
+use crate::store::Opened;
 use crate::store::embedded::{self, Embedded};
+use crate::store::postgres::{self, Postgres};
 use crate::telemetry::logging::LogCounters;
 use crate::telemetry::metrics::Registry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -27,11 +28,6 @@ use tokio::sync::watch;
 /// Why the process did not start: what is wrong, the likely cause, the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
-    /// A backend that was asked for is not in this build.
-    #[error(
-        "{0} is set, but this version has no {1} backend yet.\nCause: the embedded store and the per-worker cache are what it can use.\nRemedy: unset {0} (and run with ENVIRONMENT other than production)."
-    )]
-    NoBackend(&'static str, &'static str),
     /// The port cannot be had.
     #[error("cannot listen on {addr}: {error}.\n{hint}")]
     Listen {
@@ -50,6 +46,9 @@ pub enum BootError {
         "REDIS_URL asks for TLS, but {0}.\nCause: see above.\nRemedy: name a readable PEM file with ?ssl_ca_certs=FILE, or install the system's certificates."
     )]
     Redis(#[from] crate::backend::tls::TlsError),
+    /// The database cannot be asked as DATABASE_URL says.
+    #[error(transparent)]
+    Postgres(#[from] postgres::OpenError),
     /// A worker did not start.
     #[error("worker {worker} cannot serve: {reason}")]
     Worker {
@@ -144,10 +143,10 @@ fn listen_all(config: &Config, workers: usize) -> Result<(SocketAddr, Vec<OwnedF
     Err(refused.unwrap_or_else(|| BootError::System(io::Error::other("no address to listen on"))))
 }
 
-fn open_store(config: &Config) -> Result<Embedded, BootError> {
+fn open_store(config: &Config, workers: usize) -> Result<Opened, BootError> {
     match &config.store {
-        StoreAt::Folder(dir) => Ok(Embedded::open(embedded::Config::new(dir))?),
-        StoreAt::Postgres(_) => Err(BootError::NoBackend("DATABASE_URL", "PostgreSQL")),
+        StoreAt::Folder(dir) => Ok(Opened::Embedded(Embedded::open(embedded::Config::new(dir))?)),
+        StoreAt::Postgres(postgres) => Ok(Opened::Postgres(Postgres::new(postgres, workers)?)),
     }
 }
 
@@ -251,9 +250,9 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     let registry = Registry::of_pod(LABELS, format!("{host}-"));
     registry.watch_log(log);
     let redis = plan_redis(&config, topology.workers)?;
-    let store = open_store(&config)?;
+    let store = open_store(&config, topology.workers)?;
     let (addr, sockets) = listen_all(&config, topology.workers)?;
-    let process = Process::new(host, topology, registry, config.admin_token.clone(), "embedded");
+    let process = Process::new(host, topology, registry, config.admin_token.clone(), store.kind());
     let (io_driver, fallback) = choose_driver(config.io_driver.into(), sockets.len())?;
     if let Some(fallback) = fallback {
         tracing::warn!("{fallback}");
@@ -270,13 +269,12 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     let (want, wanted) = watch::channel(Want::Serve);
     let mut threads = Vec::new();
     for (index, socket) in sockets.iter().enumerate() {
-        let client = Store::from(store.client());
         let lent = socket.try_clone()?;
         threads.push(worker::start(
             index as u32,
             lent,
             Arc::clone(&shared),
-            client,
+            store.lend(),
             words.clone(),
             wanted.clone(),
         )?);

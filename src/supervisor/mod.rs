@@ -6,6 +6,7 @@
 //! (HUP, USR1, USR2, TTIN, TTOU are taken and answered with a log line, so that they do not kill the process).
 
 mod boot;
+pub mod migrate;
 mod watchdog;
 mod worker;
 

@@ -9,7 +9,7 @@ use crate::runtime::heartbeat::Heartbeat;
 use crate::runtime::net::Listener;
 use crate::runtime::topology;
 use crate::server::{self, Server, Settings};
-use crate::store::Store;
+use crate::store::Lent;
 use crate::story::service::{Caching, StoryService};
 use crate::telemetry::metrics::WorkerMetrics;
 use std::io;
@@ -52,7 +52,7 @@ pub(super) fn start(
     index: u32,
     listener: OwnedFd,
     shared: Arc<Shared>,
-    store: Store,
+    store: Lent,
     words: Sender<Word>,
     want: watch::Receiver<Want>,
 ) -> io::Result<JoinHandle<()>> {
@@ -100,7 +100,7 @@ fn live(
     index: u32,
     listener: &OwnedFd,
     shared: &Arc<Shared>,
-    store: &Store,
+    store: &Lent,
     words: &Sender<Word>,
     want: watch::Receiver<Want>,
 ) -> io::Result<usize> {
@@ -113,6 +113,7 @@ fn live(
     let beat = Arc::clone(&heartbeat);
     runtime.block_on(async move {
         let config = &shared.config;
+        let store = store.attach();
         let plan = shared.redis.as_ref().filter(|plan| plan.has_room_for(index));
         let redis = plan.map(|plan| {
             let name = format!("roadtrip-api:{}", shared.process.worker_id(index));
@@ -124,7 +125,7 @@ fn live(
             stale_while_revalidate: config.stale_while_revalidate,
             stale_if_error: config.stale_if_error,
         };
-        let service = StoryService::with(store, redis, caching, Rc::clone(&metrics));
+        let service = StoryService::with(store.clone(), redis, caching, Rc::clone(&metrics));
         let api = Api::new(
             Arc::clone(&shared.process),
             metrics,
@@ -157,6 +158,7 @@ fn live(
         };
         let cut_off = server::run_to_end(server, vec![listener.into()], stop, config.timeouts.graceful, last).await;
         housekeeping.abort();
+        store.close().await;
         Ok(cut_off)
     })?
 }

@@ -8,6 +8,7 @@
 
 pub mod exposition;
 pub mod http;
+pub mod postgres;
 pub mod redis;
 pub mod tools;
 
