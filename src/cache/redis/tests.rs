@@ -25,7 +25,9 @@ fn serve(answer: impl Fn(usize, &[String]) -> Option<Vec<u8>> + Send + Sync + 's
     addr
 }
 
-fn talk(number: usize, mut stream: TcpStream, answer: &dyn Fn(usize, &[String]) -> Option<Vec<u8>>) {
+type Script = dyn Fn(usize, &[String]) -> Option<Vec<u8>>;
+
+fn talk(number: usize, mut stream: TcpStream, answer: &Script) {
     let mut received = Vec::new();
     let mut piece = [0; 4096];
     while let Ok(bytes @ 1..) = stream.read(&mut piece) {
