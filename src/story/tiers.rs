@@ -84,6 +84,7 @@ impl StoryService {
         loop {
             let entry = match redis.claim(key).await {
                 Claim::Mine(lock) => return Ok(Claimed::Tell(Some(lock))),
+                Claim::Away if waited => return self.told_meanwhile(key).await,
                 Claim::Away => return Ok(Claimed::Tell(None)),
                 Claim::Found(entry) => Some(entry),
                 Claim::Theirs => None,
@@ -104,13 +105,21 @@ impl StoryService {
             }
             if now_ms() >= end_ms {
                 self.metrics.lock_timed_out();
-                return Ok(Claimed::Tell(None));
+                return self.told_meanwhile(key).await;
             }
             // Spread, so that those who wait do not all ask at once.
             let pause = context::random(|rng| rng.u64(pause_ms / 2..=pause_ms));
             sleep(Duration::from_millis(pause.max(1))).await;
             pause_ms = pause_ms.saturating_mul(2).min(limits::LOCK_PAUSE_MS_MAX);
         }
+    }
+
+    /// Redis never had the story that was waited for; the store may.
+    async fn told_meanwhile(&self, key: &StoryKey) -> Result<Claimed, TellError> {
+        Ok(match within(self.store.find(key)).await? {
+            Some(kept) => Claimed::Found(kept, Source::Store),
+            None => Claimed::Tell(None),
+        })
     }
 
     /// Lets the other pods know a story that the store has; in the background.

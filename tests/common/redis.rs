@@ -1,7 +1,9 @@
 //! A real Redis as a child process, on a port and a Unix socket of its own, in a folder of its own.
 
-use super::{PATIENCE, tools};
+use super::exposition::Exposition;
+use super::{PATIENCE, Server, Setup, tools, until};
 use rustix::process::{Pid, Signal, kill_process};
+use sonic_rs::JsonValueTrait;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -46,7 +48,7 @@ impl Redis {
     /// Starts it (again) and waits until it listens.
     pub fn restart(&mut self) {
         self.restart_with(&[]);
-        super::until("redis-server listens", || {
+        until("redis-server listens", || {
             std::net::TcpStream::connect_timeout(&self.addr(), PATIENCE).is_ok()
         });
     }
@@ -128,4 +130,47 @@ impl Drop for Redis {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A server with this Redis and two workers.
+pub fn setup(url: &str) -> Setup {
+    Setup::new().env("WORKERS", "2").env("REDIS_URL", url)
+}
+
+/// A story request.
+pub fn asked(place: &str, variation: u64) -> String {
+    format!(r#"{{"location":"{place}","style":"mystery","length":"short","variation":{variation}}}"#)
+}
+
+/// Every figure.
+pub fn metrics(server: &Server) -> Exposition {
+    Exposition::parse(&server.get("/metrics").expect(200).text())
+}
+
+/// A figure, all workers together.
+pub fn sum(server: &Server, name: &str) -> f64 {
+    metrics(server).sum(name, &[])
+}
+
+/// The word of a field of the status page's part on Redis.
+pub fn status(server: &Server, field: &str) -> String {
+    let page = server.json("/health/v2/status");
+    let part = &page["components"]["redis"];
+    let value = part[field].as_str().or_else(|| part["figures"][field].as_str());
+    value.unwrap_or_default().to_owned()
+}
+
+/// Waits until every worker uses Redis (or does not): the workers connect each for itself.
+pub fn breaker(server: &Server, state: f64) {
+    until(&format!("breakers in state {state}"), || {
+        let now = metrics(server);
+        now.matching("redis_breaker_state", &[])
+            .all(|(_, value)| value == state)
+    });
+}
+
+/// The id in a story.
+pub fn id_of(story: &[u8]) -> String {
+    let story: sonic_rs::Value = sonic_rs::from_slice(story).unwrap();
+    story["id"].as_str().unwrap().to_owned()
 }

@@ -40,7 +40,7 @@ pub(super) const PER_WORKER: [(Shared, MetricType, &str, &str); SINGLE] = [
         Shared::Breaker,
         MetricType::GAUGE,
         "redis_breaker_state",
-        "The breaker in front of Redis: 0 closed (in use), 1 half-open (connecting), 2 open (away).",
+        "The breaker in front of Redis: 0 closed (in use, or none is configured), 1 half-open (connecting), 2 open (away).",
     ),
     (
         Shared::Hits,
