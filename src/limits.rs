@@ -234,8 +234,9 @@ pub mod postgres {
     pub const GRACE_MS: u64 = 1_500;
     /// Longest first pause between attempts to connect, milliseconds; each later one at most twice as long.
     pub const BACKOFF_FIRST_MS: u64 = 100;
-    /// Longest pause between attempts to connect, milliseconds.
-    pub const BACKOFF_MAX_MS: u64 = 5_000;
+    /// Longest pause between attempts to connect, milliseconds: forty workers then ask a server that is starting some
+    /// forty times a second, and are back a second after it.
+    pub const BACKOFF_MAX_MS: u64 = 2_000;
     /// Milliseconds that a connection may take to say goodbye.
     pub const GOODBYE_MS: u64 = 1_000;
     /// Milliseconds between two looks at how large the tables are.

@@ -137,6 +137,18 @@ fn readiness_names_pending_migrations_and_follows_when_they_are_in() {
     );
     assert!(part["connections"].as_u64().unwrap() >= 1);
     assert_eq!(database.sql("SELECT count(*) FROM stories"), "1");
+    drop(server);
+
+    // A role that may do no more than it needs.
+    database.sql(
+        "CREATE ROLE teller LOGIN; GRANT SELECT, INSERT ON stories TO teller; GRANT SELECT ON roadtrip_migrations TO teller",
+    );
+    let server = started(setup().env(
+        "DATABASE_URL",
+        &database.url_of("teller", "127.0.0.1", "sslmode=disable"),
+    ));
+    server.tell(r#"{"location":"Oslo"}"#).expect(200);
+    assert!(server.get("/api/v1/stories").expect(200).text().contains("Cork"));
 }
 
 #[test]

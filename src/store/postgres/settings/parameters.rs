@@ -137,11 +137,10 @@ impl Given {
         match self.take("sslrootcert") {
             None => {}
             // libpq's word for the system's roots, which it allows with verify-full only.
-            Some(word) if word == "system" => {
-                if settings.tls.verify != Verify::Full {
-                    return wrong("has sslrootcert=system, which needs sslmode=verify-full");
-                }
+            Some(word) if word == "system" && settings.tls.verify != Verify::Full => {
+                return wrong("has sslrootcert=system, which needs sslmode=verify-full");
             }
+            Some(word) if word == "system" => {}
             Some(path) => {
                 settings.tls.roots = Some(PathBuf::from(path));
                 // As libpq has it, for old times' sake: with a root file `require` means `verify-ca`.

@@ -47,7 +47,10 @@ fn the_usual_forms() {
     assert_eq!(parsed("postgres:///x?host=a,b&port=7,8&user=u").hosts[1], tcp("b", 8));
 
     let socket = Target::Unix("/run/pg/.s.PGSQL.6000".into());
-    assert_eq!(parsed("postgres://u@/x?host=/run/pg&port=6000").hosts, [socket.clone()]);
+    assert_eq!(
+        parsed("postgres://u@/x?host=/run/pg&port=6000").hosts,
+        std::slice::from_ref(&socket)
+    );
     assert_eq!(parsed("postgres://u@%2Frun%2Fpg:6000/x").hosts, [socket]);
     // Peer authentication: whoever runs this has a name.
     assert!(!parsed("postgres://localhost/x").user.is_empty());

@@ -215,3 +215,50 @@ fn old_connections_are_replaced() {
         .await;
     });
 }
+
+#[test]
+fn a_full_disk_and_transactions_to_be_repeated() {
+    let server = Server::start();
+    let lent = lent(&server.url());
+    run(async move {
+        let store = attached(&lent).await;
+        // The server's own words for both, without a disk that is really full.
+        server.sql(
+            "CREATE TABLE weather (word text); CREATE SEQUENCE tries; \
+             CREATE FUNCTION rain() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                 IF EXISTS (SELECT FROM weather WHERE word = 'full') THEN \
+                     RAISE EXCEPTION USING ERRCODE = 'disk_full', MESSAGE = 'could not extend file'; END IF; \
+                 IF EXISTS (SELECT FROM weather WHERE word = 'again') AND nextval('tries') % 2 = 1 THEN \
+                     RAISE EXCEPTION USING ERRCODE = 'serialization_failure', MESSAGE = 'again'; END IF; \
+                 RETURN NEW; END $$; \
+             CREATE TRIGGER rain BEFORE INSERT ON stories FOR EACH STATEMENT EXECUTE FUNCTION rain()",
+        );
+        server.sql("INSERT INTO weather VALUES ('again')");
+        for number in 0..5 {
+            store.put(story(number)).await.unwrap();
+        }
+        assert!(
+            server.sql("SELECT last_value FROM tries").parse::<u32>().unwrap() >= 9,
+            "nothing was repeated"
+        );
+        server.sql("UPDATE weather SET word = 'full'");
+        let error = store.put(story(9)).await.unwrap_err();
+        assert!(
+            error.to_string().contains("full") && error.retry_after_s().is_some(),
+            "{error}"
+        );
+        // Told at once while the pause lasts, and by the probe; what is there is still read.
+        assert!(store.put(story(10)).await.unwrap_err().is_retryable());
+        assert!(store.ping().await.is_err() && !store.health().available);
+        assert!(store.get(story(1).id).await.unwrap().is_some());
+        server.sql("DELETE FROM weather");
+        until("the probe finds the way back", async || store.ping().await.is_ok()).await;
+        assert!(store.health().available);
+        store.put(story(9)).await.unwrap();
+        assert_eq!(
+            server.sql("SELECT count(*) FROM stories"),
+            "6",
+            "the probe takes its row back"
+        );
+    });
+}

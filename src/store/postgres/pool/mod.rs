@@ -8,10 +8,15 @@
 //! While no connection is open, one task tries to open one, with pauses that grow; calls wait for it for a moment after
 //! the last connection broke (a restart, a failover), and are told at once after that.
 
-use super::connect::{self, Link};
+mod lease;
+mod open;
+
+pub(super) use lease::{Connection, Kind};
+
+use super::Shared;
+use super::connect::Link;
 use super::fault::{Fault, Remedy};
 use super::statements::Statements;
-use super::{Shared, advice, schema};
 use crate::backend::backoff::Backoff;
 use crate::limits::postgres as limits;
 use crate::limits::store::RETRY_AFTER_S;
@@ -19,76 +24,13 @@ use crate::runtime::context;
 use crate::runtime::executor::spawn_detached;
 use crate::runtime::time::{sleep, timeout};
 use crate::store::StoreError;
+use lease::{Counted, Lease};
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
-
-/// A connection that calls share.
-pub(super) struct Connection {
-    link: Link,
-    pub(super) statements: Statements,
-    /// Calls begun, and the latest that has been answered: answers come in the order of the questions, so what lies
-    /// between is in flight, whether or not somebody still waits for it.
-    begun: Cell<u64>,
-    answered: Cell<u64>,
-    /// Calls that hold it now, and batches of puts among them.
-    holders: Cell<u32>,
-    writes: Cell<u32>,
-    used_ns: Cell<u64>,
-    expires_ns: u64,
-}
-
-impl Connection {
-    /// What statements are sent through.
-    pub(super) fn client(&self) -> Result<&tokio_postgres::Client, Fault> {
-        self.link
-            .client()
-            .ok_or_else(|| Fault::broken("the connection was closed"))
-    }
-
-    fn load(&self) -> u32 {
-        let in_flight = self.begun.get().saturating_sub(self.answered.get());
-        let reads = u32::try_from(in_flight).unwrap_or(u32::MAX).max(self.holders.get());
-        reads.saturating_add(self.writes.get().saturating_mul(limits::WRITE_WEIGHT - 1))
-    }
-}
-
-/// What a call is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Read,
-    Write,
-}
-
-/// A connection held by a call.
-struct Lease {
-    pool: Rc<Pool>,
-    connection: Rc<Connection>,
-    kind: Kind,
-    number: u64,
-}
-
-impl Lease {
-    fn answered(&self) {
-        let answered = &self.connection.answered;
-        answered.set(answered.get().max(self.number));
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let connection = &self.connection;
-        connection.holders.set(connection.holders.get().saturating_sub(1));
-        if self.kind == Kind::Write {
-            connection.writes.set(connection.writes.get().saturating_sub(1));
-        }
-        connection.used_ns.set(context::now_ns());
-        self.pool.given_back(connection);
-    }
-}
 
 /// Why there is no connection.
 #[derive(Debug, Clone)]
@@ -302,7 +244,7 @@ impl Pool {
         let (me, shared) = (Weak::clone(&self.me), Arc::clone(&self.shared));
         spawn_detached("postgres-dial", async move {
             loop {
-                let outcome = open(&shared).await;
+                let outcome = open::open(&shared).await;
                 let Some(pool) = me.upgrade() else { return };
                 let Some(pause) = pool.dialled(outcome) else {
                     pool.dialing.set(false);
@@ -502,67 +444,6 @@ impl Trouble {
     }
 }
 
-/// One more in a counter, as long as this lives.
-struct Counted<'c>(&'c Cell<usize>);
-
-impl<'c> Counted<'c> {
-    fn new(counter: &'c Cell<usize>) -> Counted<'c> {
-        counter.set(counter.get().saturating_add(1));
-        Counted(counter)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
-}
-
 fn ns_after(duration: Duration) -> u64 {
     context::now_ns().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
-}
-
-/// A connection to a database that this binary can serve from.
-async fn open(shared: &Shared) -> Result<Link, String> {
-    let link = connect::open(shared).await?;
-    let Some(client) = link.client() else {
-        return Err("the connection was closed".to_owned());
-    };
-    let within = shared.settings.connect_timeout;
-    let state = match timeout(within, schema::State::read(client)).await {
-        Ok(Ok(state)) => state,
-        Ok(Err(error)) => return Err(super::fault::describe(&error)),
-        Err(_) => return Err(format!("{} did not answer in time", link.target)),
-    };
-    state.check().map_err(|mismatch| mismatch.to_string())?;
-    if !state.pending.is_empty() {
-        if !shared.auto_migrate {
-            return Err(format!(
-                "migrations are pending: {}; run `roadtrip-api migrate`, readiness follows by itself",
-                schema::names(&state.pending)
-            ));
-        }
-        let most = Duration::from_secs(2 * limits::MIGRATION_LOCK_S);
-        let migrated = timeout(
-            most,
-            schema::migrate(client, |done| {
-                tracing::info!(migration = done.name, "migrated");
-            }),
-        );
-        match migrated.await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(format!("the migrations failed: {error}")),
-            Err(_) => return Err("the migrations took too long".to_owned()),
-        }
-    }
-    for newer in state.newer() {
-        tracing::debug!(
-            migration = newer.name,
-            "the database is newer than this binary, and fit for it"
-        );
-    }
-    if !shared.advised.swap(true, Ordering::Relaxed) {
-        let _ = timeout(within, advice::give(shared, client)).await;
-    }
-    Ok(link)
 }
