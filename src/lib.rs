@@ -10,11 +10,15 @@
 //! - [`store`]: stories at rest. [`cache`]: each worker's own, and Redis.
 //! - [`backend`]: the way to a database: names, connections, TLS, pauses between attempts.
 //! - [`runtime`]: the executor, timers, sockets and the drivers that talk to the kernel.
+//! - [`tls`]: certificates and keys.
 //! - [`telemetry`]: metrics and logs.
 
 pub mod backend;
 pub mod cache;
 pub mod config;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod http;
 pub mod limits;
 pub mod routes;
@@ -24,3 +28,4 @@ pub mod store;
 pub mod story;
 pub mod supervisor;
 pub mod telemetry;
+pub mod tls;

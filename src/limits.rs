@@ -82,6 +82,10 @@ pub mod runtime {
     pub const ACCEPT_QUEUE_MAX: usize = 256;
     /// Submission queue entries: one turn's operations; when it is full the driver submits early.
     pub const SUBMISSION_ENTRIES: u32 = 1024;
+    /// Turns in a row, a millisecond each, in which io_uring may take nothing and give nothing (no memory for requests)
+    /// before the worker gives its ring up and begins anew with another: half of the time after which the watchdog
+    /// calls it stuck.
+    pub const REFUSALS_MAX: u32 = 5_000;
     /// Completion queue entries: several turns' worth, so that bursts of multishot events do not overflow into the
     /// kernel's slow list.
     pub const COMPLETION_ENTRIES: u32 = 4096;
@@ -105,6 +109,7 @@ pub mod runtime {
     const _: () = assert!(RECV_BUFFERS.is_power_of_two() && RECV_BUFFERS <= 32768);
     const _: () = assert!(RECV_QUEUE_BUFFERS_MAX * 16 <= RECV_BUFFERS as usize);
     const _: () = assert!(COMPLETION_ENTRIES >= 2 * SUBMISSION_ENTRIES);
+    const _: () = assert!((REFUSALS_MAX as u64) < super::health::STUCK_MS);
 }
 
 /// Connections, whatever they carry.
@@ -119,6 +124,12 @@ pub mod connection {
     /// SO_RCVBUF of a connection (the kernel doubles it for its own book-keeping): a body of the greatest size, and at
     /// most about an eighth of a worker's receive buffers in one burst.
     pub const SOCKET_RECV_BYTES: usize = 64 * 1024;
+    /// SO_SNDBUF of a connection (doubled, too): it holds any story, and gives 1 MB/s to a client 100 ms away. Left to
+    /// itself the kernel takes up to 4 MB (tcp_wmem) for each peer that does not read, and 4000 of those used up what it
+    /// has for all connections of the machine (tcp_mem): others then waited for seconds.
+    pub const SOCKET_SEND_BYTES: usize = 64 * 1024;
+    /// Milliseconds before the first look at a send under way; later ones come at a part of the write timeout.
+    pub const FIRST_LOOK_MS: u64 = 2_000;
     /// Bytes of further requests that a connection may have sent while an answer is under way. A peer that sends more
     /// without reading is no client.
     pub const PIPELINED_BYTES_MAX: usize = 256 * 1024;
@@ -129,9 +140,123 @@ pub mod connection {
     pub const DRAIN_IDLE_MS: u64 = 250;
     /// Milliseconds without accepting after an accept failed (no descriptors, no memory).
     pub const ACCEPT_PAUSE_MS: u64 = 100;
+    /// Looks at a send under way in one write timeout: a peer that stops is cut off at most a quarter late.
+    pub const WRITE_LOOKS: u32 = 4;
+    /// Bytes of an unfinished request that each connection may hold outside the worker's budget: a story request is
+    /// under 4 KiB, so those that come in two packets are served while others' bodies have used the budget up. With
+    /// the greatest number of connections this is 64 MiB, as much as the budget.
+    pub const PENDING_FREE_BYTES: usize = 4 * 1024;
+    /// Of the connections that a worker may have, the part (an eighth) that is left when it begins to close idle ones
+    /// sooner. It stops when twice that is free.
+    pub const CROWDED_PART: usize = 8;
+    /// What a client is told to wait, seconds, where the budget for unfinished requests is used up.
+    pub const RETRY_AFTER_S: u32 = 5;
 
     const _: () = assert!(DRAIN_IDLE_MS < LINGER_MS);
     const _: () = assert!(LINGER_BYTES_MAX > super::http::BODY_BYTES_MAX + super::http::HEAD_BYTES_MAX);
+}
+
+/// Listening sockets.
+pub mod listen {
+    /// Addresses in BIND. Each TCP one is a socket of every worker.
+    pub const ADDRESSES_MAX: usize = 16;
+    /// Bytes of a Unix socket's path, or of an abstract name: `sun_path` has 108, one of them for the zero at the end of a
+    /// path or the begin of a name (unix(7)).
+    pub const UNIX_PATH_BYTES_MAX: usize = 107;
+    /// Milliseconds to wait for another process that looks at the same Unix socket's folder.
+    pub const UNIX_LOCK_MS_MAX: u64 = 1_000;
+}
+
+/// What proxies say: the PROXY protocol (HAProxy's `doc/proxy-protocol.txt`), X-Forwarded-For, Forwarded (RFC 7239).
+pub mod proxy {
+    /// Bytes of a version 1 line with its CRLF (section 2.1 of the specification).
+    pub const LINE_BYTES_MAX: usize = 107;
+    /// Bytes of a version 2 header. The specification allows 64 KiB; 536 is what it expects, and the rest is for the names
+    /// in a client's certificate.
+    pub const HEADER_BYTES_MAX: usize = 4096;
+    /// Hops that the search for a client goes back. Real chains have one to three.
+    pub const HOPS_MAX: usize = 16;
+    /// Lines of one forwarding field, the last ones, that are looked at: each hop may add one.
+    pub const FIELD_LINES_MAX: usize = HOPS_MAX;
+
+    const _: () = assert!(LINE_BYTES_MAX < HEADER_BYTES_MAX);
+}
+
+/// TLS.
+pub mod tls {
+    /// Bytes of a file of certificates or of a key: a chain has some 5 KiB, all authorities of a browser 200 KiB.
+    pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+    /// Bytes received that are part of something not yet whole: a record has at most 16 KiB and 261 B (RFC 8446 section
+    /// 5.2), and a client's certificate chain, which may take several, some 5 KiB.
+    pub const INCOMING_BYTES_MAX: usize = 32 * 1024;
+    /// Bytes of records of TLS itself (the handshake, alerts, new keys) that wait for the peer to read: the longest is
+    /// the first flight with the certificate chain. A peer that makes more of them than that reads none.
+    pub const UNASKED_BYTES_MAX: usize = 64 * 1024;
+    /// Bytes that a record may add to what it carries: TLS 1.2 with AES-GCM adds 5 + 8 + 16, TLS 1.3 5 + 1 + 16. What
+    /// does not fit is made room for; this only makes that rare.
+    pub const RECORD_OVERHEAD_BYTES: usize = 29;
+    /// Bytes that a record carries at most (RFC 8446 section 5.1).
+    pub const RECORD_BYTES_MAX: usize = 16 * 1024;
+
+    const _: () = assert!(INCOMING_BYTES_MAX > RECORD_BYTES_MAX + 2048 + 5);
+}
+
+/// HTTP/2 (RFC 9113). Heads and bodies of requests have the limits of [`http`]; here is what streams and frames add.
+///
+/// What one connection can hold at the worst, all of it at once: heads that wait for their bodies (`STREAMS_MAX` of
+/// `HEADER_LIST_BYTES_MAX`, 1.8 MiB), begun bodies (`CONNECTION_WINDOW_BYTES`, 0.4 MiB), bodies that go on
+/// (`BODIES_MAX` of `http::BODY_BYTES_MAX`, 0.5 MiB), answers that are not taken (`ANSWERS_BYTES_MAX`, and what is
+/// made of `LATERS_MAX` when that is reached: 2 MiB and as many pages, of 0.3 MiB as stories go, or 1 MiB at most), input and output under way (`connection::PIPELINED_BYTES_MAX` and two of
+/// `connection::WRITE_BATCH_BYTES`, 0.4 MiB): 15 MiB, or 37. A connection of HTTP/1.1 reaches 1.5 MiB. An
+/// idle one of HTTP/2 holds frame buffers and tables of the library: the README has the measured figure.
+pub mod http2 {
+    /// Streams that a client may have open: what RFC 9113 section 6.5.2 asks for at least, and what clients assume
+    /// before they have read our settings.
+    pub const STREAMS_MAX: usize = 100;
+    /// Bytes of a list of fields, each with the 32 bytes that RFC 9113 section 6.5.2 adds: any head that HTTP/1.1 may
+    /// send fits, so that the answer to one that is too large is the same.
+    pub const HEADER_LIST_BYTES_MAX: usize = super::http::HEAD_BYTES_MAX + 32 * super::http::HEADERS_MAX;
+    /// Bytes of a body that a client may send before we have read any: a story request, so that it needs no second
+    /// round trip, and small enough that `STREAMS_MAX` of them may rest.
+    pub const STREAM_WINDOW_BYTES: usize = 4 * 1024;
+    /// Bytes of all bodies that a client may send before we have read any. As large as the streams' windows together:
+    /// streams that wait cannot take the window from those that are read.
+    pub const CONNECTION_WINDOW_BYTES: usize = STREAMS_MAX * STREAM_WINDOW_BYTES;
+    /// Bodies of a connection that may grow past their stream's first window at a time; others wait for their turn.
+    pub const BODIES_MAX: usize = 8;
+    /// Bytes of a stream's answer that wait behind those of other streams, beyond which it is not asked for more: a
+    /// producer is at most this far ahead of its client.
+    pub const STREAM_SEND_BYTES_MAX: usize = 64 * 1024;
+    /// Bytes of answers that are made and not yet taken by the client, beyond which no request of the connection is
+    /// begun, and none that is under way goes on: two pages of a list.
+    pub const ANSWERS_BYTES_MAX: usize = 2 * 1024 * 1024;
+    /// Answers of a connection that are under way and not made yet: stories being told, pages being read. Others wait,
+    /// but not those that are at hand. What is made of them is made whether there is room or not.
+    pub const LATERS_MAX: usize = 32;
+    /// Streams reset by either side in excess of those answered (CVE-2023-44487, CVE-2025-8671): one set of streams
+    /// cancelled at once is a page that was left; a second one right after it is not.
+    pub const RESETS_MAX: u32 = 150;
+    /// Resets forgiven in a second: someone who types and cancels as he types.
+    pub const RESETS_PER_S: u64 = 5;
+    /// Streams that the library may hold reset and not yet seen by us: those of one read beyond `RESETS_MAX`.
+    pub const PENDING_RESETS_MAX: usize = 1000;
+    /// Frames that ask for nothing (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA, CONTINUATION, unknown ones)
+    /// that may come in a burst.
+    pub const CONTROL_FRAMES_MAX: u32 = 1000;
+    /// Such frames forgiven in a second: pings of a connection that is watched, and more.
+    pub const CONTROL_FRAMES_PER_S: u64 = 20;
+    /// Such frames that an answer is good for: priorities, and the windows of what it carried.
+    pub const CONTROL_FRAMES_PER_ANSWER: u32 = 4;
+    /// Such frames that a DATA frame of ours is good for: the windows of the stream and of the connection.
+    pub const CONTROL_FRAMES_PER_DATA: u32 = 2;
+
+    const _: () = assert!(STREAM_WINDOW_BYTES < super::http::BODY_BYTES_MAX);
+    const _: () = assert!(
+        CONNECTION_WINDOW_BYTES > 65_535,
+        "a window begins so large, and only grows"
+    );
+    const _: () = assert!(ANSWERS_BYTES_MAX > super::store::PAGE_BYTES_MAX);
+    const _: () = assert!(RESETS_MAX as usize > STREAMS_MAX);
 }
 
 /// Stories at rest, and the queues to the threads that keep them.
@@ -262,6 +387,9 @@ pub mod cache {
     /// Bytes an entry costs beside its key and its body: slab slot, hash slots, reference counts, ETag, the entry of
     /// the index by id, and the allocator's rounding.
     pub const ENTRY_OVERHEAD_BYTES: u64 = 320;
+    /// Bytes that a story costs in each coding beside its bytes and field lines: reference counts, lengths, and the
+    /// allocator's rounding of three blocks.
+    pub const FORM_OVERHEAD_BYTES: usize = 128;
     /// Bytes of a typical entry: sizes the memory of lately evicted keys, nothing else.
     pub const ENTRY_BYTES_TYPICAL: u64 = 4 * 1024;
 
@@ -341,6 +469,25 @@ pub mod redis {
     const _: () = assert!(CONNECT_MS <= super::health::CHECK_TIMEOUT_MS);
 }
 
+/// Content codings of answers. Times are of one virtual CPU of a Xeon, optimised build.
+pub mod compression {
+    /// Bytes of a body below which it is sent as it is: head and body fit in one packet either way, and a short story
+    /// saves less than its own head takes.
+    pub const BODY_BYTES_MIN: usize = 1024;
+    /// Bytes of a body up to which a worker compresses it itself. The slowest coding that it uses there, gzip for a kept
+    /// body, takes 0.02 ms a KiB: 0.6 ms. Longer ones go to the helper thread.
+    pub const WORKER_BYTES_MAX: usize = 32 * 1024;
+    /// Bodies waiting for the helper thread; more are sent as they are. The longest page of a list takes it some 10 ms,
+    /// so who waits at the end of the queue waits under a second; and 64 of them are 64 MiB.
+    pub const QUEUE_MAX: usize = 64;
+    /// Milliseconds that an answer waits for the helper thread; after that it goes as it is.
+    pub const WAIT_MS_MAX: u64 = 2_000;
+
+    const _: () = assert!(BODY_BYTES_MIN < WORKER_BYTES_MAX);
+    const _: () = assert!(WORKER_BYTES_MAX < super::store::PAGE_BYTES_MAX);
+    const _: () = assert!(WAIT_MS_MAX < super::server::WRITE_TIMEOUT_MS);
+}
+
 /// Background checks of the dependencies.
 pub mod health {
     /// Milliseconds between two looks at the dependencies: two failures make one unready, so ten seconds, which is what
@@ -369,6 +516,8 @@ pub mod health {
 pub mod server {
     /// The port where PORT is not set: the one that the service's Kubernetes objects name.
     pub const PORT_DEFAULT: u64 = 8080;
+    /// Permissions of a Unix socket's file where BIND_UNIX_MODE is not set: owner and group may connect.
+    pub const UNIX_MODE: u64 = 0o660;
     /// Milliseconds that an idle keep-alive connection is held. nginx closes after 75 s; load balancers close their
     /// side after 60 s (AWS) or earlier, and the server must be the later one or requests race with the close.
     pub const KEEP_ALIVE_MS: u64 = 75_000;
@@ -376,9 +525,28 @@ pub mod server {
     pub const HEAD_TIMEOUT_MS: u64 = 10_000;
     /// Milliseconds for a whole request body: 64 KiB at 2.2 KiB/s, slower than any link that can play a story.
     pub const BODY_TIMEOUT_MS: u64 = 30_000;
-    /// Milliseconds for a client to take one write, of 64 KiB or of one longer answer, beyond what the kernel buffers:
-    /// 2.2 KiB/s, or 35 KiB/s for the longest page of a list. A slower one counts as gone.
+    /// Bytes per second of a request body at least. GPRS on one time slot, the slowest that a phone still gets, is
+    /// 1000 B/s; half of that is Apache's floor too (mod_reqtimeout, MinRate=500).
+    pub const BODY_RATE_MIN: u64 = 500;
+    /// Milliseconds that a body has beyond what that rate gives it: a radio link wakes up in two, and loses packets.
+    pub const BODY_GRACE_MS: u64 = 5_000;
+    /// Milliseconds without the client taking a byte of its answer: a train in a tunnel, not a peer that is gone. The
+    /// kernel gives up after the same time on what it holds for a connection (TCP_USER_TIMEOUT), closed or not.
     pub const WRITE_TIMEOUT_MS: u64 = 30_000;
+    /// Bytes per second of an answer that a client takes at least, for the same reason as those of a body. Below it
+    /// the credit of WRITE_TIMEOUT is used up.
+    pub const WRITE_RATE_MIN: u64 = 500;
+    /// The most that either rate may be, bytes per second: a client over any radio link would be cut off.
+    pub const RATE_MIN_BOUND: u64 = 1024 * 1024;
+    /// Requests on one connection before it is closed. Nothing grows with them here (nginx closes after 1000 to free
+    /// what does), so this only lets connections move to other workers and pods in time: a quarter of an hour at 1000
+    /// requests a second.
+    pub const REQUESTS_PER_CONNECTION: u64 = 1_000_000;
+    /// Bytes per worker for requests that are not whole (bodies being read, requests that wait behind an answer): a
+    /// thousand bodies of the greatest size. 3000 of them took 206 MB before there was a limit.
+    pub const PENDING_BYTES_MAX: u64 = 64 * 1024 * 1024;
+    /// The most that PENDING_BYTES_MAX may be, 1 TiB: more is a slip of the unit.
+    pub const PENDING_BYTES_BOUND: u64 = 1 << 40;
     /// Milliseconds for requests in flight after SIGTERM: gunicorn's `graceful_timeout`, and what Kubernetes grants.
     pub const GRACEFUL_TIMEOUT_MS: u64 = 30_000;
     /// Milliseconds between readiness 503 and closed listeners. 0: a deployment that needs it uses a preStop hook,
@@ -414,10 +582,26 @@ pub mod server {
     pub const ADMIN_TOKEN_CHARS_MAX: usize = 1024;
     /// Characters of REDIS_PREFIX at most: it stands before every key, in memory that is Redis'.
     pub const REDIS_PREFIX_CHARS_MAX: usize = 64;
+    /// Origins in CORS_ORIGINS: each request's Origin is compared with all of them.
+    pub const CORS_ORIGINS_MAX: usize = 64;
+    /// Milliseconds that a preflight's answer is remembered: ten minutes, so that a change of the origins is seen soon.
+    /// Chromium caps it at two hours.
+    pub const CORS_MAX_AGE_MS: u64 = 600_000;
+    /// Milliseconds of HSTS. 0: a browser that was told cannot be untold, so an operator must ask for it.
+    pub const HSTS_MAX_AGE_MS: u64 = 0;
+    /// The longest HSTS_MAX_AGE: two years, what preload lists ask for.
+    pub const HSTS_MAX_AGE_MS_BOUND: u64 = 2 * 365 * 24 * 3600 * 1000;
+    /// Characters of SERVER_HEADER: it stands in every answer.
+    pub const SERVER_HEADER_CHARS_MAX: usize = 64;
     /// Log lines that wait for the writer thread; more are dropped and counted. At 300 B a line this is 5 MiB.
     pub const LOG_QUEUE_LINES: usize = 16_384;
 
     const _: () = assert!(HEAD_TIMEOUT_MS <= GRACEFUL_TIMEOUT_MS && BODY_TIMEOUT_MS <= GRACEFUL_TIMEOUT_MS);
+    const _: () = assert!(BODY_GRACE_MS < BODY_TIMEOUT_MS);
+    const _: () = assert!(WRITE_RATE_MIN <= RATE_MIN_BOUND && BODY_RATE_MIN <= RATE_MIN_BOUND);
+    const _: () = assert!(REQUESTS_PER_CONNECTION < u32::MAX as u64);
+    const _: () = assert!(PENDING_BYTES_MAX >= 16 * super::connection::PIPELINED_BYTES_MAX as u64);
+    const _: () = assert!(PENDING_BYTES_MAX <= PENDING_BYTES_BOUND);
     const _: () = assert!(HEAD_TIMEOUT_MS < KEEP_ALIVE_MS && KEEP_ALIVE_MS < TIMEOUT_MS_MAX);
     const _: () = assert!(CONNECTIONS_MAX <= CONNECTIONS_BOUND);
     const _: () = assert!(CACHE_BYTES <= CACHE_BYTES_BOUND && CACHE_TTL_MS <= CACHE_TTL_MS_BOUND);

@@ -1,10 +1,12 @@
 //! Command line -> configuration -> one subcommand.
 
 use clap::{Parser, Subcommand};
-use roadtrip_api::config::{self, Config};
-use roadtrip_api::{routes, supervisor, telemetry};
+use roadtrip_api::config::{self, At, Config};
+use roadtrip_api::{routes, supervisor, telemetry, tls};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -144,7 +146,20 @@ fn check() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    for warning in config.warnings.iter().chain(&topology.warnings) {
+    let mut warnings = [config.warnings, topology.warnings].concat();
+    if let Some(files) = &config.tls {
+        match tls::load(files, None) {
+            Ok(mut loaded) => {
+                print(&format!("certificate: {}", loaded.facts));
+                warnings.append(&mut loaded.warnings);
+            }
+            Err(error) => {
+                complain(error);
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    for warning in warnings {
         print(&format!("warning: {warning}"));
     }
     ExitCode::SUCCESS
@@ -181,32 +196,97 @@ fn healthcheck(path: &str, timeout: Duration) -> ExitCode {
             return ExitCode::from(78);
         }
     };
-    let port = config.listen.port;
-    let hosts = match config.listen.address {
-        Some(address) if !address.is_unspecified() => vec![address],
-        _ => vec![IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)],
-    };
     let mut last = String::from("no address to ask");
-    for host in hosts {
-        match ask(SocketAddr::new(host, port), path, timeout) {
-            Ok(200) => return ExitCode::SUCCESS,
-            Ok(status) => {
-                complain(format_args!("{path} answered {status}"));
-                return ExitCode::FAILURE;
+    for bind in &config.listen {
+        let secure = bind.is_tls(config.tls.is_some());
+        if secure && config.tls.as_ref().is_some_and(|files| files.client_ca.is_some()) {
+            last = format!("{bind} wants a certificate (TLS_CLIENT_CA), and this command has none to show");
+            continue;
+        }
+        for door in doors(&bind.at) {
+            match ask(&config, &door, path, timeout, secure) {
+                Ok(200) => return ExitCode::SUCCESS,
+                Ok(status) => {
+                    complain(format_args!("{path} answered {status}"));
+                    return ExitCode::FAILURE;
+                }
+                Err(error) => last = format!("{door:?}: {error}"),
             }
-            Err(error) => last = format!("{host}:{port}: {error}"),
         }
     }
     complain(last);
     ExitCode::FAILURE
 }
 
+/// Where a server on this machine may be asked.
+#[derive(Debug)]
+enum Door {
+    Tcp(SocketAddr),
+    Unix(SocketAddrUnix),
+}
+
+fn doors(at: &At) -> Vec<Door> {
+    match at {
+        At::Tcp(listen) => {
+            let hosts = match listen.address {
+                Some(address) if !address.is_unspecified() => vec![address],
+                Some(IpAddr::V4(_)) => vec![Ipv4Addr::LOCALHOST.into()],
+                Some(IpAddr::V6(_)) if listen.v6only => vec![Ipv6Addr::LOCALHOST.into()],
+                _ => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            };
+            let door = |host| Door::Tcp(SocketAddr::new(host, listen.port));
+            hosts.into_iter().map(door).collect()
+        }
+        At::Unix(path) => SocketAddrUnix::new(path).map(Door::Unix).into_iter().collect(),
+        At::Abstract(name) => SocketAddrUnix::new_abstract_name(name.as_bytes())
+            .map(Door::Unix)
+            .into_iter()
+            .collect(),
+    }
+}
+
 /// The status of a GET, or why there is none.
-fn ask(addr: SocketAddr, path: &str, timeout: Duration) -> std::io::Result<u16> {
-    let mut stream = TcpStream::connect_timeout(&addr, timeout)?;
-    stream.set_read_timeout(Some(timeout))?;
-    stream.set_write_timeout(Some(timeout))?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").as_bytes())?;
+fn ask(config: &Config, door: &Door, path: &str, timeout: Duration, secure: bool) -> std::io::Result<u16> {
+    match door {
+        Door::Tcp(addr) => {
+            let stream = TcpStream::connect_timeout(addr, timeout)?;
+            stream.set_read_timeout(Some(timeout))?;
+            stream.set_write_timeout(Some(timeout))?;
+            let is_proxy = config.trusted.contains(stream.local_addr()?.ip());
+            exchange(stream, config.proxy_protocol && is_proxy, path, secure)
+        }
+        Door::Unix(addr) => {
+            let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+            // Before it connects, which waits where the server's queue is full.
+            sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(timeout))?;
+            rustix::net::connect(&socket, addr)?;
+            let stream = UnixStream::from(socket);
+            stream.set_read_timeout(Some(timeout))?;
+            stream.set_write_timeout(Some(timeout))?;
+            exchange(
+                stream,
+                config.proxy_protocol && config.trusted.contains_unix(),
+                path,
+                secure,
+            )
+        }
+    }
+}
+
+fn exchange(mut stream: impl Read + Write, is_proxy: bool, path: &str, secure: bool) -> std::io::Result<u16> {
+    if is_proxy {
+        // Whom the server trusts to introduce its clients must introduce itself.
+        stream.write_all(b"PROXY UNKNOWN\r\n")?;
+    }
+    if secure {
+        status_of(tls::probe(stream)?, path)
+    } else {
+        status_of(stream, path)
+    }
+}
+
+fn status_of(mut stream: impl Read + Write, path: &str) -> std::io::Result<u16> {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut head = Vec::new();
     stream.take(64 * 1024).read_to_end(&mut head)?;
     let status = head

@@ -71,14 +71,21 @@ fn a_warm_request_allocates_nothing() {
         .block_on(async move {
             let metrics = Rc::new(registry.worker(0));
             let service = StoryService::new(client, 1 << 20, Duration::from_secs(3600), Rc::clone(&metrics));
-            let api = Api::new(process, metrics, heartbeat, service, AccessLog::Errors);
+            let api = Api::new(
+                process,
+                metrics,
+                heartbeat,
+                service,
+                AccessLog::Errors,
+                Default::default(),
+            );
             let long = Duration::from_secs(60);
             let settings = Settings {
                 keep_alive: long,
                 head_timeout: long,
                 body_timeout: long,
                 write_timeout: long,
-                connections_max: 100,
+                ..Settings::default()
             };
             let server = Rc::new(Server::new(api, settings));
             let listener = Listener::new(socket).unwrap();

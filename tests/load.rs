@@ -119,6 +119,7 @@ fn connections_above_the_limit_wait_their_turn() {
             .driver(driver)
             .env("WORKERS", "1")
             .env("CONNECTIONS_MAX", "4")
+            .env("CONNECTIONS_PER_ADDRESS", "0")
             .start();
         let mut held: Vec<_> = (0..4).map(|_| server.connect()).collect();
         for stream in &mut held {

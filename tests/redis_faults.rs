@@ -193,7 +193,7 @@ fn no_client_sees_what_happens_to_redis() {
         redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
     }));
     answers.extend(under_load("a replica: READONLY", servers, || {
-        redis.cli(&["REPLICAOF", "127.0.0.1", &common::redis::free_port().to_string()]);
+        redis.cli(&["REPLICAOF", "127.0.0.1", &common::postgres::free_port().to_string()]);
         until("writes are refused", || {
             servers
                 .iter()

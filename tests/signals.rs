@@ -34,6 +34,7 @@ fn draining_says_so_finishes_what_is_in_flight_and_ends() {
             .driver(driver)
             .env("GRACEFUL_TIMEOUT", GRACEFUL)
             .env("BODY_TIMEOUT", GRACEFUL)
+            .env("BODY_RATE_MIN", "0")
             .env("HEAD_TIMEOUT", GRACEFUL)
             .env("DRAIN_DELAY", "8s")
             .start();

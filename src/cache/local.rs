@@ -4,94 +4,18 @@
 //! default of the standard library), so that no client can build requests that collide. Eviction is quick_cache's
 //! S3-FIFO relative, which forgets what was asked for once before what is asked for often. A lookup allocates nothing.
 
+pub use super::story::CachedStory;
+
+use crate::http::negotiate::Coding;
 use crate::limits::cache as limits;
 use quick_cache::unsync::Cache;
 use quick_cache::{Equivalent, Lifecycle, Weighter};
-use sha2::{Digest, Sha256};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher, RandomState};
 use std::rc::Rc;
 use uuid::Uuid;
-
-/// Bytes of the strong ETags: quotes around 32 hexadecimal digits.
-const ETAG_BYTES: usize = 34;
-
-/// A story as it goes out, made once.
-#[derive(Debug, PartialEq, Eq)]
-pub struct CachedStory {
-    id: Uuid,
-    body: Box<[u8]>,
-    etag: [u8; ETAG_BYTES],
-    expires_ms: u64,
-    /// Nobody need look it up anew before this, coarse milliseconds.
-    refresh_ms: Cell<u64>,
-}
-
-/// The body, for whoever sends bytes without knowing what they are.
-impl AsRef<[u8]> for CachedStory {
-    fn as_ref(&self) -> &[u8] {
-        self.body()
-    }
-}
-
-impl CachedStory {
-    /// A story that may be answered from the cache until `expires_ms` on the runtime's coarse clock. The caller
-    /// spreads the times (jitter), so that what was cached together does not expire together.
-    pub fn new(id: Uuid, body: impl Into<Box<[u8]>>, expires_ms: u64) -> Self {
-        let body = body.into();
-        CachedStory {
-            id,
-            etag: strong_etag(&body),
-            body,
-            expires_ms,
-            refresh_ms: Cell::new(0),
-        }
-    }
-
-    /// True for the first who asks within `pause_ms`: whoever gets it looks the story up anew.
-    pub fn is_first_to_refresh(&self, now_ms: u64, pause_ms: u64) -> bool {
-        let due = now_ms >= self.refresh_ms.get();
-        if due {
-            self.refresh_ms.set(now_ms.saturating_add(pause_ms));
-        }
-        due
-    }
-
-    /// The story's id.
-    pub fn id(&self) -> Uuid {
-        self.id
-    }
-
-    /// The JSON, ready to send.
-    pub fn body(&self) -> &[u8] {
-        &self.body
-    }
-
-    /// The strong entity tag with its quotes (RFC 9110 section 8.8.3): the head of the body's SHA-256, so it is the
-    /// same on every core and in every process.
-    pub fn etag(&self) -> &[u8] {
-        &self.etag
-    }
-
-    /// When it stops being answered, coarse milliseconds.
-    pub fn expires_ms(&self) -> u64 {
-        self.expires_ms
-    }
-}
-
-fn strong_etag(body: &[u8]) -> [u8; ETAG_BYTES] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let hash: [u8; 32] = Sha256::digest(body).into();
-    let nibbles = hash.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    let digits = nibbles.filter_map(|nibble| DIGITS.get(usize::from(nibble)).copied());
-    let mut etag = [b'"'; ETAG_BYTES];
-    for (place, digit) in etag.iter_mut().skip(1).take(ETAG_BYTES - 2).zip(digits) {
-        *place = digit;
-    }
-    etag
-}
 
 /// What an entry is found by.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,7 +73,7 @@ impl Equivalent<Key> for ById {
 }
 
 fn weight(key_bytes: usize, story: &CachedStory) -> u64 {
-    let bytes = key_bytes.saturating_add(story.body.len());
+    let bytes = key_bytes.saturating_add(story.weight());
     u64::try_from(bytes)
         .unwrap_or(u64::MAX)
         .saturating_add(limits::ENTRY_OVERHEAD_BYTES)
@@ -181,10 +105,10 @@ impl Index {
         let mut request_by_id = self.request_by_id.borrow_mut();
         // Another request may have been told the same story since.
         if request_by_id
-            .get(&story.id)
+            .get(&story.id())
             .is_some_and(|known| Rc::ptr_eq(known, request))
         {
-            request_by_id.remove(&story.id);
+            request_by_id.remove(&story.id());
         }
     }
 }
@@ -265,7 +189,7 @@ impl LocalCache {
     /// The story of a canonical request that expired, but not longer than `within_ms` ago. Counted nowhere.
     pub fn stale(&self, request: &[u8], now_ms: u64, within_ms: u64) -> Option<Rc<CachedStory>> {
         let found = self.entries.get(&ByRequest(request))?;
-        (found.expires_ms.saturating_add(within_ms) > now_ms).then(|| Rc::clone(found))
+        (found.expires_ms().saturating_add(within_ms) > now_ms).then(|| Rc::clone(found))
     }
 
     /// The same for an id.
@@ -274,7 +198,7 @@ impl LocalCache {
         let by_request = request.and_then(|request| self.stale(&request, now_ms, within_ms));
         by_request.or_else(|| {
             let found = self.entries.get(&ById(id))?;
-            (found.expires_ms.saturating_add(within_ms) > now_ms).then(|| Rc::clone(found))
+            (found.expires_ms().saturating_add(within_ms) > now_ms).then(|| Rc::clone(found))
         })
     }
 
@@ -291,7 +215,7 @@ impl LocalCache {
         let mut found = request.and_then(|request| self.lookup(&request, now_ms));
         if found.is_none() {
             found = self.entries.get(&ById(id)).cloned();
-            if let Some(expires_ms) = found.as_ref().map(|story| story.expires_ms)
+            if let Some(expires_ms) = found.as_ref().map(|story| story.expires_ms())
                 && expires_ms <= now_ms
             {
                 found = None;
@@ -311,12 +235,12 @@ impl LocalCache {
         }
         self.remove(request);
         // Found by its request from now on, so the entry by id would only take room twice.
-        self.entries.remove(&ById(story.id));
+        self.entries.remove(&ById(story.id()));
         let request: Rc<[u8]> = request.into();
         self.index
             .request_by_id
             .borrow_mut()
-            .insert(story.id, Rc::clone(&request));
+            .insert(story.id(), Rc::clone(&request));
         self.entries.insert(Key::Request(request), story);
         true
     }
@@ -326,21 +250,62 @@ impl LocalCache {
         if !self.has_room_for(weight(0, &story)) {
             return false;
         }
-        let request = self.index.request_by_id.borrow().get(&story.id).cloned();
+        let request = self.index.request_by_id.borrow().get(&story.id()).cloned();
         match request {
             // Under its request it stays; looked up anew, it is fresh again there.
             Some(request) => {
-                let is_older = |known: &Rc<CachedStory>| known.expires_ms < story.expires_ms;
+                let is_older = |known: &Rc<CachedStory>| known.expires_ms() < story.expires_ms();
                 if self.entries.peek(&ByRequest(&request)).is_some_and(is_older) {
                     return self.insert(&request, story);
                 }
             }
             None => {
-                self.entries.remove(&ById(story.id));
-                self.entries.insert(Key::Id(story.id), story);
+                self.entries.remove(&ById(story.id()));
+                self.entries.insert(Key::Id(story.id()), story);
             }
         }
         true
+    }
+
+    /// Keeps a story's bytes in one more coding, beside the others and counted with them. `request` is what the story was
+    /// found by, `None` where by its id. Gives the story with that coding, kept or not: not where the entry is gone, or
+    /// would become too large.
+    pub fn keep_form(
+        &mut self,
+        request: Option<&[u8]>,
+        story: &Rc<CachedStory>,
+        coding: Coding,
+        body: Vec<u8>,
+    ) -> Rc<CachedStory> {
+        let key: Option<Rc<[u8]>> = match request {
+            Some(request) => Some(request.into()),
+            None => self.index.request_by_id.borrow().get(&story.id()).cloned(),
+        };
+        // What is held now may have got another coding meanwhile, or be another story.
+        let held = match &key {
+            Some(request) => self.entries.peek(&ByRequest(request)),
+            None => self.entries.peek(&ById(story.id())),
+        };
+        let Some(held) = held.filter(|held| held.is_same(story)) else {
+            return Rc::new(story.with(coding, body));
+        };
+        let more = Rc::new(held.with(coding, body));
+        let key_bytes = key.as_ref().map_or(0, |request| request.len());
+        if self.has_room_for(weight(key_bytes, &more)) {
+            // The guard weighs the entry anew when it goes.
+            let entry = match &key {
+                Some(request) => self.entries.get_mut(&ByRequest(request)),
+                None => self.entries.get_mut(&ById(story.id())),
+            };
+            if let Some(mut entry) = entry {
+                *entry = Rc::clone(&more);
+            }
+            if self.entries.weight() > self.capacity_bytes {
+                // The guard evicts nothing; this does.
+                self.entries.set_capacity(self.capacity_bytes);
+            }
+        }
+        more
     }
 
     /// Forgets the answer to a request.
@@ -394,10 +359,10 @@ impl LocalCache {
 
     fn lookup(&mut self, request: &[u8], now_ms: u64) -> Option<Rc<CachedStory>> {
         let found = self.entries.get(&ByRequest(request))?;
-        if found.expires_ms > now_ms {
+        if found.expires_ms() > now_ms {
             return Some(Rc::clone(found));
         }
-        if found.expires_ms.saturating_add(self.stale_ms) <= now_ms {
+        if found.expires_ms().saturating_add(self.stale_ms) <= now_ms {
             self.remove(request);
         }
         None

@@ -5,23 +5,30 @@
 //! [`VARIABLES`], from which the README table and the help are made. Parsing reports all faults together.
 //! Deliberately absent: configuration files, reloading, and flags (flags live in `main`).
 
+mod backends;
+mod bind;
+mod face;
 mod parse;
 mod secret;
 #[cfg(test)]
 mod tests;
 mod variables;
 
+pub use bind::{At, Bind, Listen, Scheme};
+pub use face::{Cors, Face, Origins};
 pub use parse::{ConfigError, ConfigErrors, Setting};
 pub use secret::{SecretToken, SecretUrl};
 pub use variables::{Kind, Preset, VARIABLES, Variable, help_text, markdown_table};
 
 use crate::cache::redis;
+use crate::routes::client::ForwardedBy;
 use crate::runtime::topology::{Pin, Requested};
+use crate::server::TrustedProxies;
 use crate::store::postgres;
 use crate::telemetry::logging::{AccessLog, LogFormat, LogLevel, LogSettings};
+use crate::tls::{MinVersion, TlsFiles};
 use parse::Reader;
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use variables as var;
@@ -72,34 +79,6 @@ pub enum StoreAt {
     Postgres(postgres::Config),
 }
 
-/// Where to listen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listen {
-    /// None: every address of IPv6 and IPv4.
-    pub address: Option<IpAddr>,
-    /// 0: any free port.
-    pub port: u16,
-}
-
-impl Listen {
-    /// What to bind, in order; the second is for systems without IPv6. An IPv6 unspecified address that comes from
-    /// "every address" must have IPV6_V6ONLY switched off.
-    pub fn candidates(&self) -> Vec<SocketAddr> {
-        match self.address {
-            Some(address) => vec![SocketAddr::new(address, self.port)],
-            None => vec![
-                SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), self.port),
-                SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), self.port),
-            ],
-        }
-    }
-
-    /// Whether one socket shall take IPv6 and IPv4.
-    pub fn is_dual_stack(&self) -> bool {
-        self.address.is_none()
-    }
-}
-
 /// Times after which the server stops waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -120,8 +99,18 @@ pub struct Timeouts {
 /// All that the environment says, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where to listen.
-    pub listen: Listen,
+    /// Where to listen, at least one.
+    pub listen: Vec<Bind>,
+    /// Permissions of the files of Unix sockets.
+    pub unix_mode: u32,
+    /// Whose word about a client is taken.
+    pub trusted: TrustedProxies,
+    /// Connections of trusted proxies begin with a PROXY header.
+    pub proxy_protocol: bool,
+    /// The header by which trusted proxies tell of a client.
+    pub forwarded_by: ForwardedBy,
+    /// Certificate and key; none: no TLS.
+    pub tls: Option<TlsFiles>,
     /// What the service runs as.
     pub environment: Environment,
     /// Where stories are kept.
@@ -138,6 +127,16 @@ pub struct Config {
     pub io_driver: IoDriver,
     /// Open connections per worker, at most.
     pub connections_max: usize,
+    /// Connections of a worker that one address may hold; 0: no limit.
+    pub connections_per_address: usize,
+    /// Requests on one connection; 0: no limit.
+    pub requests_per_connection: u32,
+    /// Bytes of a worker for requests that are not whole.
+    pub pending_bytes_max: usize,
+    /// Bytes per second of a request body, at least; 0: no floor.
+    pub body_rate_min: u64,
+    /// Bytes per second of an answer that a client takes, at least; 0: no floor.
+    pub write_rate_min: u64,
     /// Times after which the server stops waiting.
     pub timeouts: Timeouts,
     /// Bytes of cached answers per worker; 0: no cache.
@@ -154,6 +153,8 @@ pub struct Config {
     pub rate_limit_enabled: bool,
     /// Opens the admin routes to callers from elsewhere; none: loopback only.
     pub admin_token: Option<SecretToken>,
+    /// CORS, HSTS, Server, compression.
+    pub face: Face,
     /// What the operator should hear at boot.
     pub warnings: Vec<String>,
     /// Every variable as it holds, in the order of the table; secrets redacted.
@@ -172,7 +173,7 @@ impl Config {
     /// DATABASE_URL is missing, or wrong.
     pub fn for_migration() -> Result<postgres::Config, ConfigErrors> {
         let mut reader = Reader::new(std::env::vars_os());
-        let database_url = url(&mut reader, &var::DATABASE_URL, false);
+        let database_url = backends::url(&mut reader, &var::DATABASE_URL, false);
         if reader.raw(var::DATABASE_URL.name).is_none() {
             let allowed = var::DATABASE_URL.allowed();
             reader.fault(
@@ -180,7 +181,7 @@ impl Config {
                 format!("is not set, but is what to migrate: {allowed}"),
             );
         }
-        let config = postgres(&mut reader, database_url, Environment::Production);
+        let config = backends::database(&mut reader, database_url, Environment::Production);
         reader.errors.retain(|error| error.variable == var::DATABASE_URL.name);
         config
             .filter(|_| reader.errors.is_empty())
@@ -195,11 +196,9 @@ impl Config {
         let mut reader = Reader::new(env);
         let r = &mut reader;
 
-        let port = u16::try_from(r.number(&var::PORT)).unwrap_or_default();
-        let address = r.given(&var::HOST, parse::parse_address, |address| match address {
-            Some(address) => address.to_string(),
-            None => var::HOST.preset_text(),
-        });
+        let listen = bind::read(r);
+        let tls = tls_files(r);
+        bind::check_schemes(r, &listen, tls.is_some());
         let environment = match r.word(&var::ENVIRONMENT) {
             "production" => Environment::Production,
             "staging" => Environment::Staging,
@@ -207,17 +206,24 @@ impl Config {
             _ => Environment::Development,
         };
         let production = environment == Environment::Production;
-        let database_url = url(r, &var::DATABASE_URL, production);
-        let (redis_url, redis) = redis_settings(r, production);
+        let database_url = backends::url(r, &var::DATABASE_URL, production);
+        let (redis_url, redis) = backends::redis_settings(r, production);
         let needs_folder = !production && r.raw(var::DATABASE_URL.name).is_none();
         let folder = data_folder(r, needs_folder);
-        let postgres = postgres(r, database_url, environment);
+        let postgres = backends::database(r, database_url, environment);
         let workers = workers(r);
+        let connections_max = count(r, &var::CONNECTIONS_MAX);
+        let per_address = r.number_given(&var::CONNECTIONS_PER_ADDRESS);
         let config = Config {
-            listen: Listen {
-                address: address.flatten(),
-                port,
+            listen,
+            unix_mode: u32::try_from(r.number(&var::BIND_UNIX_MODE)).unwrap_or_default(),
+            trusted: trusted(r),
+            proxy_protocol: r.word(&var::PROXY_PROTOCOL) == "true",
+            forwarded_by: match r.word(&var::FORWARDED) {
+                "forwarded" => ForwardedBy::Forwarded,
+                _ => ForwardedBy::XForwardedFor,
             },
+            tls,
             environment,
             store: match postgres {
                 Some(postgres) => StoreAt::Postgres(postgres),
@@ -236,7 +242,16 @@ impl Config {
                 "epoll" => IoDriver::Epoll,
                 _ => IoDriver::Auto,
             },
-            connections_max: count(r, &var::CONNECTIONS_MAX),
+            connections_max,
+            // So that one address can never shut out all others.
+            connections_per_address: match per_address {
+                Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
+                None => (connections_max / 2).max(1),
+            },
+            requests_per_connection: u32::try_from(r.number(&var::REQUESTS_PER_CONNECTION)).unwrap_or(u32::MAX),
+            pending_bytes_max: count(r, &var::PENDING_BYTES_MAX),
+            body_rate_min: r.number(&var::BODY_RATE_MIN),
+            write_rate_min: r.number(&var::WRITE_RATE_MIN),
             timeouts: Timeouts {
                 keep_alive: time(r, &var::KEEP_ALIVE),
                 head: time(r, &var::HEAD_TIMEOUT),
@@ -252,12 +267,21 @@ impl Config {
             log: log_settings(r, production),
             rate_limit_enabled: r.word(&var::RATE_LIMIT_ENABLED) == "true",
             admin_token: token(r),
+            face: face::read(r),
             warnings: Vec::new(),
             settings: Vec::new(),
         };
         if config.rate_limit_enabled {
             r.warnings
                 .push("RATE_LIMIT_ENABLED is set, but this version has no rate limit yet: nothing is limited".into());
+        }
+        if config.proxy_protocol && config.trusted.is_none() && r.raw(var::TRUSTED_PROXIES.name).is_none() {
+            let problem = "is on, but nobody would be believed: set TRUSTED_PROXIES to the addresses of the proxies";
+            r.fault(&var::PROXY_PROTOCOL, problem.to_owned());
+        }
+        if config.trusted.is_everybody() {
+            let warning = "TRUSTED_PROXIES trusts every address: any client can say that it is another";
+            r.warnings.push(warning.into());
         }
         r.warn_of_near_misses();
         if reader.errors.is_empty() {
@@ -281,90 +305,62 @@ fn time(r: &mut Reader, variable: &Variable) -> Duration {
     Duration::from_millis(r.number(variable))
 }
 
-fn url(r: &mut Reader, variable: &Variable, required: bool) -> Option<SecretUrl> {
-    let schemes = if let Kind::Url(schemes) = variable.kind {
-        schemes
-    } else {
-        &[]
-    };
-    let parse = |text: &str| parse::parse_url(schemes, text).map(SecretUrl::new);
-    let url = r.given(variable, parse, SecretUrl::to_string);
-    if required && r.raw(variable.name).is_none() {
-        r.fault(
-            variable,
-            format!(
-                "is not set, but ENVIRONMENT=production requires it: {} (or choose another ENVIRONMENT)",
-                variable.allowed()
-            ),
-        );
-    }
-    url
+fn trusted(r: &mut Reader) -> TrustedProxies {
+    let parsed = r.given_or_why(&var::TRUSTED_PROXIES, TrustedProxies::parse, TrustedProxies::to_string);
+    parsed.unwrap_or_default()
 }
 
-/// REDIS_URL, and what goes with it.
-fn redis_settings(r: &mut Reader, production: bool) -> (Option<SecretUrl>, Option<redis::Settings>) {
-    let read = |text: &str| Some((SecretUrl::new(text.to_owned()), redis::url::Target::parse(text)));
-    let given = r.given(&var::REDIS_URL, read, |(url, _)| url.to_string());
-    if production && r.raw(var::REDIS_URL.name).is_none() {
-        r.fault(
-            &var::REDIS_URL,
-            "is not set, but ENVIRONMENT=production requires it: a URL that begins with redis://, rediss:// or redis+unix:// (or choose another ENVIRONMENT)".to_owned(),
-        );
+/// A file by its path, which may be any bytes.
+fn file(r: &mut Reader, variable: &Variable) -> Option<PathBuf> {
+    let path = r.raw(variable.name).map(PathBuf::from);
+    match &path {
+        Some(path) => r.note(variable, path.display().to_string(), true),
+        None => r.note(variable, variable.preset_text(), false),
     }
-    let Kind::Text { chars_max } = var::REDIS_PREFIX.kind else {
-        return (None, None);
-    };
-    let parse = |text: &str| {
-        let fits = text.len() <= chars_max && text.bytes().all(|b| b.is_ascii_graphic());
-        fits.then(|| text.to_owned())
-    };
-    let prefix = r.given(&var::REDIS_PREFIX, parse, String::clone);
-    let prefix = prefix.unwrap_or_else(|| var::REDIS_PREFIX.preset_text());
-    let (ttl, timeout) = (time(r, &var::REDIS_TTL), time(r, &var::REDIS_TIMEOUT));
-    let connections_max = count(r, &var::REDIS_MAX_CONNECTIONS);
-    match given {
-        None => (None, None),
-        Some((_, Err(why))) => {
-            r.fault(&var::REDIS_URL, why.to_string());
-            (None, None)
-        }
-        Some((url, Ok(target))) => {
-            let settings = redis::Settings {
-                target,
-                prefix,
-                ttl,
-                timeout,
-                connections_max,
-            };
-            (Some(url), Some(settings))
-        }
-    }
+    path
 }
 
-/// The database and what goes with it. Its variables are checked whether or not there is one.
-fn postgres(r: &mut Reader, url: Option<SecretUrl>, environment: Environment) -> Option<postgres::Config> {
-    let pool = postgres::PoolSettings {
-        size: count(r, &var::DB_POOL_SIZE),
-        overflow: count(r, &var::DB_MAX_OVERFLOW),
-        wait: time(r, &var::DB_POOL_TIMEOUT),
-        recycle: time(r, &var::DB_POOL_RECYCLE),
-        pre_ping: r.word(&var::DB_POOL_PRE_PING) == "true",
+/// Certificate and key come together, and nothing else of TLS without them. Whether the files are any good is looked at
+/// by those who use them.
+fn tls_files(r: &mut Reader) -> Option<TlsFiles> {
+    let (cert, key) = (file(r, &var::TLS_CERT), file(r, &var::TLS_KEY));
+    let client_ca = file(r, &var::TLS_CLIENT_CA);
+    let min_version = match r.word(&var::TLS_MIN_VERSION) {
+        "1.3" => MinVersion::Tls13,
+        _ => MinVersion::Tls12,
     };
-    let pods_max = r.number(&var::PODS_MAX);
-    let auto_migrate = match r.word(&var::AUTO_MIGRATE) {
-        "auto" => matches!(environment, Environment::Development | Environment::Test),
-        word => word == "true",
-    };
-    let url = url?;
-    if let Err(error) = postgres::Settings::parse(url.expose()) {
-        r.fault(&var::DATABASE_URL, error.to_string());
+    match (cert, key) {
+        (Some(cert), Some(key)) => Some(TlsFiles {
+            cert,
+            key,
+            client_ca,
+            min_version,
+        }),
+        (Some(_), None) => {
+            r.fault(
+                &var::TLS_KEY,
+                "is not set, but TLS_CERT is: set it to the file with that certificate's private key".to_owned(),
+            );
+            None
+        }
+        (None, Some(_)) => {
+            r.fault(
+                &var::TLS_CERT,
+                "is not set, but TLS_KEY is: set it to the file with that key's certificate chain".to_owned(),
+            );
+            None
+        }
+        (None, None) => {
+            if client_ca.is_some() {
+                // In the clear nobody would be asked for a certificate, and whoever set this counts on it.
+                r.fault(
+                    &var::TLS_CLIENT_CA,
+                    "is set, but TLS_CERT and TLS_KEY are not: without TLS no client shows a certificate".to_owned(),
+                );
+            }
+            None
+        }
     }
-    Some(postgres::Config {
-        url,
-        pool,
-        auto_migrate,
-        pods_max,
-    })
 }
 
 /// Where the embedded store lives. XDG Base Directory Specification: a relative XDG_DATA_HOME is ignored.

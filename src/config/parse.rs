@@ -90,6 +90,24 @@ impl Reader {
         });
     }
 
+    /// As [`given`](Self::given), for values with more ways to be wrong than one line can say: `parse` gives the fault,
+    /// in words that follow the variable's name.
+    pub(super) fn given_or_why<T>(
+        &mut self,
+        variable: &Variable,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+        show: impl FnOnce(&T) -> String,
+    ) -> Option<T> {
+        let mut why = None;
+        let faults = self.errors.len();
+        let parse = |text: &str| parse(text).map_err(|fault| why = Some(fault)).ok();
+        let value = self.given(variable, parse, show);
+        if let (Some(why), Some(fault)) = (why, self.errors.get_mut(faults)) {
+            fault.problem = why;
+        }
+        value
+    }
+
     /// Parses a set variable with `parse`; notes the value, or the fault with what is allowed.
     pub(super) fn given<T>(
         &mut self,
@@ -217,6 +235,10 @@ pub(super) fn parse_number(kind: Kind, text: &str) -> Option<u64> {
                 _ => return None,
             };
             (unit, min, max)
+        }
+        Kind::Mode => {
+            let mode = u64::from_str_radix(text, 8).ok()?;
+            return (digits == text.len() && mode <= 0o777).then_some(mode);
         }
         _ => return None,
     };

@@ -19,14 +19,19 @@ fn faulty(errors: &ConfigErrors) -> Vec<&str> {
 #[test]
 fn an_empty_environment_gives_the_defaults() {
     let config = read(&[]).unwrap();
+    let listen = Listen {
+        address: None,
+        port: 8080,
+        v6only: false,
+    };
     assert_eq!(
         config.listen,
-        Listen {
-            address: None,
-            port: 8080
-        }
+        [Bind {
+            scheme: Scheme::Default,
+            at: At::Tcp(listen)
+        }]
     );
-    let candidates: Vec<String> = config.listen.candidates().iter().map(ToString::to_string).collect();
+    let candidates: Vec<String> = listen.candidates().iter().map(ToString::to_string).collect();
     assert_eq!(candidates, ["[::]:8080", "0.0.0.0:8080"]);
     assert_eq!(
         config.store,
@@ -101,7 +106,8 @@ fn all_values_are_taken() {
         ("ADMIN_TOKEN", "0123456789abcdef"),
     ])
     .unwrap();
-    assert_eq!(config.listen.candidates(), ["[::1]:0".parse().unwrap()]);
+    let said: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
+    assert_eq!(said, ["[::1]:0"]);
     assert_eq!(config.environment, Environment::Production);
     let StoreAt::Postgres(postgres) = &config.store else {
         panic!("{:?}", config.store)
@@ -362,4 +368,18 @@ fn the_readme_has_this_table() {
         lines(told, &table, "-"),
         lines(&table, told, "+")
     );
+}
+
+#[test]
+fn one_address_may_hold_half_of_the_connections_unless_told_otherwise() {
+    let per_address = |env: &[(&str, &str)]| {
+        let config = Config::read(env.iter().map(|(name, value)| (name.into(), value.into()))).unwrap();
+        config.connections_per_address
+    };
+    let home = ("HOME", "/home/ada");
+    assert_eq!(per_address(&[home]), 8192);
+    assert_eq!(per_address(&[home, ("CONNECTIONS_MAX", "10")]), 5);
+    assert_eq!(per_address(&[home, ("CONNECTIONS_MAX", "1")]), 1, "0 would be no limit");
+    assert_eq!(per_address(&[home, ("CONNECTIONS_PER_ADDRESS", "0")]), 0);
+    assert_eq!(per_address(&[home, ("CONNECTIONS_PER_ADDRESS", "7")]), 7);
 }

@@ -32,8 +32,16 @@ pub enum Kind {
     Word(&'static [(&'static str, &'static str)]),
     /// An IP address, `localhost`, or `*`.
     Address,
+    /// Addresses to listen on.
+    Listeners,
+    /// Addresses and networks of peers.
+    Peers,
+    /// Permissions of a file, octal.
+    Mode,
     /// A folder.
     Folder,
+    /// A file.
+    File,
     /// A URL with one of these schemes; may hold a password and is never printed whole.
     Url(&'static [&'static str]),
     /// Visible ASCII characters.
@@ -41,6 +49,10 @@ pub enum Kind {
         /// The most of them.
         chars_max: usize,
     },
+    /// `*`, or web origins with commas between.
+    Origins,
+    /// A product as the Server field has it.
+    Product,
     /// A secret of visible ASCII characters; never printed.
     Token {
         /// The least number of characters.
@@ -106,7 +118,25 @@ variables! {
     PORT: Kind::Count { min: 0, max: 65_535 }, Preset::Number(limits::PORT_DEFAULT),
         "TCP port to listen on. 0 takes any free port, which is printed.";
     HOST: Kind::Address, Preset::Unset("every address, IPv6 and IPv4"),
-        "Address to listen on. Not set, or `*`: all of IPv6 and IPv4 on one socket, IPv4 alone where the system has no IPv6.";
+        "Address to listen on; an IPv6 one with or without brackets. Not set, or `*`: all of IPv6 and IPv4 on one socket, IPv4 alone where the system has no IPv6.";
+    BIND: Kind::Listeners, Preset::Unset("HOST and PORT"),
+        "Up to 16 addresses to listen on, in place of HOST and PORT: `0.0.0.0:8080`, `[::1]:8080`, `localhost:8080`, `:8080` (all of IPv6 and IPv4), `unix:/run/api.sock`, `unix:@name` (abstract); an address without a port has PORT. `http://` or `https://` may stand in front; without, TCP speaks TLS where TLS_CERT is set, and Unix sockets do not.";
+    BIND_UNIX_MODE: Kind::Mode, Preset::Number(limits::UNIX_MODE),
+        "Permissions of a Unix socket's file: who may write may connect.";
+    TRUSTED_PROXIES: Kind::Peers, Preset::Unset("nobody"),
+        "Whose word about a client is taken (PROXY_PROTOCOL, FORWARDED): addresses, networks, and the words `loopback`, `private` (RFC 1918, RFC 4193), `unix` (whoever connects to a Unix socket), `*` (everybody: for tests).";
+    PROXY_PROTOCOL: YES_NO, Preset::Word("false"),
+        "Connections of TRUSTED_PROXIES begin with a PROXY header, version 1 or 2, and are closed if they do not; those of others must not have one.";
+    FORWARDED: Kind::Word(&[("x-forwarded-for", "x-forwarded-for"), ("forwarded", "forwarded")]), Preset::Word("x-forwarded-for"),
+        "The header by which TRUSTED_PROXIES tell of a client: X-Forwarded-For with X-Forwarded-Proto, or Forwarded (RFC 7239). The other is ignored, as a proxy that does not know it passes on what the client sent.";
+    TLS_CERT: Kind::File, Preset::Unset("no TLS"),
+        "Certificate chain, PEM, the server's own first. With it TCP ports speak TLS and nothing else, but for those that BIND begins with `http://`. SIGHUP reads it and TLS_KEY again.";
+    TLS_KEY: Kind::File, Preset::Unset("no TLS"),
+        "Private key of TLS_CERT, PEM without a passphrase: RSA, ECDSA (P-256, P-384) or Ed25519.";
+    TLS_CLIENT_CA: Kind::File, Preset::Unset("clients show no certificate"),
+        "Authorities, PEM. With it every client must show a certificate that one of them has issued.";
+    TLS_MIN_VERSION: Kind::Word(&[("1.2", "1.2"), ("1.3", "1.3")]), Preset::Word("1.2"),
+        "The least version of TLS that is spoken.";
     ENVIRONMENT: Kind::Word(&[
         ("development", "development"), ("dev", "development"),
         ("test", "test"), ("testing", "test"),
@@ -155,15 +185,25 @@ variables! {
     IO_DRIVER: Kind::Word(&[("auto", "auto"), ("uring", "uring"), ("epoll", "epoll")]), Preset::Word("auto"),
         "How to talk to the kernel. `auto` takes io_uring and falls back to epoll where it is forbidden; `uring` refuses to start then.";
     CONNECTIONS_MAX: Kind::Count { min: 1, max: limits::CONNECTIONS_BOUND }, Preset::Number(limits::CONNECTIONS_MAX),
-        "Connections that a worker serves at once, at most; more wait until one ends.";
+        "Connections that a worker serves at once, at most; more wait until one ends. In the last eighth of them an idle connection is kept for HEAD_TIMEOUT only.";
+    CONNECTIONS_PER_ADDRESS: Kind::Count { min: 0, max: limits::CONNECTIONS_BOUND }, Preset::Unset("half of CONNECTIONS_MAX"),
+        "Connections of a worker that one IPv4 address, or one IPv6 /64, may hold; more are closed at once. Set it to 0, no limit, behind a proxy that is not trusted.";
+    REQUESTS_PER_CONNECTION: Kind::Count { min: 0, max: u32::MAX as u64 - 1 }, Preset::Number(limits::REQUESTS_PER_CONNECTION),
+        "Requests that one connection may send; the last answer says `Connection: close`. 0: no limit.";
+    PENDING_BYTES_MAX: Kind::Bytes { min: 0, max: limits::PENDING_BYTES_BOUND }, Preset::Number(limits::PENDING_BYTES_MAX),
+        "Memory of a worker for requests that have not come whole, beyond 4 KiB each. Past it large bodies are answered 503 with Retry-After. As much again is for answers that clients are slow to take; past that, those are cut off.";
     KEEP_ALIVE: millis(1000, limits::TIMEOUT_MS_MAX), Preset::Number(limits::KEEP_ALIVE_MS),
         "How long an idle connection is kept. Longer than the load balancer in front keeps it.";
     HEAD_TIMEOUT: millis(100, limits::TIMEOUT_MS_MAX), Preset::Number(limits::HEAD_TIMEOUT_MS),
         "How long a request head may take from its first byte to its last.";
     BODY_TIMEOUT: millis(100, limits::TIMEOUT_MS_MAX), Preset::Number(limits::BODY_TIMEOUT_MS),
-        "How long a request body may take.";
+        "How long a request body may take, at most.";
+    BODY_RATE_MIN: Kind::Bytes { min: 0, max: limits::RATE_MIN_BOUND }, Preset::Number(limits::BODY_RATE_MIN),
+        "Bytes per second that a request body must bring after its first 5 s, or it is answered 408. 0: no floor.";
     WRITE_TIMEOUT: millis(100, limits::TIMEOUT_MS_MAX), Preset::Number(limits::WRITE_TIMEOUT_MS),
-        "How long a client may take for the answers sent in one go (64 KiB, or one that is longer) before it is cut off.";
+        "How long a client may take nothing of an answer before it is cut off. What the kernel holds for a client is given up after the same time.";
+    WRITE_RATE_MIN: Kind::Bytes { min: 0, max: limits::RATE_MIN_BOUND }, Preset::Number(limits::WRITE_RATE_MIN),
+        "Bytes per second that a client must take of an answer; one that is slower for longer than WRITE_TIMEOUT makes up for is cut off. 0: no floor.";
     GRACEFUL_TIMEOUT: millis(0, limits::TIMEOUT_MS_MAX), Preset::Number(limits::GRACEFUL_TIMEOUT_MS),
         "How long requests in flight may take after SIGTERM.";
     DRAIN_DELAY: millis(0, limits::TIMEOUT_MS_MAX), Preset::Number(limits::DRAIN_DELAY_MS),
@@ -188,6 +228,20 @@ variables! {
         "Which requests get a log line: none, those answered 5xx, or all.";
     RATE_LIMIT_ENABLED: YES_NO, Preset::Word("false"),
         "Limit requests per client. Read, but without effect in this version; a warning at boot says so.";
+    CORS_ORIGINS: Kind::Origins, Preset::Unset("no other origin may read answers"),
+        "Origins whose pages may read answers (CORS), as `https://app.example`, with commas between; `*` for all.";
+    CORS_CREDENTIALS: YES_NO, Preset::Word("false"),
+        "Whether those pages may send credentials. Not with `*`.";
+    CORS_MAX_AGE: millis(0, limits::TIMEOUT_MS_MAX), Preset::Number(limits::CORS_MAX_AGE_MS),
+        "How long a browser may remember the answer to a preflight.";
+    HSTS_MAX_AGE: millis(0, limits::HSTS_MAX_AGE_MS_BOUND), Preset::Number(limits::HSTS_MAX_AGE_MS),
+        "On TLS connections, tells browsers to come back over TLS only, for so long (Strict-Transport-Security). 0 says nothing.";
+    SERVER_HEADER: Kind::Product, Preset::Word(super::face::SERVER),
+        "The Server field of answers; `off` leaves it out.";
+    COMPRESSION: Kind::Word(&[
+        ("on", "on"), ("off", "off"), ("true", "on"), ("false", "off"), ("1", "on"), ("0", "off"), ("yes", "on"), ("no", "off"),
+    ]), Preset::Word("on"),
+        "Whether answers are compressed (br, zstd, gzip) for clients that take it. `off` where a proxy in front does it.";
     ADMIN_TOKEN: Kind::Token { chars_min: limits::ADMIN_TOKEN_CHARS_MIN, chars_max: limits::ADMIN_TOKEN_CHARS_MAX },
         Preset::Unset("admin routes answer loopback only"),
         "Bearer token that lets a caller from elsewhere use the admin routes.";
@@ -222,9 +276,26 @@ impl Variable {
                 distinct.join(", ")
             }
             Kind::Address => "an IPv4 or IPv6 address, localhost, or *".to_owned(),
+            Kind::Listeners => {
+                "addresses such as 0.0.0.0:8080, [::1]:8080, :8080 or unix:/run/api.sock, with commas between"
+                    .to_owned()
+            }
+            Kind::Peers => {
+                "addresses, networks such as 10.0.0.0/8, loopback, private, unix or *, with commas between".to_owned()
+            }
+            Kind::Mode => "permissions in octal, 0 to 777".to_owned(),
             Kind::Folder => "the path of a folder".to_owned(),
+            Kind::File => "the path of a file".to_owned(),
             Kind::Url(schemes) => format!("a URL that begins with {}://", schemes.join(":// or ")),
             Kind::Text { chars_max } => format!("1 to {chars_max} visible ASCII characters"),
+            Kind::Origins => format!(
+                "*, or up to {} origins as https://host or https://host:port, nothing behind them, with commas between",
+                limits::CORS_ORIGINS_MAX
+            ),
+            Kind::Product => format!(
+                "off, or a name or name/version, up to {} characters",
+                limits::SERVER_HEADER_CHARS_MAX
+            ),
             Kind::Token { chars_min, chars_max } => {
                 format!("{chars_min} to {chars_max} visible ASCII characters")
             }
@@ -238,10 +309,15 @@ impl Variable {
             Kind::Duration { .. } => "seconds (or ms, s, m, h)".to_owned(),
             Kind::Bytes { .. } => "bytes (or K, M, G)".to_owned(),
             Kind::Word(_) => self.allowed(),
-            Kind::Address => "IP address".to_owned(),
-            Kind::Folder => "path".to_owned(),
+            Kind::Address => "IP address, `localhost` or `*`".to_owned(),
+            Kind::Listeners => "addresses with commas between".to_owned(),
+            Kind::Peers => "addresses and networks with commas between".to_owned(),
+            Kind::Mode => "octal".to_owned(),
+            Kind::Folder | Kind::File => "path".to_owned(),
             Kind::Url(_) => "URL".to_owned(),
             Kind::Text { chars_max } => format!("text, {chars_max} characters at most"),
+            Kind::Origins => "origins, or *".to_owned(),
+            Kind::Product => "name or name/version, or off".to_owned(),
             Kind::Token { chars_min, .. } => format!("text, {chars_min} characters or more"),
         }
     }
@@ -251,6 +327,7 @@ impl Variable {
         match (self.preset, self.kind) {
             (Preset::Number(ms), Kind::Duration { .. }) => duration_text(ms),
             (Preset::Number(bytes), Kind::Bytes { .. }) => bytes_text(bytes),
+            (Preset::Number(mode), Kind::Mode) => format!("{mode:04o}"),
             (Preset::Number(n), _) => n.to_string(),
             (Preset::Word(word), _) => word.to_owned(),
             (Preset::Unset(meaning), _) => meaning.to_owned(),

@@ -36,6 +36,10 @@ enum State {
     /// White space after the size: only an extension may follow (RFC 9112 section 7.1.1, BWS).
     SizePadding,
     Extension,
+    /// Between the quotes of an extension's value. A line that ended in them could be read as going on.
+    Quoted,
+    /// After a backslash between the quotes.
+    QuotedPair,
     SizeLf,
     Chunk,
     ChunkCr,
@@ -138,7 +142,12 @@ impl BodyDecoder {
     fn step(&mut self, byte: u8) -> Result<State, Reject> {
         let lf = |next: State| if byte == b'\n' { Ok(next) } else { Err(CHUNK) };
         match self.state {
-            State::SizeStart | State::Size | State::SizePadding | State::Extension => self.chunk_line(byte),
+            State::SizeStart
+            | State::Size
+            | State::SizePadding
+            | State::Extension
+            | State::Quoted
+            | State::QuotedPair => self.chunk_line(byte),
             State::SizeLf => lf(if self.left == 0 {
                 State::TrailerStart
             } else {
@@ -180,15 +189,22 @@ impl BodyDecoder {
                 self.budget -= self.left;
                 Ok(State::SizeLf)
             }
-            (State::Extension, _) if bytes::is_value(byte) => {
-                self.extensions += 1;
-                if self.extensions > CHUNK_EXTENSION_BYTES_MAX {
-                    Err(CHUNK_LONG)
-                } else {
-                    Ok(State::Extension)
-                }
-            }
+            (State::Extension, b'"') => self.extension(State::Quoted),
+            (State::Extension, _) if bytes::is_extension(byte) => self.extension(State::Extension),
+            (State::Quoted, b'"') => self.extension(State::Extension),
+            (State::Quoted, b'\\') => self.extension(State::QuotedPair),
+            (State::Quoted | State::QuotedPair, _) if bytes::is_value(byte) => self.extension(State::Quoted),
             _ => Err(CHUNK),
+        }
+    }
+
+    /// One more byte of an extension.
+    fn extension(&mut self, next: State) -> Result<State, Reject> {
+        self.extensions += 1;
+        if self.extensions > CHUNK_EXTENSION_BYTES_MAX {
+            Err(CHUNK_LONG)
+        } else {
+            Ok(next)
         }
     }
 

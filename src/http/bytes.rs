@@ -7,10 +7,14 @@ const TOKEN: u8 = 1;
 const PATH: u8 = 2;
 /// Bytes of a query: any visible ASCII but `#`. Wider than RFC 3986 section 3.4, as browsers and people send it.
 const QUERY: u8 = 4;
-/// Bytes of a `reg-name` outside `%` escapes (RFC 3986 section 3.2.2).
+/// Bytes of a `reg-name` outside `%` escapes (RFC 3986 section 3.2.2), but the comma: two Host lines that somebody on
+/// the way made one look so.
 const REG_NAME: u8 = 8;
 /// Bytes between the brackets of an IP literal (RFC 3986 section 3.2.2).
 const IP_LITERAL: u8 = 16;
+/// Bytes of a chunk extension outside its quotes: of names and values, `;`, `=` and white space (RFC 9112 section
+/// 7.1.1).
+const EXTENSION: u8 = 32;
 
 static CLASS: [u8; 256] = classes();
 
@@ -38,11 +42,14 @@ const fn classes() -> [u8; 256] {
         if b > b' ' && b < 0x7f && b != b'#' {
             class |= QUERY;
         }
-        if unreserved || sub_delim {
+        if unreserved || (sub_delim && b != b',') {
             class |= REG_NAME;
         }
         if unreserved || sub_delim || b == b':' {
             class |= IP_LITERAL;
+        }
+        if token || matches!(b, b';' | b'=' | b' ' | b'\t') {
+            class |= EXTENSION;
         }
         table[at] = class;
         at += 1;
@@ -73,6 +80,10 @@ pub(super) const fn is_reg_name(b: u8) -> bool {
 
 pub(super) const fn is_ip_literal(b: u8) -> bool {
     is(b, IP_LITERAL)
+}
+
+pub(super) const fn is_extension(b: u8) -> bool {
+    is(b, EXTENSION)
 }
 
 /// Bytes of a request target of any form: visible ASCII.

@@ -1,4 +1,4 @@
-//! The Date field (RFC 9110 section 6.6.1), written once a second.
+//! Dates of HTTP: the Date field (RFC 9110 section 6.6.1), written once a second, and dates that clients send.
 
 /// The current second as an IMF-fixdate (RFC 9110 section 5.6.7), for instance `Sun, 06 Nov 1994 08:49:37 GMT`.
 ///
@@ -97,6 +97,91 @@ fn two_digits(number: u64) -> [u8; 2] {
     [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8]
 }
 
+/// Reads an HTTP-date in each of its three forms (RFC 9110 section 5.6.7), seconds since 1970 UTC. `None` for what is
+/// none, for days that no calendar has, and for dates before 1970 (nothing here is as old). The name of the weekday
+/// must be one, and is not held against the date.
+pub(super) fn parse_http_date(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    const SHORT: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+    const LONG: [&str; 7] = [
+        "Sunday",
+        "Monday",
+        "Tuesday",
+        "Wednesday",
+        "Thursday",
+        "Friday",
+        "Saturday",
+    ];
+    let (weekday, rest) = text.split_once(' ')?;
+    let parts: Vec<&str> = rest.splitn(6, ' ').collect();
+    match (weekday.strip_suffix(','), &parts[..]) {
+        // Sun, 06 Nov 1994 08:49:37 GMT
+        (Some(name), [day, month, year, time, "GMT"]) if SHORT.contains(&name) => {
+            unix_second(number(year, 4)?, month_of(month)?, number(day, 2)?, time)
+        }
+        // Sunday, 06-Nov-94 08:49:37 GMT: of the century that is nearest, this being the twenty-first.
+        (Some(name), [date, time, "GMT"]) if LONG.contains(&name) => {
+            let mut parts = date.splitn(4, '-');
+            let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?);
+            let year = number(year, 2)?;
+            let year = if year < 70 { 2000 + year } else { 1900 + year };
+            match parts.next() {
+                None => unix_second(year, month_of(month)?, number(day, 2)?, time),
+                Some(_) => None,
+            }
+        }
+        // Sun Nov  6 08:49:37 1994
+        (None, [month, "", day, time, year]) if SHORT.contains(&weekday) => {
+            unix_second(number(year, 4)?, month_of(month)?, number(day, 1)?, time)
+        }
+        (None, [month, day, time, year]) if SHORT.contains(&weekday) => {
+            unix_second(number(year, 4)?, month_of(month)?, number(day, 2)?, time)
+        }
+        _ => None,
+    }
+}
+
+/// January is 1.
+fn month_of(name: &str) -> Option<u64> {
+    const NAMES: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    NAMES.iter().position(|known| *known == name).map(|at| at as u64 + 1)
+}
+
+/// Exactly so many digits.
+fn number(text: &str, digits: usize) -> Option<u64> {
+    let fits = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+    if fits { text.parse().ok() } else { None }
+}
+
+fn unix_second(year: u64, month: u64, day: u64, time: &str) -> Option<u64> {
+    let mut parts = time.splitn(3, ':');
+    let (hour, minute, second) = (
+        number(parts.next()?, 2)?,
+        number(parts.next()?, 2)?,
+        number(parts.next()?, 2)?,
+    );
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let days = match month {
+        2 => 28 + u64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    // Second 60 is a leap second.
+    if year < 1970 || !(1..=days).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    // The other way round as in `imf_fixdate`.
+    let march_year = if month <= 2 { year - 1 } else { year };
+    let march_month = if month <= 2 { month + 9 } else { month - 3 };
+    let (era, year_of_era) = (march_year / 400, march_year % 400);
+    let day_of_year = (153 * march_month + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+    Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,7 +210,60 @@ mod tests {
         assert_eq!(cache.get(), &imf_fixdate(5));
     }
 
+    #[test]
+    fn dates_in_each_form_are_read() {
+        for (text, second) in [
+            // The three examples of RFC 9110.
+            ("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", 784_111_777),
+            ("Sun Nov  6 08:49:37 1994", 784_111_777),
+            ("Wed Nov 16 08:49:37 1994", 784_975_777),
+            ("Tue, 29 Feb 2000 00:00:00 GMT", 951_782_400),
+            ("Saturday, 01-Jan-00 00:00:00 GMT", 946_684_800),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ] {
+            assert_eq!(parse_http_date(text.as_bytes()), Some(second), "{text}");
+        }
+        for text in [
+            "",
+            " ",
+            "Sun",
+            "0",
+            "784111777",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Nov 1994 08:49:37 UTC",
+            "sun, 06 Nov 1994 08:49:37 GMT",
+            "Xyz, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 6 Nov 1994 08:49:37 GMT",
+            "Sun, 31 Feb 1994 08:49:37 GMT",
+            "Wed, 29 Feb 1900 08:49:37 GMT",
+            "Thu, 29 Feb 2001 08:49:37 GMT",
+            "Sun, 00 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 24:00:00 GMT",
+            "Sun, 06 Nov 1994 08:49:37 GMT GMT",
+            "Sun, 06 Nov 1994 8:49:37 GMT",
+            "Sun, 06 Nov +994 08:49:37 GMT",
+            "Sun, 06 Nov 1969 08:49:37 GMT",
+            "Sunday, 06-Nov-94-1 08:49:37 GMT",
+            "Sun Nov 6 08:49:37 1994",
+            "Sun, 06 Nov 1994 08:49:37 \u{660}MT",
+        ] {
+            assert_eq!(parse_http_date(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(parse_http_date(b"\xff"), None);
+    }
+
     proptest! {
+        #[test]
+        fn what_is_written_is_read(second in 0..=LAST_SECOND) {
+            prop_assert_eq!(parse_http_date(&imf_fixdate(second)), Some(second));
+        }
+
+        #[test]
+        fn any_text_is_read_or_not(text in "[A-Za-z0-9 ,:-]{0,40}") {
+            let _ = parse_http_date(text.as_bytes());
+        }
+
         #[test]
         fn as_jiff_writes_it(second in 0..LAST_SECOND - 100_000) {
             let stamp = jiff::Timestamp::from_second(second as i64).unwrap();

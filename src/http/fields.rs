@@ -32,10 +32,13 @@ impl Span {
         self.start != 0
     }
 
-    fn set_first(&mut self, at: Span) {
-        if !self.is_set() {
+    /// False where it was set already.
+    fn set_first(&mut self, at: Span) -> bool {
+        let first = !self.is_set();
+        if first {
             *self = at;
         }
+        first
     }
 }
 
@@ -55,11 +58,11 @@ pub enum BodyFraming {
 pub(super) struct Fields {
     pub(super) host: Span,
     pub(super) content_type: Span,
+    pub(super) content_encoding: Span,
     pub(super) accept: Span,
     pub(super) accept_encoding: Span,
     pub(super) x_request_id: Span,
     pub(super) traceparent: Span,
-    pub(super) if_none_match: Span,
     pub(super) authorization: Span,
     /// Meaningful where `has_length`; apart from it, as an Option of it takes eight bytes more.
     length: u64,
@@ -68,6 +71,10 @@ pub(super) struct Fields {
     close: bool,
     keep_alive: bool,
     expect_continue: bool,
+    /// Accept, Accept-Encoding or Content-Encoding stands on more than one line.
+    pub(super) wishes_repeated: bool,
+    /// Any of If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since is there.
+    pub(super) conditional: bool,
 }
 
 /// What the fields come to once the head is whole.
@@ -85,21 +92,30 @@ impl Fields {
         // By length first: most names are told apart, or known to be none of ours, by that alone.
         match name.len() {
             4 if is(name, b"host") => return self.note_host(value, at),
-            6 if is(name, b"accept") => self.accept.set_first(at),
+            6 if is(name, b"accept") => self.wishes_repeated |= !self.accept.set_first(at),
             6 if is(name, b"expect") => return self.note_expect(value),
             10 if is(name, b"connection") => self.note_connection(value),
-            11 if is(name, b"traceparent") => self.traceparent.set_first(at),
+            8 if is(name, b"if-match") => self.conditional = true,
+            11 if is(name, b"traceparent") => _ = self.traceparent.set_first(at),
             12 if is(name, b"content-type") => {
                 return once(&mut self.content_type, at, Reject::bad("Content-Type is repeated"));
             }
-            12 if is(name, b"x-request-id") => self.x_request_id.set_first(at),
-            13 if is(name, b"if-none-match") => self.if_none_match.set_first(at),
+            12 if is(name, b"x-request-id") => _ = self.x_request_id.set_first(at),
+            13 if is(name, b"if-none-match") => self.conditional = true,
             13 if is(name, b"authorization") => {
                 return once(&mut self.authorization, at, Reject::bad("Authorization is repeated"));
             }
             14 if is(name, b"content-length") => return self.note_length(value),
-            15 if is(name, b"accept-encoding") => self.accept_encoding.set_first(at),
+            15 if is(name, b"accept-encoding") => self.wishes_repeated |= !self.accept_encoding.set_first(at),
+            16 if is(name, b"content-encoding") => self.wishes_repeated |= !self.content_encoding.set_first(at),
             17 if is(name, b"transfer-encoding") => return self.note_coding(value),
+            17 if is(name, b"if-modified-since") => self.conditional = true,
+            19 if is(name, b"if-unmodified-since") => self.conditional = true,
+            14 | 17 if looks_like_framing(name) => {
+                return Err(Reject::bad(
+                    "a field that others may take for Content-Length or Transfer-Encoding",
+                ));
+            }
             _ => {}
         }
         Ok(())
@@ -225,6 +241,17 @@ fn is<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
         at += 1;
     }
     odd == 0
+}
+
+/// Whether a name becomes one of the framing fields where `_` is taken for `-`, as CGI and its heirs do: with such a
+/// party in front, two readings of one message (no RFC names them; nginx drops all names with `_`).
+#[cold]
+fn looks_like_framing(name: &[u8]) -> bool {
+    let like = |known: &[u8]| {
+        let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
+        name.len() == known.len() && name.iter().zip(known).all(same)
+    };
+    like(b"content-length") || like(b"transfer-encoding")
 }
 
 fn once(span: &mut Span, at: Span, repeated: Reject) -> Result<(), Reject> {

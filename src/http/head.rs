@@ -16,12 +16,12 @@ pub struct RequestHead<'b> {
     pub target: &'b str,
     /// The path, escapes not decoded but well formed: begins with `/`, or is `*` (OPTIONS only).
     pub path: &'b str,
-    /// What follows the first `?`, not decoded and its escapes unchecked; `None` without a `?`.
+    /// What follows the first `?`, escapes not decoded but well formed; `None` without a `?`.
     pub query: Option<&'b str>,
     /// The version.
     pub version: Version,
-    /// Host and port asked for: of the target where it names them (RFC 9112 section 3.2.2), else the Host field.
-    /// Well formed; empty only in HTTP/1.0 without Host.
+    /// Host and port asked for: of the target where it names them (RFC 9112 section 3.2.2), else the Host field. Where
+    /// both are there they are the same but for case. Well formed; empty only in HTTP/1.0 without Host.
     pub host: &'b str,
     /// How long the body is. Bounds are [`super::BodyDecoder::new`]'s to check.
     pub framing: BodyFraming,
@@ -46,19 +46,35 @@ impl<'b> RequestHead<'b> {
         self.fields.authorization.of(self.head)
     }
 
-    /// The first Accept line; [`Headers::get_all`] for the rare client that sends several.
-    pub fn accept(&self) -> Option<&'b [u8]> {
-        self.fields.accept.of(self.head)
+    /// The lines of Accept, in order.
+    pub fn accept(&self) -> impl Iterator<Item = &'b [u8]> + Clone {
+        self.lines("accept", self.fields.accept)
     }
 
-    /// The first Accept-Encoding line.
-    pub fn accept_encoding(&self) -> Option<&'b [u8]> {
-        self.fields.accept_encoding.of(self.head)
+    /// The lines of Accept-Encoding, in order.
+    pub fn accept_encoding(&self) -> impl Iterator<Item = &'b [u8]> + Clone {
+        self.lines("accept-encoding", self.fields.accept_encoding)
     }
 
-    /// The first If-None-Match line.
-    pub fn if_none_match(&self) -> Option<&'b [u8]> {
-        self.fields.if_none_match.of(self.head)
+    /// The lines of Content-Encoding, in order.
+    pub fn content_encoding(&self) -> impl Iterator<Item = &'b [u8]> + Clone {
+        self.lines("content-encoding", self.fields.content_encoding)
+    }
+
+    /// Whether there is any precondition: see [`super::conditional::Conditions::of`].
+    pub fn is_conditional(&self) -> bool {
+        self.fields.conditional
+    }
+
+    /// The line at `first`, and those after it where the head has any: only then is it walked again.
+    fn lines(&self, name: &'static str, first: Span) -> impl Iterator<Item = &'b [u8]> + Clone {
+        let more = if self.fields.wishes_repeated {
+            self.headers.lines
+        } else {
+            &[]
+        };
+        let rest = Headers { lines: more }.get_all(name).skip(1);
+        first.of(self.head).into_iter().chain(rest)
     }
 
     /// The first X-Request-ID, as sent: its reader decides whether it is well formed.
@@ -91,7 +107,7 @@ impl<'b> Headers<'b> {
     }
 
     /// Every value under `name`, in order.
-    pub fn get_all(self, name: &str) -> impl Iterator<Item = &'b [u8]> {
+    pub fn get_all(self, name: &str) -> impl Iterator<Item = &'b [u8]> + Clone {
         self.iter()
             .filter(move |(n, _)| n.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
@@ -224,7 +240,10 @@ fn read(buf: &[u8]) -> Option<(RequestHead<'_>, usize)> {
     }
     let verdict = fields.finish(version).ok()?;
     let host = match authority {
-        Some(authority) => authority,
+        Some(authority) => {
+            target::check_same(authority.as_bytes(), fields.host.of(head)).ok()?;
+            authority
+        }
         None => std::str::from_utf8(fields.host.of(head).unwrap_or_default()).ok()?,
     };
     let request = RequestHead {

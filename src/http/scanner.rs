@@ -35,6 +35,8 @@ pub struct HeadScanner {
     name_end: u16,
     empty_lines: u8,
     count: u8,
+    /// The authority of an absolute-form target.
+    authority: Span,
     fields: Fields,
 }
 
@@ -72,6 +74,7 @@ impl HeadScanner {
             name_end: 0,
             empty_lines: 0,
             count: 0,
+            authority: Span::default(),
             fields: Fields::default(),
         }
     }
@@ -154,6 +157,9 @@ impl HeadScanner {
             State::EndLf => {
                 let next = line_end(State::Done, "a CR without LF")?;
                 self.fields.finish(self.version)?;
+                if let Some(authority) = self.authority.of(head) {
+                    target::check_same(authority, self.fields.host.of(head))?;
+                }
                 next
             }
             State::Done => State::Done,
@@ -200,7 +206,12 @@ impl HeadScanner {
 
     fn in_target(&mut self, head: &[u8], byte: u8) -> Result<State, Reject> {
         if byte == b' ' {
-            target::parse(self.method, self.element(head))?;
+            let whole = self.element(head);
+            if let Some(authority) = target::parse(self.method, whole)?.authority {
+                // Behind the scheme and its two slashes.
+                let start = memchr::memchr(b':', whole).map_or(0, |colon| usize::from(self.begun) + colon + 3);
+                self.authority = Span::new(start, start + authority.len());
+            }
             self.begun = self.at + 1;
             return Ok(State::Version);
         }

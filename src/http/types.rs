@@ -22,6 +22,9 @@ pub enum Method {
     Patch,
     /// TRACE
     Trace,
+    /// QUERY (draft-ietf-httpbis-safe-method-w-body): known, so that a path which does not take it says which methods it
+    /// takes.
+    Query,
 }
 
 impl Method {
@@ -36,6 +39,7 @@ impl Method {
             Method::Options => "OPTIONS",
             Method::Patch => "PATCH",
             Method::Trace => "TRACE",
+            Method::Query => "QUERY",
         }
     }
 
@@ -49,14 +53,16 @@ impl Method {
             b"OPTIONS" => Ok(Method::Options),
             b"PATCH" => Ok(Method::Patch),
             b"TRACE" => Ok(Method::Trace),
+            b"QUERY" => Ok(Method::Query),
             b"CONNECT" => Err(Reject::new(
                 Status::NOT_IMPLEMENTED,
                 "CONNECT asks for a proxy, which this is not",
             )),
-            // RFC 9113 section 3.4: the preface of HTTP/2 looks like a request so that HTTP/1 servers refuse it.
+            // RFC 9113 section 3.4: the preface of HTTP/2 looks like a request so that HTTP/1 servers refuse it. Where a
+            // connection begins with all of it, `server` speaks HTTP/2 instead of sending this.
             b"PRI" => Err(Reject::new(
                 Status::HTTP_VERSION_NOT_SUPPORTED,
-                "HTTP/2 is not spoken here; use HTTP/1.1",
+                "HTTP/2 begins with its whole preface, and at the begin of a connection",
             )),
             _ => Err(Reject::new(Status::NOT_IMPLEMENTED, "unknown method")),
         }
@@ -69,13 +75,16 @@ impl fmt::Display for Method {
     }
 }
 
-/// The versions spoken; any other is refused with 505.
+/// The versions spoken; on the wire of HTTP/1, any but its two is refused with 505.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Version {
     /// HTTP/1.0: no chunked coding, closes unless asked to stay.
     Http10,
     /// HTTP/1.1
     Http11,
+    /// HTTP/2. No reader of this module gives it: `server` sets it on a request that came in frames, so that its answer
+    /// has no field that belongs to a connection (RFC 9113 section 8.2.2).
+    Http2,
 }
 
 /// Why bytes are refused. The framing is in doubt from here on, so the connection closes after the answer.
@@ -129,16 +138,16 @@ macro_rules! statuses {
                 }
             }
 
-            /// Status line, Server field, and the name of the Date field: every head begins so.
+            /// Status line and the name of the Date field: every head begins so.
             pub(super) const fn opening(self) -> &'static [u8] {
                 match self.0 {
-                    $($code => concat!("HTTP/1.1 ", $code, " ", $reason, "\r\nServer: roadtrip\r\nDate: ").as_bytes(),)*
-                    _ => b"HTTP/1.1 500 Unknown\r\nServer: roadtrip\r\nDate: ",
+                    $($code => concat!("HTTP/1.1 ", $code, " ", $reason, "\r\nDate: ").as_bytes(),)*
+                    _ => b"HTTP/1.1 500 Unknown\r\nDate: ",
                 }
             }
         }
 
-        #[cfg(test)]
+        #[cfg(any(test, feature = "fuzzing"))]
         pub(super) const STATUSES: &[Status] = &[$(Status($code)),*];
     };
 }

@@ -3,10 +3,43 @@
 //! Both are files beside this one, sent as they are. The tests hold the description to the router, the vocabularies
 //! and the limits, and the page to its own Content-Security-Policy. Deliberately absent: anything made at run time.
 
+use super::JSON;
+use super::fixed::Fixed;
+use crate::http::field;
+use crate::http::negotiate::MediaType;
+use std::sync::LazyLock;
+
 /// The API described (OpenAPI 3.1).
 pub const OPENAPI: &str = include_str!("openapi.json");
 /// A page to read and try it; self-contained.
-pub(super) const PAGE: &str = include_str!("docs.html");
+const PAGE: &str = include_str!("docs.html");
+
+/// The answer of /openapi.json.
+pub(super) static DESCRIPTION: Fixed = Fixed::new(MediaType::JSON, JSON, || OPENAPI.as_bytes(), Vec::new);
+
+/// The answer of /docs.
+pub(super) static DOCS: Fixed = Fixed::new(
+    MediaType::HTML,
+    "text/html; charset=utf-8",
+    || PAGE.as_bytes(),
+    || {
+        vec![
+            (field::CONTENT_SECURITY_POLICY, POLICY.as_bytes()),
+            // For browsers that do not know frame-ancestors.
+            (field::X_FRAME_OPTIONS, b"DENY"),
+            (field::REFERRER_POLICY, b"no-referrer"),
+        ]
+    },
+);
+
+/// The policy that the page itself states, and what only a field can state: that nobody may frame it.
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let stated = PAGE
+        .split_once("http-equiv=\"Content-Security-Policy\" content=\"")
+        .and_then(|(_, rest)| rest.split_once('"'))
+        .map_or("default-src 'none'", |(policy, _)| policy);
+    format!("{stated}; frame-ancestors 'none'")
+});
 
 #[cfg(test)]
 mod tests {

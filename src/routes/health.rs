@@ -1,11 +1,13 @@
 //! /health/v2: liveness, readiness, status, the worker, and the graceful end; all from what `checks` found last.
 
 use super::checks::Dependency;
+use super::dress::NO_STORE;
 use super::problem::Problem;
 use super::process::Lifecycle;
-use super::{Call, Worker};
+use super::{Call, JSON, Worker};
 use crate::cache::redis::Fault;
-use crate::http::Status;
+use crate::http::negotiate::MediaType;
+use crate::http::{FieldName, Status, field};
 use crate::limits;
 use crate::runtime::context;
 use crate::server::{Outbox, Outcome, Request};
@@ -20,7 +22,7 @@ pub(super) fn live(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -
     } else {
         Status::SERVICE_UNAVAILABLE
     };
-    call.write_json(outbox, status, |out| {
+    call.write_probe(outbox, status, |out| {
         let word: &[u8] = if stuck.is_empty() { b"alive" } else { b"stuck" };
         out.extend_from_slice(b"{\"status\":\"");
         out.extend_from_slice(word);
@@ -110,7 +112,7 @@ pub(super) fn ready(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
         },
     };
     let status = if ready { Status::OK } else { Status::SERVICE_UNAVAILABLE };
-    call.write_json(outbox, status, |out| {
+    call.write_probe(outbox, status, |out| {
         let _ = sonic_rs::to_writer(out, &body);
     })
 }
@@ -226,6 +228,9 @@ fn redis_part(worker: &Worker) -> RedisPart {
 }
 
 pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
+    if !call.takes(&MediaType::JSON) {
+        return call.refuse_kind(outbox, JSON);
+    }
     #[derive(Serialize)]
     struct Body<'c> {
         status: &'c str,
@@ -360,9 +365,11 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
     } else {
         Status::OK
     };
-    call.write_json(outbox, code, |out| {
+    let write = |out: &mut Vec<u8>| {
         let _ = sonic_rs::to_writer(out, &body);
-    })
+    };
+    let fields: &[(FieldName, &'static [u8])] = &[(field::CACHE_CONTROL, NO_STORE.as_bytes())];
+    call.written(write, |body| call.coded(outbox, code, JSON, fields, body))
 }
 
 fn uptime(worker: &Worker) -> f64 {
@@ -375,6 +382,9 @@ fn active(worker: &Worker) -> u64 {
 }
 
 pub(super) fn worker(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
+    if !call.takes(&MediaType::JSON) {
+        return call.refuse_kind(outbox, JSON);
+    }
     #[derive(Serialize)]
     struct Body<'c> {
         worker_id: &'c str,
@@ -405,21 +415,18 @@ pub(super) fn worker(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
         accepting_requests: worker.accepting.get(),
         shutting_down: worker.process.lifecycle() == Lifecycle::Draining,
     };
-    call.write_json(outbox, Status::OK, |out| {
+    call.write_probe(outbox, Status::OK, |out| {
         let _ = sonic_rs::to_writer(out, &body);
     })
 }
 
 pub(super) fn shutdown(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
-    // A proxy on this machine comes from loopback, too, for whoever stands behind it; and so does a page in a browser.
-    let direct = ["forwarded", "x-forwarded-for", "via", "origin"]
-        .iter()
-        .all(|name| request.head.headers.get(name).is_none());
-    let loopback = direct
-        && request
-            .peer
-            .addr()
-            .is_some_and(|addr| addr.ip().to_canonical().is_loopback());
+    // A proxy on this machine comes from loopback, too, for whoever stands behind it: unless it is a trusted one, which
+    // says who that is, a word of forwarding means that it is not known. So does a page in a browser.
+    let has = |name: &str| request.head.headers.get(name).is_some();
+    let client = call.worker.client(request);
+    let is_known = client.hops > 0 || !["forwarded", "x-forwarded-for", "via"].iter().any(|name| has(name));
+    let loopback = client.is_local && is_known && !has("origin");
     let bearer = request.head.authorization().and_then(|value| {
         let (scheme, token) = value.split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
@@ -448,5 +455,5 @@ pub(super) fn shutdown(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_
             &Problem::new(Status::INTERNAL_SERVER_ERROR, "the end could not be begun"),
         );
     }
-    call.json(outbox, Status::ACCEPTED, br#"{"status":"shutting_down"}"#)
+    call.probe(outbox, Status::ACCEPTED, br#"{"status":"shutting_down"}"#)
 }

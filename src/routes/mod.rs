@@ -5,8 +5,16 @@
 //! wait becomes a future. Deliberately absent: sockets, SQL, and anything shared between workers but what
 //! [`Process`] and the metrics registry hold.
 
+mod call;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod check;
 mod checks;
+pub mod client;
+mod compress;
 mod docs;
+mod dress;
+mod fixed;
+mod forms;
 mod generate;
 mod health;
 mod input;
@@ -22,14 +30,17 @@ pub use docs::OPENAPI;
 pub use process::{Lifecycle, Process, Stuck};
 pub use router::Route;
 
-use crate::http::{Exchange, FieldName, Method, Reject, Status, field};
+use crate::http::{FieldName, Method, Reject, Status, field};
 use crate::runtime::context;
 use crate::runtime::heartbeat::Heartbeat;
-use crate::server::{App, Later, Outbox, Outcome, Reply, ReplyBody, Request};
+use crate::server::{App, Outbox, Outcome, Request};
 use crate::story::service::StoryService;
 use crate::telemetry::logging::{self, Access, AccessLog};
 use crate::telemetry::metrics::{ExecutorFigures, Labels, WorkerMetrics};
+use call::{Asked, Call, From, LaterCall, Vary};
 use checks::Checks;
+use client::{Client, Forwarding};
+use dress::{Dress, NO_STORE};
 use problem::{PROBLEM_JSON, Problem};
 use request_id::RequestId;
 use std::cell::{Cell, RefCell};
@@ -58,7 +69,11 @@ pub(crate) struct Worker {
     heartbeat: Arc<Heartbeat>,
     service: Rc<StoryService>,
     access: AccessLog,
+    forwarding: Forwarding,
     id: String,
+    dress: Dress,
+    /// Answers are compressed for who takes it.
+    compression: bool,
     started_ns: u64,
     requests: Cell<u64>,
     accepting: Cell<bool>,
@@ -71,37 +86,6 @@ pub(crate) struct Worker {
     scratch: RefCell<Vec<u8>>,
 }
 
-/// What is known of a request while it is answered.
-struct Call<'r> {
-    worker: &'r Rc<Worker>,
-    route: Route,
-    method: Method,
-    path: &'r str,
-    id: RequestId<'r>,
-    begun_ns: u64,
-}
-
-/// What the books need to know of a request.
-struct Asked<'r> {
-    route: Route,
-    method: Method,
-    path: &'r str,
-    id: RequestId<'r>,
-    begun_ns: u64,
-}
-
-/// The same, owned, for an answer that comes later. Dropping it without [`end`](LaterCall::end) counts the request as
-/// given up.
-struct LaterCall {
-    worker: Rc<Worker>,
-    route: Route,
-    method: Method,
-    path: String,
-    id: String,
-    begun_ns: u64,
-    ended: bool,
-}
-
 impl Api {
     /// The application of worker `index`. To be called inside its runtime.
     pub fn new(
@@ -110,15 +94,20 @@ impl Api {
         heartbeat: Arc<Heartbeat>,
         service: Rc<StoryService>,
         access: AccessLog,
+        forwarding: Forwarding,
     ) -> Api {
         metrics.io_driver(context::driver_name());
         let id = process.worker_id(metrics.id());
+        let face = process.face();
         let worker = Worker {
+            dress: Dress::new(&face, &id),
+            compression: face.compression,
             process,
             metrics,
             heartbeat,
             service,
             access,
+            forwarding,
             id,
             started_ns: context::now_ns(),
             requests: Cell::new(0),
@@ -151,6 +140,25 @@ impl Api {
         }
     }
 
+    /// Answers where no request is at hand. So with CORS for named origins there is no saying whether its origin is one
+    /// of them: a script then learns that the request failed, and not how.
+    fn without_request(&self, outbox: Outbox<'_>, id: &RequestId<'_>, problem: &Problem) -> bool {
+        let dress = &self.worker.dress;
+        let mut response = outbox
+            .respond(problem.status)
+            .header(field::X_REQUEST_ID, id.as_bytes())
+            .lines(dress.stamps(false).plain.all())
+            .content_type(PROBLEM_JSON)
+            .header(field::CACHE_CONTROL, NO_STORE);
+        if let Some(vary) = dress.vary(Vary::Nothing) {
+            response = response.header(field::VARY, vary);
+        }
+        if let Some(seconds) = problem.retry_after_s {
+            response = response.header(field::RETRY_AFTER, seconds.to_string());
+        }
+        response.body(&problem.to_json(id.as_str()))
+    }
+
     /// The worker takes no new connections any more.
     pub fn stop_accepting(&self) {
         self.worker.accepting.set(false);
@@ -169,6 +177,17 @@ impl Worker {
         });
     }
 
+    /// Who asks: a system call, and a walk over the fields where the peer is a trusted proxy.
+    fn client(&self, request: &Request<'_>) -> Client {
+        let peer = request.peer;
+        client::find(
+            peer.origin(),
+            peer.is_secure(),
+            request.head.headers.iter(),
+            &self.forwarding,
+        )
+    }
+
     /// Counts and logs a request that is answered.
     fn book(&self, asked: &Asked<'_>, status: Status, bytes: usize) {
         let Asked {
@@ -177,14 +196,20 @@ impl Worker {
             path,
             id,
             begun_ns,
+            from,
         } = *asked;
         let elapsed = Duration::from_nanos(context::precise_now_ns().saturating_sub(begun_ns));
         self.requests.set(self.requests.get().wrapping_add(1));
         self.metrics
             .request_ended(route as usize, method.as_str(), status.code(), elapsed);
         if self.access.wants(status.code()) {
+            let client = match from {
+                From::Request(request) => self.client(request).addr,
+                From::Found(addr) => addr,
+            };
             logging::access(&Access {
                 request_id: id.as_str(),
+                client,
                 worker_id: &self.id,
                 method: method.as_str(),
                 route: route.name(),
@@ -193,137 +218,6 @@ impl Worker {
                 duration: elapsed,
                 bytes: bytes as u64,
             });
-        }
-    }
-}
-
-impl<'r> Call<'r> {
-    /// Answers at once.
-    fn answer(
-        &self,
-        outbox: Outbox<'_>,
-        status: Status,
-        content_type: &str,
-        fields: &[(FieldName, &[u8])],
-        body: &[u8],
-    ) -> Outcome {
-        let mut response = router::stamp(outbox.respond(status), self.id.as_bytes(), &self.worker.id);
-        if !status.is_bodiless() {
-            response = response.content_type(content_type);
-        }
-        for (name, value) in fields {
-            response = response.header(*name, value);
-        }
-        let keep_alive = response.body(body);
-        let asked = Asked {
-            route: self.route,
-            method: self.method,
-            path: self.path,
-            id: self.id,
-            begun_ns: self.begun_ns,
-        };
-        self.worker.book(&asked, status, body.len());
-        Outcome::Done { keep_alive }
-    }
-
-    /// Answers at once with a JSON body.
-    fn json(&self, outbox: Outbox<'_>, status: Status, body: &[u8]) -> Outcome {
-        self.answer(outbox, status, JSON, &[], body)
-    }
-
-    /// Answers at once with JSON that `write` appends to a buffer.
-    fn write_json(&self, outbox: Outbox<'_>, status: Status, write: impl FnOnce(&mut Vec<u8>)) -> Outcome {
-        let mut body = self.worker.scratch.take();
-        body.clear();
-        write(&mut body);
-        let outcome = self.json(outbox, status, &body);
-        self.worker.scratch.replace(body);
-        outcome
-    }
-
-    /// Answers at once with an error.
-    fn problem(&self, outbox: Outbox<'_>, problem: &Problem) -> Outcome {
-        let body = problem.to_json(self.id.as_str());
-        let allow = self.route.allow();
-        let retry_after = problem.retry_after_s.map(|seconds| seconds.to_string());
-        let mut fields: Vec<(FieldName, &[u8])> = Vec::new();
-        if problem.status == Status::METHOD_NOT_ALLOWED {
-            fields.push((field::ALLOW, allow.as_bytes()));
-        }
-        if let Some(seconds) = &retry_after {
-            fields.push((field::RETRY_AFTER, seconds.as_bytes()));
-        }
-        self.answer(outbox, problem.status, PROBLEM_JSON, &fields, &body)
-    }
-
-    /// Answers later.
-    fn later<F: Future<Output = Reply> + 'static>(&self, make: impl FnOnce(LaterCall) -> F) -> Outcome {
-        let later: Later = Box::pin(make(LaterCall {
-            worker: Rc::clone(self.worker),
-            route: self.route,
-            method: self.method,
-            path: self.path.to_owned(),
-            id: self.id.as_str().to_owned(),
-            begun_ns: self.begun_ns,
-            ended: false,
-        }));
-        Outcome::Later(later)
-    }
-}
-
-impl LaterCall {
-    /// The answer, counted.
-    fn end(
-        &mut self,
-        status: Status,
-        content_type: &'static str,
-        mut fields: Vec<(FieldName, Vec<u8>)>,
-        body: ReplyBody,
-    ) -> Reply {
-        let bytes = match &body {
-            ReplyBody::Bytes(bytes) => bytes.len(),
-            ReplyBody::Shared(bytes) => (**bytes).as_ref().len(),
-            ReplyBody::Events(_) => 0,
-        };
-        self.book(status, bytes);
-        fields.push((field::X_REQUEST_ID, self.id.clone().into_bytes()));
-        fields.push((field::X_WORKER_ID, self.worker.id.clone().into_bytes()));
-        Reply {
-            status,
-            content_type,
-            fields,
-            body,
-        }
-    }
-
-    fn book(&mut self, status: Status, bytes: usize) {
-        if !std::mem::replace(&mut self.ended, true) {
-            let asked = Asked {
-                route: self.route,
-                method: self.method,
-                path: &self.path,
-                id: RequestId::Sent(&self.id),
-                begun_ns: self.begun_ns,
-            };
-            self.worker.book(&asked, status, bytes);
-        }
-    }
-
-    /// An error answer, counted.
-    fn problem(&mut self, problem: &Problem) -> Reply {
-        let body = problem.to_json(&self.id);
-        let mut fields = Vec::new();
-        if let Some(seconds) = problem.retry_after_s {
-            fields.push((field::RETRY_AFTER, seconds.to_string().into_bytes()));
-        }
-        self.end(problem.status, PROBLEM_JSON, fields, ReplyBody::Bytes(body))
-    }
-}
-
-impl Drop for LaterCall {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.worker.metrics.request_abandoned();
         }
     }
 }
@@ -337,8 +231,12 @@ impl App for Api {
             route,
             method: head.method,
             path: head.path,
+            head,
             id: RequestId::of(head),
             begun_ns: request.received_ns,
+            request,
+            secure: request.peer.is_secure(),
+            origin: self.worker.dress.origin(head),
         };
         self.worker.metrics.request_began();
         if !route.takes(head.method) {
@@ -347,24 +245,18 @@ impl App for Api {
         match route {
             Route::Generate => generate::generate(&call, request, outbox),
             Route::Live => health::live(&call, request, outbox),
-            Route::Story => stories::story(&call, request, story_id, outbox),
+            Route::Story => stories::story(&call, story_id, outbox),
             Route::Stories => stories::list(&call, request, outbox),
-            Route::Styles => call.json(outbox, Status::OK, stories::styles()),
-            Route::Health => call.json(outbox, Status::OK, br#"{"status":"healthy"}"#),
+            Route::Styles => fixed::answer(&call, outbox, &stories::STYLES),
+            Route::Health => call.probe(outbox, Status::OK, br#"{"status":"healthy"}"#),
             Route::Ready => health::ready(&call, outbox),
             Route::Status => health::status(&call, request, outbox),
             Route::Worker => health::worker(&call, outbox),
             Route::Shutdown => health::shutdown(&call, request, outbox),
             Route::WorkerMetrics => metrics::worker(&call, outbox),
             Route::Metrics => metrics::all(&call, outbox),
-            Route::OpenApi => call.json(outbox, Status::OK, docs::OPENAPI.as_bytes()),
-            Route::Docs => call.answer(
-                outbox,
-                Status::OK,
-                "text/html; charset=utf-8",
-                &[],
-                docs::PAGE.as_bytes(),
-            ),
+            Route::OpenApi => fixed::answer(&call, outbox, &docs::DESCRIPTION),
+            Route::Docs => fixed::answer(&call, outbox, &docs::DOCS),
             Route::Unknown => call.problem(
                 outbox,
                 &Problem::new(Status::NOT_FOUND, "there is nothing at this path"),
@@ -375,10 +267,11 @@ impl App for Api {
     fn refuse(&self, reject: &Reject, outbox: Outbox<'_>) {
         self.worker.metrics.request_rejected(reject.status.code());
         let id = RequestId::made();
-        let body = Problem::new(reject.status, reject.detail).to_json(id.as_str());
-        router::stamp(outbox.respond(reject.status), id.as_bytes(), &self.worker.id)
-            .content_type(PROBLEM_JSON)
-            .body(&body);
+        let mut problem = Problem::new(reject.status, reject.detail);
+        if reject.status == Status::SERVICE_UNAVAILABLE {
+            problem.retry_after_s = Some(crate::limits::connection::RETRY_AFTER_S);
+        }
+        self.without_request(outbox, &id, &problem);
     }
 
     fn failed(&self, outbox: Outbox<'_>) -> bool {
@@ -396,10 +289,11 @@ impl App for Api {
             Status::INTERNAL_SERVER_ERROR,
             "a mistake in the server; the log has it under this id",
         );
-        let body = problem.to_json(id.as_str());
-        router::stamp(outbox.respond(problem.status), id.as_bytes(), &self.worker.id)
-            .content_type(PROBLEM_JSON)
-            .body(&body)
+        self.without_request(outbox, &id, &problem)
+    }
+
+    fn unintroduced(&self) {
+        self.worker.metrics.proxy_refused();
     }
 
     fn opened(&self) {
@@ -408,6 +302,14 @@ impl App for Api {
 
     fn closed(&self) {
         self.worker.metrics.connection_closed();
+    }
+
+    fn shook_hands(&self, ok: bool, elapsed: Duration) {
+        self.worker.metrics.shook_hands(ok, elapsed);
+    }
+
+    fn turned_away(&self) {
+        self.worker.metrics.connection_turned_away();
     }
 
     fn received(&self, bytes: usize) {
@@ -423,41 +325,24 @@ fn refuse_method(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
     if call.route == Route::Unknown {
         // `OPTIONS *` asks about the server itself (RFC 9110 section 9.3.7).
         return match (call.method, call.path) {
-            (Method::Options, "*") => call.answer(
-                outbox,
-                Status::NO_CONTENT,
-                JSON,
-                &[(field::ALLOW, b"GET, HEAD, POST, OPTIONS")],
-                &[],
-            ),
+            (Method::Options, "*") => options(call, outbox, &[(field::ALLOW, b"GET, HEAD, POST, OPTIONS")]),
             _ => call.problem(
                 outbox,
                 &Problem::new(Status::NOT_FOUND, "there is nothing at this path"),
             ),
         };
     }
+    let allow = call.route.allow();
     if call.method == Method::Options {
-        return call.answer(
-            outbox,
-            Status::NO_CONTENT,
-            JSON,
-            &[(field::ALLOW, call.route.allow().as_bytes())],
-            &[],
-        );
+        let mut fields = vec![(field::ALLOW, allow.as_bytes())];
+        let preflight = call.worker.dress.preflight(call.head, allow, call.route.reads());
+        fields.extend(preflight.into_iter().flatten());
+        return options(call, outbox, &fields);
     }
-    let detail = format!("{} is not for this path; it takes {}", call.method, call.route.allow());
+    let detail = format!("{} is not for this path; it takes {allow}", call.method);
     call.problem(outbox, &Problem::new(Status::METHOD_NOT_ALLOWED, detail))
 }
 
-/// An exchange is asked about rarely enough that handlers take it from the outbox.
-fn wants_events(request: &Request<'_>, exchange: Exchange) -> bool {
-    !exchange.is_head
-        && request.head.headers.get_all("accept").any(|line| {
-            std::str::from_utf8(line).unwrap_or_default().split(',').any(|range| {
-                let mut parts = range.split(';').map(str::trim);
-                let media = parts.next().unwrap_or_default();
-                let refused = parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
-                media.eq_ignore_ascii_case("text/event-stream") && !refused
-            })
-        })
+fn options(call: &Call<'_>, outbox: Outbox<'_>, fields: &[(FieldName, &[u8])]) -> Outcome {
+    call.answer(outbox, Status::NO_CONTENT, JSON, Vary::Nothing, fields, &[])
 }

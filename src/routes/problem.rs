@@ -39,6 +39,14 @@ impl Problem {
         }
     }
 
+    /// 412.
+    pub(super) fn precondition_failed() -> Problem {
+        Problem::new(
+            Status::PRECONDITION_FAILED,
+            "what is here is not what If-Match or If-Unmodified-Since asks for",
+        )
+    }
+
     /// 422 for faults by field.
     pub(super) fn invalid(errors: Vec<FieldError>) -> Problem {
         Problem {

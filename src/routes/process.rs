@@ -1,10 +1,11 @@
 //! What the workers of one process share on the HTTP face: read often, written rarely.
 
-use crate::config::SecretToken;
+use super::compress::Helper;
+use crate::config::{Face, SecretToken};
 use crate::runtime::topology::Topology;
 use crate::telemetry::metrics::Registry;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 /// Where the process stands.
@@ -49,6 +50,9 @@ pub struct Process {
     /// Any stuck worker at all; the list is looked at only then.
     any_stuck: AtomicU8,
     stuck: Mutex<Vec<Stuck>>,
+    face: OnceLock<Face>,
+    /// Compresses what would hold a worker for too long.
+    pub(super) helper: Helper,
 }
 
 impl Process {
@@ -71,7 +75,19 @@ impl Process {
             fallback: Mutex::new(None),
             any_stuck: AtomicU8::new(0),
             stuck: Mutex::new(Vec::new()),
+            face: OnceLock::new(),
+            helper: Helper::default(),
         })
+    }
+
+    /// Decides how the HTTP face looks; once, before the workers start.
+    pub fn set_face(&self, face: Face) {
+        let _ = self.face.set(face);
+    }
+
+    /// How the HTTP face looks.
+    pub fn face(&self) -> Face {
+        self.face.get().cloned().unwrap_or_default()
     }
 
     /// The name of a worker beyond this process: the pod's name and the worker's number.

@@ -1,6 +1,6 @@
 //! Path and method to route.
 
-use crate::http::{FieldName, Method, Response, field};
+use crate::http::Method;
 
 macro_rules! routes {
     ($($(#[$doc:meta])* $id:ident = $name:literal, $allow:literal, [$($method:ident),+];)+) => {
@@ -66,6 +66,19 @@ routes! {
 }
 
 impl Route {
+    /// The request fields that the route reads and that a script of another origin may send only where a preflight says
+    /// so (Fetch, "CORS-safelisted request-header").
+    pub(super) const fn reads(self) -> &'static str {
+        match self {
+            Route::Generate => "Content-Type, X-Request-ID, traceparent",
+            Route::Story | Route::Styles | Route::OpenApi | Route::Docs => {
+                "If-Match, If-Modified-Since, If-None-Match, If-Unmodified-Since, X-Request-ID, traceparent"
+            }
+            Route::Shutdown => "Authorization, X-Request-ID, traceparent",
+            _ => "X-Request-ID, traceparent",
+        }
+    }
+
     /// The route of a path, and the `{id}` in it, as sent.
     pub fn of(path: &str) -> (Route, &str) {
         let route = match path {
@@ -89,16 +102,6 @@ impl Route {
         };
         (route, "")
     }
-}
-
-/// The worker that answered.
-pub(super) const X_WORKER_ID: FieldName = field::X_WORKER_ID;
-
-/// Adds the fields that every answer carries.
-pub(super) fn stamp<'o>(response: Response<'o>, request_id: &[u8], worker_id: &str) -> Response<'o> {
-    response
-        .header(field::X_REQUEST_ID, request_id)
-        .header(X_WORKER_ID, worker_id)
 }
 
 #[cfg(test)]

@@ -1,13 +1,20 @@
 //! A story as server-sent events (WHATWG HTML section 9.2): `token` events as the text arrives, then `story` with the
 //! whole object, the same bytes as the plain answer.
+//!
+//! Never compressed: each event would have to be flushed out of the encoder, which costs most of what compression saves
+//! on so few bytes, and a proxy that decodes in blocks would hold events back.
 
-use super::LaterCall;
+use super::dress::NO_STORE;
 use super::generate::Shared;
+use super::{LaterCall, Vary};
 use crate::http::{Status, field};
 use crate::server::{Events, Reply, ReplyBody};
 use crate::story::types::Story;
 use serde::Serialize;
 use std::task::{Context, Poll};
+
+/// Its media type.
+pub(super) const CONTENT_TYPE: &str = "text/event-stream";
 
 /// Characters of text in one event, about: a few words, as a reader takes them in.
 const TOKEN_BYTES: usize = 48;
@@ -29,7 +36,7 @@ pub(super) fn reply(call: &mut LaterCall, story: Shared, cache_status: &str) -> 
     };
     let fields = vec![
         (field::CACHE_STATUS, cache_status.as_bytes().to_vec()),
-        (field::CACHE_CONTROL, b"no-store".to_vec()),
+        (field::CACHE_CONTROL, NO_STORE.into()),
     ];
     let events = StoryEvents {
         whole: story,
@@ -38,7 +45,8 @@ pub(super) fn reply(call: &mut LaterCall, story: Shared, cache_status: &str) -> 
     };
     call.end(
         Status::OK,
-        "text/event-stream",
+        CONTENT_TYPE,
+        Vary::KindAndCoding,
         fields,
         ReplyBody::Events(Box::new(events)),
     )

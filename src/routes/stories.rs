@@ -1,11 +1,17 @@
 //! GET /api/v1/stories/{id}, /api/v1/stories, /api/v1/styles.
 
-use super::generate::problem_of;
+use super::dress::CACHE_FOR;
+use super::fixed::Fixed;
+use super::generate::{Shared, problem_of};
 use super::problem::{FieldError, Problem};
-use super::{Call, JSON};
+use super::{Call, JSON, LaterCall, Vary, Worker, forms};
+use crate::cache::story::CachedStory;
+use crate::http::conditional::{Conditions, Verdict};
+use crate::http::encode::Effort;
+use crate::http::negotiate::{Codings, MediaType};
 use crate::http::{Status, field, query};
 use crate::limits::story as limits;
-use crate::server::{Outbox, Outcome, ReplyBody, Request};
+use crate::server::{Outbox, Outcome, Reply, ReplyBody, Request};
 use crate::store::{Cursor, Filter, Page};
 use crate::story::key::location_key;
 use crate::story::types::{Language, Length, Style};
@@ -13,64 +19,84 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 use uuid::Uuid;
 
-/// A kept story never changes: a client may keep it for a day without asking.
-const CACHE_FOR: &str = "public, max-age=86400, immutable";
-
-pub(super) fn story(call: &Call<'_>, request: &Request<'_>, id: &str, outbox: Outbox<'_>) -> Outcome {
+pub(super) fn story(call: &Call<'_>, id: &str, outbox: Outbox<'_>) -> Outcome {
     let Ok(id) = Uuid::try_parse(id) else {
         return call.problem(outbox, &Problem::new(Status::NOT_FOUND, "this is no story id"));
     };
-    let known: Option<Vec<u8>> = request.head.if_none_match().map(<[u8]>::to_vec);
+    if !call.takes(&MediaType::JSON) {
+        return call.refuse_kind(outbox, JSON);
+    }
+    let codings = call.codings();
+    if call.worker.pick(&codings, Effort::Kept, usize::MAX).is_err() {
+        return call.refuse_codings(outbox);
+    }
+    let conditions = call.head.is_conditional().then(|| Conditions::of(call.head.headers));
     if let Some(story) = call.worker.service.cached_by_id(id) {
         call.worker.metrics.cache_hit();
-        let fields = [
-            (field::ETAG, story.etag()),
-            (field::CACHE_CONTROL, CACHE_FOR.as_bytes()),
-        ];
-        return if known.is_some_and(|known| matches(&known, story.etag())) {
-            call.answer(outbox, Status::NOT_MODIFIED, JSON, &fields, &[])
-        } else {
-            call.answer(outbox, Status::OK, JSON, &fields, story.body())
-        };
+        let verdict = judge(call.worker, &story, &codings, conditions.as_ref());
+        match verdict {
+            Verdict::Failed => return call.problem(outbox, &Problem::precondition_failed()),
+            Verdict::NotModified(held) => {
+                let tag = story.etag(held);
+                let fields = [(field::ETAG, &tag[..]), (field::CACHE_CONTROL, CACHE_FOR.as_bytes())];
+                return call.answer(outbox, Status::NOT_MODIFIED, JSON, Vary::Coding, &fields, &[]);
+            }
+            Verdict::Proceed => {}
+        }
+        if let Some(form) = forms::at_once(call, None, &story, &codings) {
+            let stamp = &call.worker.dress.stamps(call.secure).kept;
+            return call.answer_stamped(outbox, Status::OK, stamp, form.lines_at_home(), form.body());
+        }
+        return call.later(|mut call| async move { kept(&mut call, story, &codings, None).await });
     }
     call.worker.metrics.cache_missed();
     let service = Rc::clone(&call.worker.service);
     call.later(|mut call| async move {
         match service.by_id(id).await {
-            Ok(Some(story)) => {
-                let fields = vec![
-                    (field::ETAG, story.etag().to_vec()),
-                    (field::CACHE_CONTROL, CACHE_FOR.as_bytes().to_vec()),
-                ];
-                let same = known.is_some_and(|known| matches(&known, story.etag()));
-                let (status, body) = if same {
-                    (Status::NOT_MODIFIED, ReplyBody::Bytes(Vec::new()))
-                } else {
-                    (Status::OK, ReplyBody::Shared(Rc::clone(&story) as Rc<dyn AsRef<[u8]>>))
-                };
-                call.end(status, JSON, fields, body)
-            }
+            Ok(Some(story)) => kept(&mut call, story, &codings, conditions).await,
             Ok(None) => call.problem(&Problem::new(Status::NOT_FOUND, "no story has this id")),
             Err(error) => call.problem(&problem_of(&error, &call.id)),
         }
     })
 }
 
-/// If-None-Match compares weakly: `W/` is ignored (RFC 9110 section 13.1.2).
-fn matches(sent: &[u8], etag: &[u8]) -> bool {
-    sent.split(|byte| *byte == b',').any(|tag| {
-        let tag = tag.trim_ascii();
-        tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag
+fn judge(worker: &Worker, story: &CachedStory, codings: &Codings, conditions: Option<&Conditions>) -> Verdict {
+    conditions.map_or(Verdict::Proceed, |conditions| {
+        // That no coding will do was answered before.
+        let selected = worker.pick(codings, Effort::Kept, story.body().len()).ok().flatten();
+        conditions.judge(story.validators(), codings, selected)
     })
 }
 
-struct ListQuery {
-    filter: Filter,
-    cursor: Option<Cursor>,
-    limit: usize,
+/// A story at its own place, or what its conditions make of it (RFC 9110 section 13.2.2).
+async fn kept(call: &mut LaterCall, story: Shared, codings: &Codings, conditions: Option<Conditions>) -> Reply {
+    let verdict = judge(&call.worker, &story, codings, conditions.as_ref());
+    let cache_control = (field::CACHE_CONTROL, CACHE_FOR.into());
+    match verdict {
+        Verdict::Failed => call.problem(&Problem::precondition_failed()),
+        Verdict::NotModified(held) => {
+            let fields = vec![(field::ETAG, story.etag(held)), cache_control];
+            let body = ReplyBody::Bytes(Vec::new());
+            call.end(Status::NOT_MODIFIED, JSON, Vary::Coding, fields, body)
+        }
+        Verdict::Proceed => match forms::anyhow(&call.worker, None, story, codings).await {
+            Some((story, coding)) => {
+                let mut fields = forms::fields(&story, coding, false);
+                fields.push(cache_control);
+                forms::reply(call, &story, coding, Vary::Coding, fields)
+            }
+            None => call.too_busy(),
+        },
+    }
 }
 
-fn read_query(text: &str) -> Result<ListQuery, Problem> {
+pub(super) struct ListQuery {
+    pub(super) filter: Filter,
+    pub(super) cursor: Option<Cursor>,
+    pub(super) limit: usize,
+}
+
+pub(super) fn read_query(text: &str) -> Result<ListQuery, Problem> {
     let mut wish = ListQuery {
         filter: Filter::default(),
         cursor: None,
@@ -121,17 +147,17 @@ pub(super) fn list(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -
         Ok(wish) => wish,
         Err(problem) => return call.problem(outbox, &problem),
     };
+    if !call.takes(&MediaType::JSON) {
+        return call.refuse_kind(outbox, JSON);
+    }
+    let codings = call.codings();
     let service = Rc::clone(&call.worker.service);
     call.later(|mut call| async move {
         match service.list(wish.filter, wish.cursor, wish.limit).await {
             Ok(page) => {
-                let body = ReplyBody::Bytes(page_json(&page));
-                call.end(
-                    Status::OK,
-                    JSON,
-                    vec![(field::CACHE_CONTROL, b"no-cache".to_vec())],
-                    body,
-                )
+                let fields = vec![(field::CACHE_CONTROL, b"no-cache".to_vec())];
+                let body = page_json(&page);
+                call.end_coded(Status::OK, JSON, fields, &codings, body).await
             }
             Err(error) => call.problem(&problem_of(&error, &call.id)),
         }
@@ -158,8 +184,11 @@ fn page_json(page: &Page) -> Vec<u8> {
     out
 }
 
+/// The answer of /api/v1/styles.
+pub(super) static STYLES: Fixed = Fixed::new(MediaType::JSON, JSON, styles, Vec::new);
+
 /// What can be asked for.
-pub(super) fn styles() -> &'static [u8] {
+fn styles() -> &'static [u8] {
     static BODY: OnceLock<Vec<u8>> = OnceLock::new();
     BODY.get_or_init(|| {
         let lengths: Vec<_> = Length::ALL.iter().map(|length| (length.as_str(), length.about_seconds())).collect();
@@ -184,17 +213,6 @@ pub(super) fn styles() -> &'static [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn if_none_match_knows_lists_weak_tags_and_the_star() {
-        let etag = b"\"abc\"";
-        for yes in [&b"\"abc\""[..], b"W/\"abc\"", b"\"x\", \"abc\"", b"*"] {
-            assert!(matches(yes, etag));
-        }
-        for no in [&b""[..], b"abc", b"\"abcd\"", b"\"x\",W/\"y\""] {
-            assert!(!matches(no, etag));
-        }
-    }
 
     #[test]
     fn a_query_is_read_and_its_faults_come_together() {

@@ -17,11 +17,13 @@ use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Listening sockets, made by the process.
 pub mod listen {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+    use rustix::fs::Mode;
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
     use std::io;
     use std::net::SocketAddr;
     use std::os::fd::OwnedFd;
@@ -32,6 +34,14 @@ pub mod listen {
     /// # Errors
     /// As bind(2) and listen(2) give them; EADDRINUSE also where the port is held by another user's group.
     pub fn tcp(addr: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
+        tcp_of(addr, false, backlog)
+    }
+
+    /// The same, where an IPv6 socket may be told to leave IPv4 alone: `[::]` takes both otherwise.
+    ///
+    /// # Errors
+    /// As [`tcp`].
+    pub fn tcp_of(addr: SocketAddr, v6only: bool, backlog: i32) -> io::Result<OwnedFd> {
         let family = if addr.is_ipv4() {
             AddressFamily::INET
         } else {
@@ -41,15 +51,39 @@ pub mod listen {
         sockopt::set_socket_reuseaddr(&socket, true)?;
         sockopt::set_socket_reuseport(&socket, true)?;
         if addr.is_ipv6() {
-            // `::` takes IPv4 too.
-            sockopt::set_ipv6_v6only(&socket, false)?;
+            sockopt::set_ipv6_v6only(&socket, v6only)?;
         }
         sockopt::set_tcp_nodelay(&socket, true)?;
         // Inherited too. One receive event may empty a whole socket buffer into the worker's receive buffers, so this
         // bounds what one peer can take of them at once.
         sockopt::set_socket_recv_buffer_size(&socket, crate::limits::connection::SOCKET_RECV_BYTES)?;
+        // And this what one peer that does not read can take of the kernel's memory for all TCP of the machine.
+        sockopt::set_socket_send_buffer_size(&socket, crate::limits::connection::SOCKET_SEND_BYTES)?;
         rustix::net::bind(&socket, &addr)?;
         rustix::net::listen(&socket, backlog)?;
+        Ok(socket)
+    }
+
+    /// A listening Unix socket. There are no groups of them: all workers share this one. `mode`: who may connect, for one
+    /// that has a file; set before anybody can.
+    ///
+    /// # Errors
+    /// As bind(2), chmod(2) and listen(2) give them; a file that was made is removed then.
+    pub fn unix(addr: &SocketAddrUnix, mode: Option<u32>, backlog: i32) -> io::Result<OwnedFd> {
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        rustix::net::bind(&socket, addr)?;
+        let file = addr.path();
+        let listening = match (&file, mode) {
+            // Not by umask, which is the whole process's: other threads may be making files. Nobody can connect
+            // before listen(2).
+            (Some(path), Some(mode)) => rustix::fs::chmod(&**path, Mode::from_raw_mode(mode)),
+            _ => Ok(()),
+        }
+        .and_then(|()| rustix::net::listen(&socket, backlog));
+        if let (Err(_), Some(path)) = (listening, file) {
+            let _ = rustix::fs::unlink(path);
+        }
+        listening?;
         Ok(socket)
     }
 
@@ -63,16 +97,27 @@ pub mod listen {
 #[derive(Debug)]
 pub struct Listener {
     handle: Handle,
+    shared: bool,
     op: Option<OpId>,
 }
 
 impl Listener {
-    /// Over a duplicate of the process's socket.
+    /// Over a duplicate of the process's socket, from which no other worker accepts meanwhile.
     pub fn new(socket: OwnedFd) -> io::Result<Listener> {
+        Listener::adopt(socket, false)
+    }
+
+    /// Over a duplicate of a socket from which other workers accept, too.
+    pub fn shared(socket: OwnedFd) -> io::Result<Listener> {
+        Listener::adopt(socket, true)
+    }
+
+    fn adopt(socket: OwnedFd, shared: bool) -> io::Result<Listener> {
         context::with(|context| {
             let fd = context.io.borrow_mut().driver.adopt(socket)?;
             Ok(Listener {
                 handle: context.handle(fd),
+                shared,
                 op: None,
             })
         })
@@ -82,6 +127,7 @@ impl Listener {
     pub fn from_driver(fd: RawFd) -> Listener {
         context::with(|context| Listener {
             handle: context.handle(fd),
+            shared: false,
             op: None,
         })
     }
@@ -102,6 +148,7 @@ impl Listener {
             let op = *self.op.get_or_insert_with(|| {
                 let op = Op::Accept {
                     listener: Handle::clone(&self.handle),
+                    shared: self.shared,
                     ready: Vec::new(),
                 };
                 io.ops.start(&mut *io.driver, op)
@@ -113,6 +160,16 @@ impl Listener {
             }
             Poll::Ready(accepted.map(|fd| Stream::new(context.handle(fd))))
         })
+    }
+
+    /// How long the kernel holds on to bytes that a peer of a connection accepted from now on does not take, before it
+    /// gives the connection up, closed or not. Without it a peer that never reads would cost a socket buffer for a
+    /// quarter of an hour, where its server is long done with it.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2), where this is no TCP.
+    pub fn give_up_after(&self, time: Duration) -> io::Result<()> {
+        context::with(|context| context.io.borrow_mut().driver.give_up_after(self.handle.fd(), time))
     }
 
     /// Stops accepting until the next [`accept`](Self::accept): for a caller who has no room. What the kernel has
@@ -305,7 +362,29 @@ impl Stream {
     /// Bytes of the send in flight that the kernel has taken so far; 0 with none in flight. It grows while the peer reads.
     pub fn taken_bytes(&self) -> usize {
         self.send
-            .map_or(0, |op| context::with(|context| context.io.borrow().ops.taken_bytes(op)))
+            .map_or(0, |op| context::with(|context| context.io.borrow().ops.progress(op).0))
+    }
+
+    /// Bytes of the send in flight that the kernel has not taken: they are held here.
+    pub fn unsent_bytes(&self) -> usize {
+        let Some(op) = self.send else { return 0 };
+        let (taken, all) = context::with(|context| context.io.borrow().ops.progress(op));
+        all.saturating_sub(taken)
+    }
+
+    /// Lets the close throw away what the peer has not taken and reset the connection: for a peer that has had its
+    /// chance, whose bytes the kernel would otherwise keep for as long as it takes one now and then.
+    pub fn reset_on_close(&self) {
+        context::with(|context| {
+            // Refused: then the kernel keeps them.
+            let _ = context.io.borrow_mut().driver.reset_on_close(self.handle.fd());
+        });
+    }
+
+    /// Bytes that were sent, of this send and those before, and wait in the kernel for the peer to take them; the end of
+    /// the stream counts as one. A system call; 0 where the connection is broken or the kernel does not tell.
+    pub fn queued_bytes(&self) -> usize {
+        context::with(|context| context.io.borrow().driver.queued_bytes(self.handle.fd()).unwrap_or(0))
     }
 
     /// Sends all of `data`; gives the memory back.
@@ -330,6 +409,14 @@ impl Stream {
         context::with(|context| {
             let io = &mut *context.io.borrow_mut();
             io.driver.set_keepalive(self.handle.fd(), keepalive)
+        })
+    }
+
+    /// True for a Unix socket; of a socket that broke, too.
+    pub fn is_unix(&self) -> bool {
+        context::with(|context| {
+            let local = context.io.borrow().driver.local_addr(self.handle.fd());
+            local.is_ok_and(|addr| addr.address_family() == rustix::net::AddressFamily::UNIX)
         })
     }
 

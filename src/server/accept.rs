@@ -53,6 +53,12 @@ pub async fn run_to_end<A: App>(
     graceful: Duration,
     last: impl FnOnce(usize) -> Vec<(usize, OwnedFd)>,
 ) -> usize {
+    for port in &ports {
+        if let Err(error) = port.listener.give_up_after(server.settings.write_timeout) {
+            // No TCP: a Unix socket's peer is a process of this machine, which ends and then is gone.
+            tracing::debug!(%error, "the kernel keeps what a peer does not take for as long as it likes");
+        }
+    }
     let mut stop = pin!(stop);
     let mut failures = 0u64;
     let mut first = 0;
@@ -85,8 +91,10 @@ pub async fn run_to_end<A: App>(
             None => break,
             Some(Ok((terms, stream))) => begin(&server, terms, stream),
             Some(Err(error)) => {
-                failures += 1;
-                if failures.is_power_of_two() {
+                // EINVAL: another worker has ended a socket of all, and this one is about to hear of the end.
+                let has_ended = error.kind() == std::io::ErrorKind::InvalidInput;
+                failures += u64::from(!has_ended);
+                if failures.is_power_of_two() && !has_ended {
                     // Logged at 1, 2, 4, ...: a server out of descriptors must not fill its log as well.
                     tracing::warn!(%error, failures, "accept failed; trying again");
                 }

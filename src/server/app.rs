@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// The application of a worker.
 pub trait App: 'static {
@@ -21,8 +22,18 @@ pub trait App: 'static {
     /// A connection was accepted.
     fn opened(&self) {}
 
+    /// A connection of a trusted proxy, on a port where they introduce theirs (PROXY protocol), began without a header, and
+    /// is closed.
+    fn unintroduced(&self) {}
+
     /// A connection is gone.
     fn closed(&self) {}
+
+    /// A TLS handshake has ended, well or not, after so long.
+    fn shook_hands(&self, _ok: bool, _elapsed: Duration) {}
+
+    /// A connection was accepted and closed at once: its address holds too many.
+    fn turned_away(&self) {}
 
     /// So many bytes came in.
     fn received(&self, _bytes: usize) {}
@@ -96,6 +107,8 @@ pub enum ReplyBody {
     Bytes(Vec<u8>),
     /// Kept by someone, a cache for one.
     Shared(Rc<dyn AsRef<[u8]>>),
+    /// None, to a HEAD: what GET would send need not be made for it, and its length is not told.
+    Omitted,
     /// Piece by piece, each sent before the next is asked for: the peer's pace is the producer's.
     Events(Box<dyn Events>),
 }
@@ -110,13 +123,17 @@ pub trait Events {
 impl Reply {
     /// Writes head and body; for [`ReplyBody::Events`] the caller writes the body.
     pub(super) fn write(&self, outbox: Outbox<'_>) -> bool {
-        let mut response = outbox.respond(self.status).content_type(self.content_type);
+        let mut response = outbox.respond(self.status);
+        if !self.status.is_bodiless() {
+            response = response.content_type(self.content_type);
+        }
         for (name, value) in &self.fields {
             response = response.header(*name, value);
         }
         match &self.body {
             ReplyBody::Bytes(bytes) => response.body(bytes),
             ReplyBody::Shared(bytes) => response.body((**bytes).as_ref()),
+            ReplyBody::Omitted => response.unsized_head(),
             ReplyBody::Events(_) => response.body(&[]),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::Server;
 use super::app::App;
+use super::crowd;
 use crate::runtime::net::Stream;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -9,15 +10,51 @@ use std::rc::Rc;
 /// One connection's place in its server: counted while it lives, whatever is spoken on it.
 pub(super) struct Guest<A: App> {
     server: Rc<Server<A>>,
-    /// The client's address as a trusted proxy told it on the connection itself.
-    told: Option<Box<SocketAddr>>,
+    /// Where a trusted proxy said on the connection itself (PROXY protocol) that it comes from.
+    told: Option<Box<Origin>>,
+    /// Among whose connections it is counted.
+    counted: Option<crowd::Origin>,
 }
 
 impl<A: App> Guest<A> {
     /// A connection was accepted.
     pub(super) fn new(server: Rc<Server<A>>) -> Guest<A> {
         server.opened();
-        Guest { server, told: None }
+        Guest {
+            server,
+            told: None,
+            counted: None,
+        }
+    }
+
+    /// Counts it among the connections of `addr`; none has no limit (a Unix socket, a peer that is gone already). False
+    /// if there are too many of them: the connection is to be closed.
+    #[must_use = "one too many must be closed"]
+    pub(super) fn arrives_from(&mut self, addr: Option<SocketAddr>) -> bool {
+        self.leave();
+        let max = self.server.settings.connections_per_address;
+        let Some(addr) = addr.filter(|addr| max > 0 && !self.server.is_exempt(addr.ip())) else {
+            return true;
+        };
+        let origin = crowd::origin(addr.ip());
+        if self.server.crowd.enter(origin, max) {
+            self.counted = Some(origin);
+            return true;
+        }
+        self.server.app.turned_away();
+        let refused = self.server.crowd.refuse();
+        if refused.is_power_of_two() {
+            // Logged at 1, 2, 4, ...: who connects again and again must not fill the log.
+            let address = addr.ip();
+            tracing::warn!(%address, max, refused, "an address has too many connections; more are closed at once");
+        }
+        false
+    }
+
+    fn leave(&mut self) {
+        if let Some(origin) = self.counted.take() {
+            self.server.crowd.leave(origin);
+        }
     }
 
     /// The server that it is connected to.
@@ -30,15 +67,21 @@ impl<A: App> Guest<A> {
         &self.server
     }
 
-    /// Takes a proxy's word for where the connection comes from.
-    pub(super) fn comes_from(&mut self, addr: SocketAddr) {
-        self.told = Some(Box::new(addr));
+    /// Takes a proxy's word for where the connection comes from, and counts it there. False if that address has too
+    /// many: the connection is to be closed.
+    #[must_use = "one too many must be closed"]
+    pub(super) fn comes_from(&mut self, origin: Origin) -> bool {
+        self.told = Some(Box::new(origin));
+        match origin {
+            Origin::Addr(addr) => self.arrives_from(Some(addr)),
+            Origin::Unix | Origin::Unknown => self.arrives_from(None),
+        }
     }
 
     /// The other end, for a request.
     pub(super) fn peer<'r>(&self, stream: &'r Stream, secure: bool) -> Peer<'r> {
         let seen = match &self.told {
-            Some(addr) => Seen::Known(Some(**addr)),
+            Some(origin) => Seen::Known(**origin),
             None => Seen::Socket(stream),
         };
         Peer { seen, secure }
@@ -47,7 +90,32 @@ impl<A: App> Guest<A> {
 
 impl<A: App> Drop for Guest<A> {
     fn drop(&mut self) {
+        self.leave();
         self.server.closed();
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// From this address.
+    Addr(SocketAddr),
+    /// By a Unix socket of this machine.
+    Unix,
+    /// Nobody can say: the connection broke before it was asked, or a proxy has it from a place without an address.
+    Unknown,
+}
+
+impl Origin {
+    /// Of a connected socket.
+    pub(super) fn of(stream: &Stream) -> Origin {
+        match stream.peer_addr() {
+            Some(addr) => Origin::Addr(addr),
+            // Not by the absence of an address: a TCP peer that has reset the connection has none either, and must
+            // not pass for a local one.
+            None if stream.is_unix() => Origin::Unix,
+            None => Origin::Unknown,
+        }
     }
 }
 
@@ -62,15 +130,24 @@ pub struct Peer<'r> {
 enum Seen<'r> {
     /// To be looked up when asked for: few requests need it.
     Socket(&'r Stream),
-    Known(Option<SocketAddr>),
+    Known(Origin),
 }
 
 impl Peer<'_> {
-    /// The same, without the connection at hand.
-    pub(super) fn known(addr: Option<SocketAddr>, secure: bool) -> Peer<'static> {
+    /// The same, looked up now, to outlive the connection's hold on its socket.
+    pub(super) fn detached(self) -> Peer<'static> {
         Peer {
-            seen: Seen::Known(addr),
-            secure,
+            seen: Seen::Known(self.origin()),
+            secure: self.secure,
+        }
+    }
+
+    /// Where it comes from, by the socket or by the word of a trusted proxy on the connection (PROXY protocol). A system
+    /// call.
+    pub fn origin(self) -> Origin {
+        match self.seen {
+            Seen::Socket(stream) => Origin::of(stream),
+            Seen::Known(origin) => origin,
         }
     }
 
@@ -79,7 +156,8 @@ impl Peer<'_> {
     pub fn addr(self) -> Option<SocketAddr> {
         match self.seen {
             Seen::Socket(stream) => stream.peer_addr(),
-            Seen::Known(addr) => addr,
+            Seen::Known(Origin::Addr(addr)) => Some(addr),
+            Seen::Known(Origin::Unix | Origin::Unknown) => None,
         }
     }
 

@@ -1,26 +1,43 @@
 //! Joins `runtime` and `http`: accepts connections, reads requests, sends answers, drains.
 //!
 //! Called by `supervisor`, which owns the process and its listening sockets; calls the application through [`App`],
-//! and knows nothing of routes or stories. Deliberately absent: TLS, HTTP/2, the PROXY protocol (later), and any
-//! state shared between workers.
+//! and knows nothing of routes or stories. Deliberately absent: any state shared between workers but for the settings
+//! of TLS and the trusted proxies, which are read only.
 
 mod accept;
 mod app;
 mod begin;
+mod budget;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod check;
 mod connection;
+mod crowd;
 mod guests;
 mod http2;
+mod pace;
+pub mod proxy;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transport;
+mod trust;
 
 pub use accept::{Port, run, run_to_end};
 pub use app::{App, Events, Later, Outbox, Outcome, Reply, ReplyBody, Request};
-pub use guests::Peer;
+pub use begin::Terms;
+pub use guests::{Origin, Peer};
+pub use trust::TrustedProxies;
 
 use crate::http::DateCache;
+use crate::limits;
 use crate::runtime::{context, executor};
+use budget::Budget;
+use crowd::Crowd;
+use rustls::ServerConfig;
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -31,12 +48,45 @@ pub struct Settings {
     pub keep_alive: Duration,
     /// From the first byte of a request to the end of its head.
     pub head_timeout: Duration,
-    /// From the end of the head to the end of the body.
+    /// From the end of the head to the end of the body, at most.
     pub body_timeout: Duration,
-    /// For the peer to take an answer.
+    /// Bytes per second of a body, after a grace; 0: no floor.
+    pub body_rate_min: u64,
+    /// Without the peer taking a byte of an answer.
     pub write_timeout: Duration,
+    /// Bytes per second of an answer that the peer takes; 0: no floor.
+    pub write_rate_min: u64,
     /// Connections of this worker; more wait in the kernel's accept queue.
     pub connections_max: usize,
+    /// Whose PROXY headers are taken, on ports whose terms ask for them; and who is exempt from limits per address.
+    pub trusted: Arc<TrustedProxies>,
+    /// Of those, from one address; more are closed at once. 0: no limit.
+    pub connections_per_address: usize,
+    /// On one connection; the last answer says close. 0: no limit.
+    pub requests_per_connection: u32,
+    /// Bytes of this worker for requests that are not whole, and as many for answers that are not taken.
+    pub pending_bytes_max: usize,
+}
+
+impl Default for Settings {
+    /// What holds where nothing is set in the environment.
+    fn default() -> Settings {
+        use limits::server as preset;
+        let bytes = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        Settings {
+            keep_alive: Duration::from_millis(preset::KEEP_ALIVE_MS),
+            head_timeout: Duration::from_millis(preset::HEAD_TIMEOUT_MS),
+            body_timeout: Duration::from_millis(preset::BODY_TIMEOUT_MS),
+            body_rate_min: preset::BODY_RATE_MIN,
+            write_timeout: Duration::from_millis(preset::WRITE_TIMEOUT_MS),
+            write_rate_min: preset::WRITE_RATE_MIN,
+            connections_max: bytes(preset::CONNECTIONS_MAX),
+            connections_per_address: bytes(preset::CONNECTIONS_MAX / 2),
+            requests_per_connection: u32::try_from(preset::REQUESTS_PER_CONNECTION).unwrap_or(0),
+            pending_bytes_max: bytes(preset::PENDING_BYTES_MAX),
+            trusted: Arc::default(),
+        }
+    }
 }
 
 /// One worker's server.
@@ -46,7 +96,25 @@ pub struct Server<A> {
     open: Cell<usize>,
     draining: Cell<bool>,
     ending_idle: Cell<bool>,
+    /// Nearly all places are taken.
+    crowded: Cell<bool>,
+    /// Idle connections must look at their time again: they end, or they have less of it than they thought.
+    hurried: Cell<bool>,
+    /// How long an idle connection is kept now.
+    idle_for: Cell<Duration>,
+    /// An answer says close unless its request is one of so many first ones of its connection: none once draining.
+    requests_before_close: Cell<u32>,
+    /// From the begin of a send to the first look at it.
+    look: Duration,
+    /// Who holds how many connections.
+    crowd: Crowd,
+    /// What requests that are not whole may hold; of all protocols.
+    pending: Rc<Budget>,
+    /// What answers may hold that their peers are slow to take; of all protocols.
+    answers: Rc<Budget>,
     clock: RefCell<WallClock>,
+    /// This worker's own hold on the settings that new TLS connections are made with.
+    tls: RefCell<Option<Arc<ServerConfig>>>,
     /// The accept loop, waiting for room; and whoever waits for the last connection to go.
     room: RefCell<Option<Waker>>,
     empty: RefCell<Option<Waker>>,
@@ -57,11 +125,23 @@ impl<A: App> Server<A> {
     pub fn new(app: A, settings: Settings) -> Server<A> {
         Server {
             app,
-            settings,
             open: Cell::new(0),
             draining: Cell::new(false),
             ending_idle: Cell::new(false),
+            crowded: Cell::new(false),
+            hurried: Cell::new(false),
+            idle_for: Cell::new(settings.keep_alive),
+            requests_before_close: Cell::new(match settings.requests_per_connection {
+                0 => u32::MAX,
+                count => count,
+            }),
+            look: pace::first_look_after(&settings),
+            crowd: Crowd::default(),
+            pending: Budget::new(settings.pending_bytes_max),
+            answers: Budget::new(settings.pending_bytes_max),
+            settings,
             clock: RefCell::new(WallClock::new()),
+            tls: RefCell::new(None),
             room: RefCell::new(None),
             empty: RefCell::new(None),
         }
@@ -70,6 +150,11 @@ impl<A: App> Server<A> {
     /// The application.
     pub fn app(&self) -> &A {
         &self.app
+    }
+
+    /// Settings for the TLS connections that come from now on; those that are there keep theirs.
+    pub fn set_tls(&self, settings: Arc<ServerConfig>) {
+        *self.tls.borrow_mut() = Some(settings);
     }
 
     /// Connections open now.
@@ -85,11 +170,13 @@ impl<A: App> Server<A> {
     /// From now on every answer says `Connection: close`.
     pub fn begin_drain(&self) {
         self.draining.set(true);
+        self.requests_before_close.set(0);
     }
 
     /// From now on idle connections end, too.
     pub fn end_idle(&self) {
         self.ending_idle.set(true);
+        self.hurried.set(true);
         executor::wake_all();
     }
 
@@ -102,14 +189,51 @@ impl<A: App> Server<A> {
         Poll::Pending
     }
 
+    /// True for addresses that may hold any number of connections: proxies that are trusted, whose connections are
+    /// others'.
+    fn is_exempt(&self, addr: IpAddr) -> bool {
+        self.settings.trusted.contains(addr)
+    }
+
+    /// Bytes held by requests that are not whole, and by answers that are not taken, beyond what each connection may
+    /// hold anyway.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.held().saturating_add(self.answers.held())
+    }
+
+    /// Of the places, an eighth is left: who says nothing keeps his for no longer than who says something slowly. The
+    /// answers do not say close: whoever asks is served, and a new handshake for each request is no help now.
+    fn look_around(&self) {
+        let Settings {
+            connections_max: max,
+            keep_alive,
+            head_timeout,
+            ..
+        } = self.settings;
+        let free = max.saturating_sub(self.open.get());
+        let part = max / limits::connection::CROWDED_PART;
+        if !self.crowded.get() && free <= part {
+            self.crowded.set(true);
+            self.idle_for.set(keep_alive.min(head_timeout));
+            self.hurried.set(true);
+            executor::wake_all();
+        } else if self.crowded.get() && free > 2 * part {
+            self.crowded.set(false);
+            self.idle_for.set(keep_alive);
+            self.hurried.set(self.ending_idle.get());
+        }
+    }
+
     fn opened(&self) {
         self.open.set(self.open.get() + 1);
         self.app.opened();
+        self.look_around();
     }
 
     fn closed(&self) {
         self.open.set(self.open.get().saturating_sub(1));
         self.app.closed();
+        self.look_around();
         let room = self.room.borrow_mut().take();
         let empty = if self.open.get() == 0 {
             self.empty.borrow_mut().take()

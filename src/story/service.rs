@@ -14,6 +14,7 @@ use super::types::uuid_text::UuidText;
 use super::types::{LocationQuery, Story, StoryRequest, Telling};
 use crate::cache::local::{CachedStory, LocalCache};
 use crate::cache::redis::Redis;
+use crate::http::negotiate::Coding;
 use crate::limits;
 use crate::runtime::context;
 use crate::runtime::executor::spawn_detached;
@@ -156,6 +157,18 @@ impl StoryService {
     /// The story of a request whose canonical bytes are `request`, if this worker has it at hand.
     pub fn cached(&self, request: &[u8]) -> Option<Rc<CachedStory>> {
         self.cache.borrow_mut().get(request, now_ms())
+    }
+
+    /// Keeps a story in one more coding, for as long as it is cached; `request` is what it was asked for by, `None` where
+    /// by its id. Gives it with that coding.
+    pub fn keep_form(
+        &self,
+        request: Option<&[u8]>,
+        story: &Rc<CachedStory>,
+        coding: Coding,
+        body: Vec<u8>,
+    ) -> Rc<CachedStory> {
+        self.cache.borrow_mut().keep_form(request, story, coding, body)
     }
 
     /// A page of stories, newest first.

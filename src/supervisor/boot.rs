@@ -1,5 +1,7 @@
 //! From a configuration to a serving process, and to its end.
 
+use super::certificate::{self, Reloader};
+use super::ports::Ports;
 use super::watchdog::{self, Watched};
 use super::worker::{self, Want, Word};
 use crate::cache::redis;
@@ -7,19 +9,18 @@ use crate::config::{Config, StoreAt};
 use crate::limits;
 use crate::routes::{LABELS, Lifecycle, Process};
 use crate::runtime::driver::choose;
-use crate::runtime::net::listen;
 use crate::runtime::topology::Topology;
+use crate::server::TrustedProxies;
 use crate::store::Opened;
 use crate::store::embedded::{self, Embedded};
 use crate::store::postgres::{self, Postgres};
 use crate::telemetry::logging::LogCounters;
 use crate::telemetry::metrics::Registry;
+use crate::tls::TlsError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -28,11 +29,11 @@ use tokio::sync::watch;
 /// Why the process did not start: what is wrong, the likely cause, the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
-    /// The port cannot be had.
+    /// An address cannot be had.
     #[error("cannot listen on {addr}: {error}.\n{hint}")]
     Listen {
         /// The address.
-        addr: SocketAddr,
+        addr: String,
         /// What the system says.
         error: io::Error,
         /// Cause and remedy.
@@ -49,6 +50,9 @@ pub enum BootError {
     /// The database cannot be asked as DATABASE_URL says.
     #[error(transparent)]
     Postgres(#[from] postgres::OpenError),
+    /// Certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A worker did not start.
     #[error("worker {worker} cannot serve: {reason}")]
     Worker {
@@ -70,77 +74,9 @@ pub(super) struct Shared {
     pub(super) process: Arc<Process>,
     pub(super) io_driver: choose::IoDriver,
     pub(super) redis: Option<Arc<redis::Plan>>,
-}
-
-fn listen_hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "Cause: another process has the port.\nRemedy: end it, or set PORT to another (0 takes any free one)."
-        }
-        io::ErrorKind::PermissionDenied => {
-            "Cause: ports below 1024 need CAP_NET_BIND_SERVICE.\nRemedy: set PORT to 1024 or more, or grant the capability."
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "Cause: HOST is no address of this machine.\nRemedy: set HOST to one that is, or unset it."
-        }
-        _ => "Cause: see the error above.\nRemedy: check PORT and HOST.",
-    }
-}
-
-/// True if another process answers on the address: SO_REUSEPORT would let a second server of the same user share the
-/// port in silence, each getting a part of the connections.
-fn taken(addr: SocketAddr) -> bool {
-    let plain = rustix::net::socket_with(
-        if addr.is_ipv4() {
-            rustix::net::AddressFamily::INET
-        } else {
-            rustix::net::AddressFamily::INET6
-        },
-        rustix::net::SocketType::STREAM,
-        rustix::net::SocketFlags::CLOEXEC,
-        None,
-    );
-    let Ok(plain) = plain else { return false };
-    // As std's listener does: connections of an ended server in TIME_WAIT do not count.
-    let _ = rustix::net::sockopt::set_socket_reuseaddr(&plain, true);
-    if addr.is_ipv6() {
-        let _ = rustix::net::sockopt::set_ipv6_v6only(&plain, false);
-    }
-    matches!(rustix::net::bind(&plain, &addr), Err(rustix::io::Errno::ADDRINUSE))
-}
-
-/// One listening socket per worker, all on one port.
-fn listen_all(config: &Config, workers: usize) -> Result<(SocketAddr, Vec<OwnedFd>), BootError> {
-    let candidates = config.listen.candidates();
-    let mut refused = None;
-    for addr in candidates {
-        if addr.port() != 0 && taken(addr) {
-            let error = io::Error::from(io::ErrorKind::AddrInUse);
-            return Err(BootError::Listen {
-                addr,
-                hint: listen_hint(&error),
-                error,
-            });
-        }
-        match listen::tcp(addr, limits::connection::LISTEN_BACKLOG) {
-            Ok(first) => {
-                let bound = listen::local_addr(&first)?;
-                let mut sockets = vec![first];
-                while sockets.len() < workers {
-                    sockets.push(listen::tcp(bound, limits::connection::LISTEN_BACKLOG)?);
-                }
-                return Ok((bound, sockets));
-            }
-            Err(error) => {
-                refused = Some(BootError::Listen {
-                    addr,
-                    hint: listen_hint(&error),
-                    error,
-                })
-            }
-        }
-    }
-    Err(refused.unwrap_or_else(|| BootError::System(io::Error::other("no address to listen on"))))
+    pub(super) trusted: Arc<TrustedProxies>,
+    /// What TLS connections are made with; none where no port speaks it.
+    pub(super) tls: Option<certificate::Settings>,
 }
 
 fn open_store(config: &Config, workers: usize) -> Result<Opened, BootError> {
@@ -249,18 +185,33 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     let host = host();
     let registry = Registry::of_pod(LABELS, format!("{host}-"));
     registry.watch_log(log);
+    let loaded = match &config.tls {
+        Some(files) => Some((files.clone(), certificate::first(files, &registry)?)),
+        None => None,
+    };
     let redis = plan_redis(&config, topology.workers)?;
     let store = open_store(&config, topology.workers)?;
-    let (addr, sockets) = listen_all(&config, topology.workers)?;
+    let ports = Ports::open(&config, topology.workers)?;
+    let workers = topology.workers;
     let process = Process::new(host, topology, registry, config.admin_token.clone(), store.kind());
-    let (io_driver, fallback) = choose_driver(config.io_driver.into(), sockets.len())?;
+    process.set_face(config.face.clone());
+    let (io_driver, fallback) = choose_driver(config.io_driver.into(), workers)?;
     if let Some(fallback) = fallback {
         tracing::warn!("{fallback}");
         process.note_fallback(fallback.to_string());
     }
+    let (reloader, tls) = match loaded {
+        Some((files, loaded)) => {
+            let (reloader, settings) = certificate::keep(files, loaded, Arc::clone(&process.registry))?;
+            (Some(reloader), Some(settings))
+        }
+        None => (None, None),
+    };
     let shared = Arc::new(Shared {
         io_driver,
+        tls,
         process: Arc::clone(&process),
+        trusted: Arc::new(config.trusted.clone()),
         config,
         redis,
     });
@@ -268,11 +219,10 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     let (words, heard) = mpsc::channel();
     let (want, wanted) = watch::channel(Want::Serve);
     let mut threads = Vec::new();
-    for (index, socket) in sockets.iter().enumerate() {
-        let lent = socket.try_clone()?;
+    for index in 0..workers {
         threads.push(worker::start(
             index as u32,
-            lent,
+            ports.lend(index)?,
             Arc::clone(&shared),
             store.lend(),
             words.clone(),
@@ -282,9 +232,13 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     drop(words);
     let watched = wait_until_serving(&heard, threads.len())?;
     process.advance(Lifecycle::Serving);
+    for addr in ports.names() {
+        tracing::info!(addr, "listening");
+    }
     tracing::info!(
-        %addr,
-        port = addr.port(),
+        addr = ports.names().collect::<Vec<_>>().join(","),
+        port = ports.number(),
+        tls = shared.tls.is_some(),
         workers = threads.len(),
         pinned = process.topology.pin,
         open_files_max = open_files,
@@ -300,7 +254,7 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
         .name("watchdog".into())
         .spawn(move || watchdog::run(&listed, &watching, &watch_stopped))?;
 
-    let failed = run_until_told(&mut signals, heard, &watched, &process);
+    let failed = run_until_told(&mut signals, heard, &watched, &process, reloader.as_ref());
     process.advance(Lifecycle::Draining);
     let delay = shared.config.timeouts.drain_delay;
     let graceful = shared.config.timeouts.graceful;
@@ -312,6 +266,8 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
         );
     }
     let ended = finish(signals, want, threads, delay, graceful);
+    // Nobody listens any more; the files of Unix sockets go.
+    drop(ports);
     drop(stop_watch);
     let closing = graceful.max(Duration::from_secs(1));
     if store.close(closing).is_err() {
@@ -368,6 +324,7 @@ fn run_until_told(
     heard: Receiver<Word>,
     watched: &Watched,
     process: &Arc<Process>,
+    reloader: Option<&Reloader>,
 ) -> Option<BootError> {
     // Workers' words come on a channel, signals on a pipe: a small thread turns the first into the second's kind.
     let failed: Arc<Mutex<Option<BootError>>> = Arc::default();
@@ -406,9 +363,10 @@ fn run_until_told(
         return Some(BootError::System(error));
     }
     for signal in signals.forever() {
-        match signal {
-            SIGTERM | SIGQUIT | SIGINT => break,
-            other => {
+        match (signal, reloader) {
+            (SIGTERM | SIGQUIT | SIGINT, _) => break,
+            (SIGHUP, Some(reloader)) => reloader.ask(),
+            (other, _) => {
                 let name = signal_hook::low_level::signal_name(other).unwrap_or("?");
                 tracing::warn!(signal = name, "this version does nothing on this signal");
             }

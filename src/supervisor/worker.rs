@@ -1,19 +1,20 @@
 //! One worker: a thread with its own runtime, server and application.
 
 use super::boot::Shared;
+use super::certificate;
+use super::ports;
 use crate::cache::redis::Redis;
 use crate::routes::Api;
+use crate::routes::client::Forwarding;
 use crate::runtime::driver::choose;
 use crate::runtime::executor::{Runtime, spawn};
 use crate::runtime::heartbeat::Heartbeat;
-use crate::runtime::net::Listener;
 use crate::runtime::topology;
-use crate::server::{self, Server, Settings};
+use crate::server::{self, Port, Server, Settings};
 use crate::store::Lent;
 use crate::story::service::{Caching, StoryService};
 use crate::telemetry::metrics::WorkerMetrics;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,11 +47,11 @@ const RESTART_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause.
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// Starts worker `index` on a thread of its own. `listener` stays the process's: each life of the worker gets a
-/// duplicate.
+/// Starts worker `index` on a thread of its own. The sockets of `ports` stay the process's: each life of the worker gets
+/// duplicates.
 pub(super) fn start(
     index: u32,
-    listener: OwnedFd,
+    ports: Vec<ports::Lent>,
     shared: Arc<Shared>,
     store: Lent,
     words: Sender<Word>,
@@ -70,9 +71,9 @@ pub(super) fn start(
             }
             let mut pause = RESTART_PAUSE;
             loop {
-                let life = || live(index, &listener, &shared, &store, &words, want.clone());
-                match catch_unwind(AssertUnwindSafe(life)) {
-                    Ok(Ok(cut_off)) => {
+                let life = || live(index, &ports, &shared, &store, &words, want.clone());
+                let why = match catch_unwind(AssertUnwindSafe(life)) {
+                    Ok(Ok(Life::Ended(cut_off))) => {
                         let _ = words.send(Word::Ended(index, cut_off));
                         return;
                     }
@@ -80,38 +81,48 @@ pub(super) fn start(
                         let _ = words.send(Word::Failed(index, error.to_string()));
                         return;
                     }
-                    Err(_) => {
-                        // The connections of that life are lost; those in the socket's accept queue are not.
-                        tracing::error!(
-                            worker = index,
-                            pause_ms = pause.as_millis() as u64,
-                            "the worker panicked; it starts again"
-                        );
-                        std::thread::sleep(pause);
-                        pause = (pause * 2).min(RESTART_PAUSE_MAX);
-                    }
-                }
+                    Ok(Ok(Life::Broken(error))) => error.to_string(),
+                    Err(_) => "it panicked".to_owned(),
+                };
+                // The connections of that life are lost; those in the socket's accept queue are not.
+                tracing::error!(
+                    worker = index,
+                    pause_ms = pause.as_millis() as u64,
+                    why,
+                    "the worker broke down; it starts again"
+                );
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(RESTART_PAUSE_MAX);
             }
         })
 }
 
-/// One life of the worker. Gives how many connections were cut off at its end.
+/// How a life of a worker that served came to its end.
+enum Life {
+    /// As it was told to, with so many connections cut off.
+    Ended(usize),
+    /// Its runtime could not go on: the driver failed for good, or the root task panicked.
+    Broken(io::Error),
+}
+
+/// One life of the worker. An error means that it could not begin.
 fn live(
     index: u32,
-    listener: &OwnedFd,
+    ports: &[ports::Lent],
     shared: &Arc<Shared>,
     store: &Lent,
     words: &Sender<Word>,
     want: watch::Receiver<Want>,
-) -> io::Result<usize> {
+) -> io::Result<Life> {
     let (driver, _) = choose::open(shared.io_driver).map_err(io::Error::other)?;
     let runtime = Runtime::new(driver, seed());
     let heartbeat = runtime.heartbeat();
     let metrics: Rc<WorkerMetrics> = Rc::new(shared.process.registry.worker(index));
-    let (listener, queue) = (listener.try_clone()?, listener.try_clone()?);
+    let duplicates = || ports.iter().map(ports::Lent::duplicate).collect::<io::Result<Vec<_>>>();
+    let (ports, queues) = (duplicates()?, duplicates()?);
     let (shared, store, words) = (Arc::clone(shared), store.clone(), words.clone());
     let beat = Arc::clone(&heartbeat);
-    runtime.block_on(async move {
+    let lived = runtime.block_on(async move {
         let config = &shared.config;
         let store = store.attach();
         let plan = shared.redis.as_ref().filter(|plan| plan.has_room_for(index));
@@ -132,6 +143,10 @@ fn live(
             heartbeat,
             service,
             config.log.access,
+            Forwarding {
+                trusted: Arc::clone(&shared.trusted),
+                by: config.forwarded_by,
+            },
         );
         let settings = Settings {
             keep_alive: config.timeouts.keep_alive,
@@ -139,9 +154,26 @@ fn live(
             body_timeout: config.timeouts.body,
             write_timeout: config.timeouts.write,
             connections_max: config.connections_max,
+            trusted: Arc::clone(&shared.trusted),
+            connections_per_address: config.connections_per_address,
+            requests_per_connection: config.requests_per_connection,
+            pending_bytes_max: config.pending_bytes_max,
+            body_rate_min: config.body_rate_min,
+            write_rate_min: config.write_rate_min,
         };
-        let listener = Listener::new(listener)?;
+        let mut listening = Vec::new();
+        for port in ports {
+            listening.push(Port {
+                terms: port.terms,
+                listener: port.listener()?,
+            });
+        }
         let server = Rc::new(Server::new(api, settings));
+        let renewing = shared.tls.clone().map(|settings| {
+            // Before the first connection.
+            renew(&server, &settings);
+            spawn("certificate", keep_renewing(Rc::clone(&server), settings))
+        });
         server.app().look().await;
         let housekeeping = spawn("housekeeping", server.app().housekeeping());
         let _ = words.send(Word::Serving(index, beat));
@@ -150,33 +182,40 @@ fn live(
             told_to_drain(want).await;
             noting.app().stop_accepting();
         };
-        let last = move |room| {
-            end_listening(&queue, room)
-                .into_iter()
-                .map(|socket| (0, socket))
-                .collect()
+        let last = move |room: usize| {
+            let mut waiting = Vec::new();
+            for (index, queue) in queues.iter().enumerate() {
+                let taken = queue.end(room.saturating_sub(waiting.len()));
+                waiting.extend(taken.into_iter().map(|socket| (index, socket)));
+            }
+            waiting
         };
-        let cut_off = server::run_to_end(server, vec![listener.into()], stop, config.timeouts.graceful, last).await;
+        let cut_off = server::run_to_end(server, listening, stop, config.timeouts.graceful, last).await;
         housekeeping.abort();
+        if let Some(renewing) = renewing {
+            renewing.abort();
+        }
         store.close().await;
         Ok(cut_off)
-    })?
+    });
+    match lived {
+        Ok(served) => served.map(Life::Ended),
+        Err(error) => Ok(Life::Broken(error)),
+    }
 }
 
-/// Takes what waits in the kernel's queue, at most `room`, and ends listening. The process holds the socket too, so that
-/// closing this worker's duplicate would leave it open: the kernel would go on taking connections that nobody serves,
-/// and their clients would wait for the end of the process instead of turning elsewhere at once.
-fn end_listening(queue: &OwnedFd, room: usize) -> Vec<OwnedFd> {
-    // No accept is armed any more, so how io_uring wants the socket does not matter now.
-    let waiting = rustix::io::ioctl_fionbio(queue, true).map(|()| {
-        std::iter::from_fn(|| rustix::net::accept_with(queue, rustix::net::SocketFlags::CLOEXEC).ok())
-            .take(room)
-            .collect()
-    });
-    if let Err(error) = rustix::net::shutdown(queue, rustix::net::Shutdown::Read) {
-        tracing::warn!(%error, "the listening socket stays open while draining");
+/// Takes the present TLS settings.
+fn renew(server: &Server<Api>, settings: &certificate::Settings) {
+    if let Some(settings) = &*settings.borrow() {
+        server.set_tls(Arc::clone(settings));
     }
-    waiting.unwrap_or_default()
+}
+
+/// Takes new TLS settings when there are some.
+async fn keep_renewing(server: Rc<Server<Api>>, mut settings: certificate::Settings) {
+    while settings.changed().await.is_ok() {
+        renew(&server, &settings);
+    }
 }
 
 async fn told_to_drain(mut want: watch::Receiver<Want>) {

@@ -7,9 +7,11 @@
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod exposition;
+pub mod frames;
 pub mod http;
 pub mod postgres;
 pub mod redis;
+pub mod tls;
 pub mod tools;
 
 use http::{Connection, Response};
@@ -138,7 +140,8 @@ impl Setup {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(line) = server.log.find(|line| line["message"].as_str() == Some("ready")) {
-                server.port = u16::try_from(line["port"].as_u64().unwrap()).unwrap();
+                // None on Unix sockets alone.
+                server.port = u16::try_from(line["port"].as_u64().unwrap_or(0)).unwrap();
                 return Ok(server);
             }
             if server.try_wait().is_some() {

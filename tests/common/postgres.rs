@@ -67,9 +67,34 @@ fn give_away(path: &Path) {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+/// A port of loopback where nobody listens, below those that the kernel gives out (`net.ipv4.ip_local_port_range`): one
+/// of those would be anybody's as soon as its server is stopped, and that server could not start again. Found by
+/// knocking and not by listening: a child forked in that moment would hold the socket for a moment longer.
+pub fn free_port() -> u16 {
+    loop {
+        let port = fastrand::u16(10_000..30_000);
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            return port;
+        }
+    }
+}
+
+/// A process's state and its parent's id, as in proc_pid_stat(5); `None` where it is gone.
+fn state_of(pid: &str) -> Option<(char, String)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // pid (name) state ppid ...
+    let (_, tail) = stat.rsplit_once(')')?;
+    let mut words = tail.split_whitespace();
+    let state = words.next()?.chars().next()?;
+    Some((state, words.next()?.to_owned()))
+}
+
+fn wait_until(so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < deadline, "a process does not end");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 impl Postgres {
@@ -192,17 +217,12 @@ impl Postgres {
         let parent = self.pid().as_raw_nonzero().get().to_string();
         let mut pids = Vec::new();
         for entry in std::fs::read_dir("/proc").unwrap() {
-            let path = entry.unwrap().path();
-            let Ok(stat) = std::fs::read_to_string(path.join("stat")) else {
+            let name = entry.unwrap().file_name();
+            let Some(name) = name.to_str().filter(|name| name.bytes().all(|b| b.is_ascii_digit())) else {
                 continue;
             };
-            // pid (name) state ppid ...
-            let Some((head, tail)) = stat.rsplit_once(')') else {
-                continue;
-            };
-            if tail.split_whitespace().nth(1) == Some(parent.as_str()) {
-                let pid = head.split_whitespace().next().unwrap().parse().unwrap();
-                pids.extend(rustix::process::Pid::from_raw(pid));
+            if state_of(name).is_some_and(|(_, of)| of == parent) {
+                pids.extend(rustix::process::Pid::from_raw(name.parse().unwrap()));
             }
         }
         pids
@@ -210,14 +230,24 @@ impl Postgres {
 
     /// Ends every process of the server as a power cut does.
     pub fn kill_9(&mut self) {
+        // Stopped first, so that it has no child which is not on the list.
+        let _ = rustix::process::kill_process(self.pid(), rustix::process::Signal::STOP);
+        let parent = self.pid().as_raw_nonzero().to_string();
+        wait_until(|| state_of(&parent).is_none_or(|(state, _)| "TZ".contains(state)));
         let children = self.children();
         let _ = rustix::process::kill_process(self.pid(), rustix::process::Signal::KILL);
-        for child in children {
-            let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
+        for child in &children {
+            let _ = rustix::process::kill_process(*child, rustix::process::Signal::KILL);
         }
         self.child.take().unwrap().wait().unwrap();
-        // The next start looks at it, and at whether its process lives; a new process may have taken the number.
+        // Whoever still dies has the shared memory, and the next start would refuse to begin. A zombie has it no more.
+        for child in children {
+            let child = child.as_raw_nonzero().to_string();
+            wait_until(|| state_of(&child).is_none_or(|(state, _)| "ZX".contains(state)));
+        }
+        // The next start looks at them, and at whether their process lives; a new process may have taken the number.
         let _ = std::fs::remove_file(self.data().join("postmaster.pid"));
+        let _ = std::fs::remove_file(self.dir.path().join(format!(".s.PGSQL.{}.lock", self.port)));
     }
 
     /// Ends the server in good order, connections first.

@@ -4,7 +4,7 @@ use super::exposition::Exposition;
 use super::{PATIENCE, Server, Setup, tools, until};
 use rustix::process::{Pid, Signal, kill_process};
 use sonic_rs::JsonValueTrait;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -20,11 +20,6 @@ pub struct Redis {
     password: Option<String>,
 }
 
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 impl Redis {
     /// Keeps nothing on disk, takes DEBUG.
     pub fn start() -> Redis {
@@ -36,7 +31,7 @@ impl Redis {
         let at = options.iter().position(|option| *option == "--requirepass");
         let mut redis = Redis {
             child: None,
-            port: free_port(),
+            port: super::postgres::free_port(),
             dir: TempDir::new().unwrap(),
             args: options.iter().map(|option| (*option).to_owned()).collect(),
             password: at.map(|at| options[at + 1].to_owned()),

@@ -44,6 +44,10 @@ fn a_stale_story_is_kept_for_those_who_ask_for_it() {
     assert!(
         found.is_first_to_refresh(60, 10) && !found.is_first_to_refresh(69, 10) && found.is_first_to_refresh(70, 10)
     );
+    // One more coding makes it neither fresh nor due again, and is kept with it.
+    let coded = cache.keep_form(Some(b"sf"), &found, Coding::Gzip, vec![1; 10]);
+    assert!(!coded.is_first_to_refresh(71, 10) && coded.expires_ms() == 50);
+    assert!(cache.stale(b"sf", 71, 30).unwrap().form(Some(Coding::Gzip)).is_some());
     assert!(cache.get(b"sf", 150).is_none() && cache.get_by_id(two, 150).is_none());
     assert_eq!(cache.figures().entries, 0, "past that they go");
 }
@@ -77,8 +81,76 @@ fn two_requests_may_share_a_story() {
 #[test]
 fn the_etag_is_the_bodys() {
     let one = CachedStory::new(Uuid::nil(), *b"abc", 0);
-    assert_eq!(one.etag(), b"\"ba7816bf8f01cfea414140de5dae2223\"");
-    assert_ne!(one.etag(), CachedStory::new(Uuid::nil(), *b"abd", 0).etag());
+    assert_eq!(one.etag(None), b"\"ba7816bf8f01cfea414140de5dae2223\"");
+    assert_eq!(one.etag(Some(Coding::Br)), b"\"ba7816bf8f01cfea414140de5dae2223-br\"");
+    assert_ne!(one.etag(None), CachedStory::new(Uuid::nil(), *b"abd", 0).etag(None));
+}
+
+#[test]
+fn the_date_is_that_of_the_id() {
+    let told = uuid::Builder::from_unix_timestamp_millis(784_111_777_999, &[7; 10]).into_uuid();
+    assert_eq!(
+        CachedStory::new(told, *b"a", 0).validators().modified_s,
+        Some(784_111_777)
+    );
+    assert_eq!(CachedStory::new(Uuid::nil(), *b"a", 0).validators().modified_s, None);
+}
+
+#[test]
+fn codings_are_kept_beside_the_bytes_and_counted() {
+    let mut cache = LocalCache::new(1 << 20);
+    let plain = story(1, 1000, 9);
+    cache.insert(b"k", Rc::clone(&plain));
+    let before = cache.figures().bytes;
+    let more = cache.keep_form(Some(b"k"), &plain, Coding::Br, vec![1; 400]);
+    assert_eq!(more.form(Some(Coding::Br)).unwrap().body(), [1; 400]);
+    let held = cache.get(b"k", 0).unwrap();
+    assert!(Rc::ptr_eq(&held, &more) && held.body().len() == 1000);
+    let with_br = cache.figures().bytes;
+    assert!(with_br >= before + 400, "{before} {with_br}");
+    // By id, through the request it was told for; beside the other coding, which came later than the caller's copy.
+    let both = cache.keep_form(None, &plain, Coding::Gzip, vec![2; 500]);
+    assert!(both.form(Some(Coding::Br)).is_some() && both.form(Some(Coding::Gzip)).is_some());
+    assert!(Rc::ptr_eq(&cache.get(b"k", 0).unwrap(), &both));
+    assert!(cache.figures().bytes >= with_br + 500);
+    // What is not held any more is not taken up again, and still answered.
+    cache.remove(b"k");
+    let lost = cache.keep_form(Some(b"k"), &plain, Coding::Zstd, vec![3; 10]);
+    assert_eq!(lost.form(Some(Coding::Zstd)).unwrap().body(), [3; 10]);
+    assert_eq!((cache.figures().entries, cache.figures().bytes), (0, 0));
+    // Known by id alone; and another story under the same request is left alone.
+    cache.insert_by_id(story(2, 100, 9));
+    cache.keep_form(None, &story(2, 100, 9), Coding::Br, vec![4; 50]);
+    assert!(
+        cache
+            .get_by_id(Uuid::from_u128(2), 0)
+            .unwrap()
+            .form(Some(Coding::Br))
+            .is_some()
+    );
+    cache.insert(b"k", story(3, 100, 9));
+    cache.keep_form(Some(b"k"), &plain, Coding::Br, vec![5; 50]);
+    assert!(cache.get(b"k", 0).unwrap().form(Some(Coding::Br)).is_none());
+}
+
+#[test]
+fn codings_make_room_for_themselves() {
+    let mut cache = LocalCache::new(64 * 1024);
+    let kept: Vec<_> = (0..40u128).map(|id| story(id, 1000, 9)).collect();
+    for (id, story) in kept.iter().enumerate() {
+        cache.insert(&id.to_be_bytes(), Rc::clone(story));
+    }
+    for (id, story) in kept.iter().enumerate() {
+        cache.keep_form(Some(&id.to_be_bytes()), story, Coding::Br, vec![1; 2000]);
+        let figures = cache.figures();
+        assert!(figures.bytes <= figures.capacity_bytes, "{figures:?}");
+    }
+    assert!(cache.figures().evictions > 0);
+    // A form that would make the entry a giant is not kept.
+    cache.insert(b"k", story(99, 1000, 9));
+    let giant = cache.keep_form(Some(b"k"), &story(99, 1000, 9), Coding::Br, vec![1; 5000]);
+    assert!(giant.form(Some(Coding::Br)).is_some());
+    assert!(cache.get(b"k", 0).unwrap().form(Some(Coding::Br)).is_none());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! the stream hands it out as a [`RecvBuffer`], whose drop gives it back. Nothing here is shared between threads.
 #![allow(unsafe_code)] // Reason: the kernel writes into this memory; see the SAFETY lines.
 
+use crate::limits::runtime as limits;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ops::Deref;
 use std::rc::Rc;
@@ -186,6 +187,26 @@ impl Drop for RecvBuffer {
     fn drop(&mut self) {
         self.pool.taken.set(self.pool.taken.get() - 1);
         self.pool.give_back(self.id);
+    }
+}
+
+/// Memory of finished sends, kept for the next ones, within bounds.
+#[derive(Debug, Default)]
+pub struct Spares(Vec<Vec<u8>>);
+
+impl Spares {
+    /// Empty memory, with capacity where some is at hand.
+    pub fn take(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    /// Keeps memory for [`take`](Self::take), unless there is enough of it or it is too large.
+    pub fn keep(&mut self, mut data: Vec<u8>) {
+        let capacity = data.capacity();
+        if capacity > 0 && capacity <= limits::SPARE_BUFFER_BYTES_MAX && self.0.len() < limits::SPARE_BUFFERS_MAX {
+            data.clear();
+            self.0.push(data);
+        }
     }
 }
 

@@ -19,13 +19,13 @@
 //! io_uring has made blocking. All workers that share a listener must therefore use the same driver.
 
 use super::buffers::{BufferId, BufferPool};
-use super::{Driver, Event, Keepalive, Op, OpId, Park, Shutdown, SocketAddrAny, Unparker, system};
+use super::{Driver, Event, Op, OpId, Park, SocketAddrAny, Unparker, system};
 use crate::limits;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 /// Event data of the wake-up descriptor; those of sockets are their numbers.
@@ -69,6 +69,8 @@ struct Socket {
     watch: Watch,
     /// Others may hold the same open socket, so closing the descriptor does not take it out of the epoll set.
     adopted: bool,
+    /// See [`Op::Accept`].
+    shared: bool,
     /// A receive or an accept may find something.
     readable: bool,
     /// The last send found the socket's buffer full.
@@ -146,6 +148,7 @@ impl EpollDriver {
             writer: None,
             watch: Watch::None,
             adopted,
+            shared: false,
             readable: false,
             blocked: false,
             thorough: false,
@@ -302,7 +305,8 @@ impl EpollDriver {
     }
 
     fn accept(&mut self, fd: RawFd, op: OpId) {
-        for _ in 0..ACCEPTS_PER_TURN {
+        let shared = self.socket_of(fd).is_ok_and(|socket| socket.shared);
+        for _ in 0..if shared { 1 } else { ACCEPTS_PER_TURN } {
             let Ok(socket) = self.socket_of(fd) else { return };
             match rustix::net::accept_with(&socket.fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok(accepted) => {
@@ -326,6 +330,16 @@ impl EpollDriver {
         // Level-triggered: the kernel says it again if there are more.
         if let Some(Some(socket)) = self.sockets.get_mut(fd as usize) {
             socket.readable = false;
+            if shared && socket.watch == Watch::Level {
+                // To the end of the queue of those that wait for it: the next connection is the next worker's.
+                socket.watch = Watch::None;
+                let again =
+                    epoll::delete(&self.epoll, &socket.fd).and_then(|()| watch(&self.epoll, socket, Watch::Level));
+                if let Err(error) = again {
+                    socket.reader = None;
+                    self.event(op, -error.raw_os_error());
+                }
+            }
         }
     }
 
@@ -349,7 +363,8 @@ impl EpollDriver {
         match op {
             Op::Accept { .. } | Op::Recv { .. } if socket.reader.is_some() => return Err(Errno::BUSY),
             Op::Send { .. } | Op::Connect { .. } if socket.writer.is_some() => return Err(Errno::BUSY),
-            Op::Accept { .. } => {
+            Op::Accept { shared, .. } => {
+                socket.shared = *shared;
                 watch(&self.epoll, socket, Watch::Level)?;
                 socket.reader = Some((id, Reader::Accept));
             }
@@ -396,6 +411,8 @@ fn watch(set: &OwnedFd, socket: &mut Socket, wanted: Watch) -> Result<(), Errno>
     let data = epoll::EventData::new_u64(socket.fd.as_raw_fd() as u64);
     let flags = match wanted {
         Watch::None => return Ok(()),
+        // Of all that wait for it, one that is idle.
+        Watch::Level if socket.shared => F::IN | F::EXCLUSIVE,
         Watch::Level => F::IN,
         Watch::Edge => F::IN | F::OUT | F::RDHUP | F::PRI | F::ET,
     };
@@ -454,14 +471,6 @@ impl Driver for EpollDriver {
         Rc::clone(&self.pool)
     }
 
-    fn now_ns(&self) -> u64 {
-        system::now_ns()
-    }
-
-    fn unix_ns(&self) -> u64 {
-        system::unix_ns()
-    }
-
     fn unparker(&self) -> Unparker {
         self.unparker.clone()
     }
@@ -491,19 +500,7 @@ impl Driver for EpollDriver {
         }
     }
 
-    fn shutdown(&mut self, fd: RawFd, how: Shutdown) -> io::Result<()> {
-        Ok(rustix::net::shutdown(&self.socket_of(fd)?.fd, how)?)
-    }
-
-    fn set_keepalive(&mut self, fd: RawFd, keepalive: &Keepalive) -> io::Result<()> {
-        system::set_keepalive(self.socket_of(fd)?.fd.as_fd(), keepalive)
-    }
-
-    fn peer_addr(&self, fd: RawFd) -> io::Result<Option<SocketAddrAny>> {
-        Ok(rustix::net::getpeername(self.socket_of(fd)?.fd.as_fd())?)
-    }
-
-    fn local_addr(&self, fd: RawFd) -> io::Result<SocketAddrAny> {
-        Ok(rustix::net::getsockname(self.socket_of(fd)?.fd.as_fd())?)
+    fn descriptor(&self, fd: RawFd) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.socket_of(fd)?.fd.as_fd())
     }
 }

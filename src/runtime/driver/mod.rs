@@ -26,7 +26,7 @@ pub mod uring;
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,6 +100,9 @@ pub enum Op {
     Accept {
         /// The listening socket.
         listener: Handle,
+        /// Other workers accept from the very same socket: one connection is taken at a time, or the kernel would give
+        /// one worker all of them (it wakes the one that waits first, and an accept that goes on waits first for ever).
+        shared: bool,
         /// Accepted and not yet taken.
         ready: Vec<RawFd>,
     },
@@ -200,10 +203,14 @@ pub trait Driver {
     fn buffers(&self) -> Rc<BufferPool>;
 
     /// Nanoseconds of the monotonic clock, or of the simulated one.
-    fn now_ns(&self) -> u64;
+    fn now_ns(&self) -> u64 {
+        system::now_ns()
+    }
 
     /// Nanoseconds since the Unix epoch, or simulated.
-    fn unix_ns(&self) -> u64;
+    fn unix_ns(&self) -> u64 {
+        system::unix_ns()
+    }
 
     /// Wakes this driver from other threads.
     fn unparker(&self) -> Unparker;
@@ -218,19 +225,72 @@ pub trait Driver {
     /// Closes a descriptor on which nothing is armed.
     fn close(&mut self, fd: RawFd);
 
-    /// Ends one or both directions.
-    fn shutdown(&mut self, fd: RawFd, how: Shutdown) -> io::Result<()>;
+    /// The kernel's descriptor behind a number. The simulation has none, and answers what follows by itself.
+    ///
+    /// # Errors
+    /// EBADF for a number that names nothing.
+    fn descriptor(&self, fd: RawFd) -> io::Result<BorrowedFd<'_>>;
 
-    /// How soon a silent death of the peer is noticed on a TCP socket; without effect where there is no kernel.
-    fn set_keepalive(&mut self, _fd: RawFd, _keepalive: &Keepalive) -> io::Result<()> {
-        Ok(())
+    /// Ends one or both directions.
+    ///
+    /// # Errors
+    /// Those of shutdown(2).
+    fn shutdown(&mut self, fd: RawFd, how: Shutdown) -> io::Result<()> {
+        Ok(rustix::net::shutdown(self.descriptor(fd)?, how)?)
+    }
+
+    /// How soon a silent death of the peer is noticed on a TCP socket.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    fn set_keepalive(&mut self, fd: RawFd, keepalive: &Keepalive) -> io::Result<()> {
+        system::set_keepalive(self.descriptor(fd)?, keepalive)
     }
 
     /// The other end's address; none for an unnamed socket.
-    fn peer_addr(&self, fd: RawFd) -> io::Result<Option<SocketAddrAny>>;
+    ///
+    /// # Errors
+    /// Those of getpeername(2).
+    fn peer_addr(&self, fd: RawFd) -> io::Result<Option<SocketAddrAny>> {
+        Ok(rustix::net::getpeername(self.descriptor(fd)?)?)
+    }
 
     /// This end's address.
-    fn local_addr(&self, fd: RawFd) -> io::Result<SocketAddrAny>;
+    ///
+    /// # Errors
+    /// Those of getsockname(2).
+    fn local_addr(&self, fd: RawFd) -> io::Result<SocketAddrAny> {
+        Ok(rustix::net::getsockname(self.descriptor(fd)?)?)
+    }
+
+    /// Bytes that were sent on a stream and that its peer has not taken: they wait in the kernel. The end of the stream
+    /// counts as one.
+    ///
+    /// # Errors
+    /// Those of ioctl(2), and the connection's own where it is broken.
+    fn queued_bytes(&self, fd: RawFd) -> io::Result<usize> {
+        system::queued_bytes(self.descriptor(fd)?)
+    }
+
+    /// Lets the stream's close throw away what its peer has not taken, and reset the connection.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    fn reset_on_close(&mut self, fd: RawFd) -> io::Result<()> {
+        Ok(rustix::net::sockopt::set_socket_linger(
+            self.descriptor(fd)?,
+            Some(Duration::ZERO),
+        )?)
+    }
+
+    /// How long the kernel holds on to bytes that a peer does not take before it gives the connection up, closed or
+    /// not (TCP_USER_TIMEOUT). Set on a listening socket it holds for what is accepted from it.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2); ENOPROTOOPT or EOPNOTSUPP for what is no TCP.
+    fn give_up_after(&mut self, fd: RawFd, time: Duration) -> io::Result<()> {
+        system::give_up_after(self.descriptor(fd)?, time)
+    }
 }
 
 #[derive(Debug)]

@@ -17,8 +17,8 @@
 //! An entry, with the memory and the descriptor of its operation, is freed in `Done`, `Idle`, `Starved` or after the last event,
 //! never while armed. Nothing outside this file frees an entry.
 
-use super::buffers::{BufferPool, BufferQueue, RecvBuffer};
-use super::{CloseQueue, Driver, Event, HandleInner, Op, OpId, error_of};
+use super::buffers::{BufferPool, BufferQueue, RecvBuffer, Spares};
+use super::{CloseQueue, Driver, Event, Op, OpId, error_of};
 use crate::limits;
 use rustix::io::Errno;
 use slab::Slab;
@@ -33,6 +33,8 @@ const ENOBUFS: i32 = -Errno::NOBUFS.raw_os_error();
 
 /// What a whole send comes back with: its result, and its memory for reuse.
 pub type Sent = (io::Result<()>, Vec<u8>);
+/// What a receive gives: bytes, or `None` at the end of the stream.
+pub type Received = io::Result<Option<RecvBuffer>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -68,8 +70,7 @@ pub struct OpTable {
     closing: CloseQueue,
     /// Receives that ended with ENOBUFS, to be armed when buffers have come back.
     starved: Vec<OpId>,
-    /// Memory of finished sends, for the next ones.
-    spares: Vec<Vec<u8>>,
+    spares: Spares,
 }
 
 impl OpTable {
@@ -84,7 +85,7 @@ impl OpTable {
             pool,
             closing,
             starved: Vec::new(),
-            spares: Vec::new(),
+            spares: Spares::default(),
         }
     }
 
@@ -297,12 +298,7 @@ impl OpTable {
 
     /// The next received bytes; `None` at the end of the stream. After the end or an error the id stays valid and
     /// keeps giving the same answer, until it is abandoned.
-    pub fn poll_recv(
-        &mut self,
-        driver: &mut dyn Driver,
-        id: OpId,
-        cx: &Context<'_>,
-    ) -> Poll<io::Result<Option<RecvBuffer>>> {
+    pub fn poll_recv(&mut self, driver: &mut dyn Driver, id: OpId, cx: &Context<'_>) -> Poll<Received> {
         let pool = Rc::clone(&self.pool);
         let Some(entry) = self.entry(id) else {
             return Poll::Ready(Ok(None));
@@ -424,19 +420,12 @@ impl OpTable {
 
     /// Memory for a write: empty, and with capacity where a spare buffer was at hand.
     pub fn spare(&mut self) -> Vec<u8> {
-        self.spares.pop().unwrap_or_default()
+        self.spares.take()
     }
 
     /// Takes memory back for [`spare`](Self::spare), within bounds.
-    pub fn recycle(&mut self, mut data: Vec<u8>) {
-        let capacity = data.capacity();
-        if capacity > 0
-            && capacity <= limits::runtime::SPARE_BUFFER_BYTES_MAX
-            && self.spares.len() < limits::runtime::SPARE_BUFFERS_MAX
-        {
-            data.clear();
-            self.spares.push(data);
-        }
+    pub fn recycle(&mut self, data: Vec<u8>) {
+        self.spares.keep(data);
     }
 
     /// True while the send is with the driver; false also for one that has freed itself.
@@ -446,15 +435,15 @@ impl OpTable {
             .is_some_and(|entry| entry.generation == id.generation && !matches!(entry.state, State::Done(_)))
     }
 
-    /// Bytes that the kernel has taken of a send in flight.
-    pub fn taken_bytes(&self, id: OpId) -> usize {
-        match self.entries.get(id.index as usize) {
-            Some(Entry {
-                generation,
-                op: Op::Send { sent, .. },
-                ..
-            }) if *generation == id.generation => *sent,
-            _ => 0,
+    /// Of a send in flight, the bytes that the kernel has taken, and those in all.
+    pub fn progress(&self, id: OpId) -> (usize, usize) {
+        match self
+            .entries
+            .get(id.index as usize)
+            .map(|entry| (entry.generation, &entry.op))
+        {
+            Some((generation, Op::Send { data, sent, .. })) if generation == id.generation => (*sent, data.len()),
+            _ => (0, 0),
         }
     }
 
@@ -498,11 +487,6 @@ impl OpTable {
         for id in ids {
             self.abandon(driver, id);
         }
-    }
-
-    /// A handle for a descriptor that the driver gave out.
-    pub fn handle(&self, fd: RawFd) -> super::Handle {
-        HandleInner::new(fd, Rc::clone(&self.closing))
     }
 
     /// An empty receive operation on `socket`.

@@ -1,11 +1,20 @@
 //! What the real drivers have in common: clocks and sockets.
+#![allow(unsafe_code)] // Reason: one ioctl that has no safe name; see the SAFETY lines.
 
 use super::{Keepalive, SocketAddrAny};
+use rustix::ioctl::{Getter, Opcode, ioctl};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::time::{ClockId, clock_gettime};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
+
+/// tty_ioctl(4); for sockets it is SIOCOUTQ of tcp(7) and unix(7).
+const TIOCOUTQ: Opcode = if cfg!(any(target_arch = "powerpc", target_arch = "powerpc64")) {
+    0x4004_7473
+} else {
+    0x5411
+};
 
 fn clock_ns(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
@@ -45,4 +54,21 @@ pub(super) fn set_keepalive(fd: BorrowedFd<'_>, keepalive: &Keepalive) -> io::Re
     sockopt::set_tcp_keepcnt(fd, keepalive.probes)?;
     sockopt::set_tcp_user_timeout(fd, user_timeout_ms)?;
     Ok(())
+}
+
+/// What waits in the kernel to be taken by the peer: for TCP, sent and not acknowledged.
+pub(super) fn queued_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    // SAFETY: TIOCOUTQ writes one int and reads nothing.
+    let bytes = unsafe { ioctl(fd, Getter::<TIOCOUTQ, i32>::new()) }?;
+    if bytes > 0 {
+        // A broken connection throws its bytes away, but the difference of two counters that is told here stays.
+        sockopt::socket_error(fd)??;
+    }
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
+/// TCP_USER_TIMEOUT, see tcp(7). 0 would mean the system's own, which is a quarter of an hour.
+pub(super) fn give_up_after(fd: BorrowedFd<'_>, time: Duration) -> io::Result<()> {
+    let ms = u32::try_from(time.as_millis()).unwrap_or(u32::MAX).max(1);
+    Ok(sockopt::set_tcp_user_timeout(fd, ms)?)
 }

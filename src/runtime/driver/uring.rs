@@ -10,7 +10,7 @@
 #![allow(unsafe_code)] // Reason: submission entries carry raw pointers; see the SAFETY lines.
 
 use super::buffers::{BufferId, BufferPool};
-use super::{Driver, Event, Keepalive, Op, OpId, Park, Shutdown, SocketAddrAny, Unparker, system};
+use super::{Driver, Event, Op, OpId, Park, SocketAddrAny, Unparker, system};
 use crate::limits;
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
@@ -19,11 +19,13 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 /// `user_data` of entries whose completion says nothing to the table.
 const INTERNAL: u64 = u64::MAX;
@@ -32,6 +34,8 @@ const WAKE: u64 = u64::MAX - 1;
 /// The only buffer group.
 const GROUP: u16 = 0;
 const PAGE: usize = 4096;
+/// Between two tries where the kernel takes nothing.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(1);
 
 /// The ring of `io_uring_buf` entries that the kernel takes receive buffers from.
 struct BufferRing {
@@ -93,7 +97,14 @@ pub struct UringDriver {
     returning: Vec<BufferId>,
     /// Operations armed since the last drop of this counter, to know at the end what the kernel still holds.
     in_kernel: usize,
-    backlog: Vec<cqueue::Entry>,
+    /// Entries that the kernel would not take so far. They go before all others, in their order; what may be armed or
+    /// cancelled at one time bounds them.
+    waiting: VecDeque<squeue::Entry>,
+    /// Turns in a row in which the kernel took nothing and gave nothing.
+    refusals: u32,
+    /// It takes nothing, as far as this driver can see.
+    #[cfg(test)]
+    refusing: bool,
     unparker: Unparker,
     wake_counter: Box<[u8; 8]>,
     wake_armed: bool,
@@ -132,7 +143,10 @@ impl UringDriver {
             pool,
             returning: Vec::new(),
             in_kernel: 0,
-            backlog: Vec::new(),
+            waiting: VecDeque::new(),
+            refusals: 0,
+            #[cfg(test)]
+            refusing: false,
             unparker: Unparker::new(Some(wake)),
             wake_counter: Box::new([0; 8]),
             wake_armed: false,
@@ -166,21 +180,44 @@ impl UringDriver {
     }
 
     fn push(&mut self, entry: squeue::Entry) {
-        loop {
-            // SAFETY: every pointer in an entry made by this file leads to memory that its owner keeps until the last
-            // completion: the table for operations, this struct for the wake-up counter.
-            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
-                return;
-            }
-            if self.flush().is_err() {
-                // The kernel takes nothing more before completions are taken off (EBUSY) or memory is free (EAGAIN).
-                self.backlog.extend(self.ring.completion());
+        if !self.waiting.is_empty() || !self.offer(&entry) {
+            self.waiting.push_back(entry);
+            self.queue_waiting();
+        }
+    }
+
+    /// False if the submission queue is full.
+    fn offer(&mut self, entry: &squeue::Entry) -> bool {
+        // SAFETY: every pointer in an entry made by this file leads to memory that its owner keeps until the last
+        // completion: the table for operations, this struct for the wake-up counter.
+        unsafe { self.ring.submission().push(entry) }.is_ok()
+    }
+
+    /// Moves what waits into the submission queue, which is handed over where it is full. What the kernel does not take
+    /// (EBUSY: completions must be taken off first; EAGAIN: no memory) waits for the next turn.
+    fn queue_waiting(&mut self) {
+        while let Some(entry) = self.waiting.pop_front() {
+            if !self.offer(&entry) {
+                self.waiting.push_front(entry);
+                if self.flush().is_err() {
+                    return;
+                }
             }
         }
     }
 
+    /// What the kernel would say, where a test plays one that takes nothing.
+    fn refusal(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if self.refusing {
+            return Err(Errno::AGAIN.into());
+        }
+        Ok(())
+    }
+
     /// Hands the queued entries over, waiting for nothing.
     fn flush(&mut self) -> io::Result<()> {
+        self.refusal()?;
         match self.ring.submit() {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
@@ -188,7 +225,11 @@ impl UringDriver {
         }
     }
 
-    fn enter(&mut self, park: Park) -> io::Result<()> {
+    /// Hands the queued entries over and waits as told; why the kernel took nothing, where that may pass.
+    fn enter(&mut self, park: Park) -> io::Result<Option<io::Error>> {
+        if let Err(error) = self.refusal() {
+            return Ok(Some(error));
+        }
         let submitter = self.ring.submitter();
         let entered = match park {
             Park::Forever => submitter.submit_and_wait(1).map(drop),
@@ -207,12 +248,24 @@ impl UringDriver {
         };
         match entered {
             Err(error) => match Errno::from_io_error(&error) {
-                // A signal, the end of the time, or completions that must be taken first: all normal.
-                Some(Errno::INTR | Errno::TIME | Errno::BUSY | Errno::AGAIN) => Ok(()),
+                // A signal, or the end of the time.
+                Some(Errno::INTR | Errno::TIME) => Ok(None),
+                Some(Errno::BUSY | Errno::AGAIN) => Ok(Some(error)),
                 _ => Err(error),
             },
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(None),
         }
+    }
+
+    /// A turn in which the kernel took nothing and gave nothing: that passes, or it does not.
+    #[cold]
+    fn refused(&mut self, error: io::Error) -> io::Result<()> {
+        self.refusals += 1;
+        if self.refusals >= limits::runtime::REFUSALS_MAX {
+            return Err(error);
+        }
+        std::thread::sleep(REFUSAL_PAUSE);
+        Ok(())
     }
 
     fn event_of(&mut self, entry: &cqueue::Entry) -> Option<Event> {
@@ -246,6 +299,11 @@ impl Driver for UringDriver {
 
     fn arm(&mut self, id: OpId, op: &mut Op) {
         let entry = match op {
+            Op::Accept {
+                listener, shared: true, ..
+            } => opcode::Accept::new(Fd(listener.fd()), std::ptr::null_mut(), std::ptr::null_mut())
+                .flags(rustix_flags(SocketFlags::CLOEXEC))
+                .build(),
             Op::Accept { listener, .. } => opcode::AcceptMulti::new(Fd(listener.fd()))
                 .flags(rustix_flags(SocketFlags::CLOEXEC))
                 .build(),
@@ -277,16 +335,18 @@ impl Driver for UringDriver {
         if !self.wake_armed {
             self.arm_wake();
         }
-        let park = if self.backlog.is_empty() && self.ring.completion().is_empty() {
+        if !self.waiting.is_empty() {
+            self.queue_waiting();
+        }
+        let park = if self.waiting.is_empty() && self.ring.completion().is_empty() {
             park
         } else {
             Park::Poll
         };
-        self.enter(park)?;
-        if !self.backlog.is_empty() {
-            for entry in std::mem::take(&mut self.backlog) {
-                events.extend(self.event_of(&entry));
-            }
+        let refusal = self.enter(park)?;
+        match refusal {
+            Some(error) if self.ring.completion().is_empty() => self.refused(error)?,
+            _ => self.refusals = 0,
         }
         loop {
             // Taken one by one, since a completion's bookkeeping needs `self`; the queue's head is published when
@@ -302,14 +362,6 @@ impl Driver for UringDriver {
 
     fn buffers(&self) -> Rc<BufferPool> {
         Rc::clone(&self.pool)
-    }
-
-    fn now_ns(&self) -> u64 {
-        system::now_ns()
-    }
-
-    fn unix_ns(&self) -> u64 {
-        system::unix_ns()
     }
 
     fn unparker(&self) -> Unparker {
@@ -330,20 +382,9 @@ impl Driver for UringDriver {
         self.push(opcode::Close::new(Fd(fd)).build().user_data(INTERNAL));
     }
 
-    fn shutdown(&mut self, fd: RawFd, how: Shutdown) -> io::Result<()> {
-        Ok(rustix::net::shutdown(borrow(fd), how)?)
-    }
-
-    fn set_keepalive(&mut self, fd: RawFd, keepalive: &Keepalive) -> io::Result<()> {
-        system::set_keepalive(borrow(fd), keepalive)
-    }
-
-    fn peer_addr(&self, fd: RawFd) -> io::Result<Option<SocketAddrAny>> {
-        Ok(rustix::net::getpeername(borrow(fd))?)
-    }
-
-    fn local_addr(&self, fd: RawFd) -> io::Result<SocketAddrAny> {
-        Ok(rustix::net::getsockname(borrow(fd))?)
+    fn descriptor(&self, fd: RawFd) -> io::Result<BorrowedFd<'_>> {
+        // SAFETY: the number comes from a live `Handle`, which keeps the descriptor open for the length of the call.
+        Ok(unsafe { BorrowedFd::borrow_raw(fd) })
     }
 }
 
@@ -367,7 +408,43 @@ fn rustix_flags(flags: SocketFlags) -> i32 {
     flags.bits() as i32
 }
 
-fn borrow<'fd>(fd: RawFd) -> BorrowedFd<'fd> {
-    // SAFETY: the number comes from a live `Handle`, which keeps the descriptor open for the length of the call.
-    unsafe { BorrowedFd::borrow_raw(fd) }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kernel that takes nothing must not hold the worker for ever; one that takes things again gets all of them.
+    #[test]
+    fn a_kernel_that_takes_nothing_ends_the_turn_and_loses_nothing() {
+        let Ok(mut driver) = UringDriver::new() else {
+            println!("SKIPPED: no io_uring here");
+            return;
+        };
+        let count = limits::runtime::SUBMISSION_ENTRIES as usize * 3;
+        let id = |index: usize| OpId {
+            index: index as u32,
+            generation: 1,
+        };
+        let mut events = Vec::new();
+        driver.refusing = true;
+        for index in 0..count {
+            driver.push(opcode::Nop::new().build().user_data(id(index).to_bits()));
+        }
+        for _ in 0..3 {
+            driver.turn(Park::Forever, &mut events).unwrap();
+        }
+        assert!(events.is_empty() && driver.refusals == 3);
+        driver.refusing = false;
+        while events.len() < count {
+            driver.turn(Park::Forever, &mut events).unwrap();
+        }
+        assert_eq!(driver.refusals, 0);
+        let order: Vec<OpId> = events.iter().map(|event| event.op).collect();
+        assert_eq!(order, (0..count).map(id).collect::<Vec<_>>());
+        // For good: an error, in bounded time.
+        driver.refusing = true;
+        driver.refusals = limits::runtime::REFUSALS_MAX - 3;
+        let ended = (0..3).find_map(|_| driver.turn(Park::Forever, &mut events).err());
+        assert!(ended.is_some());
+        driver.refusing = false;
+    }
 }

@@ -1,12 +1,14 @@
 //! Answers to bytes, and bytes to the kernel.
 
-use super::{Connection, Flushed, Next};
+use super::{Connection, Flushed, Next, Unread};
 use crate::http::{self, Exchange, Reject, RequestHead, Response};
 use crate::limits;
 use crate::runtime::context;
 use crate::runtime::net;
 use crate::runtime::time::timeout;
 use crate::server::app::{App, Events, Later, Outbox, Outcome, Reply, ReplyBody, Request};
+use crate::server::budget::Reserved;
+use crate::server::pace;
 use crate::server::transport::Transport;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,10 +28,10 @@ impl<A: App, T: Transport> Connection<A, T> {
     pub(super) fn call(&mut self, head: &RequestHead<'_>, body: &[u8]) -> Option<Next> {
         self.memory();
         let mut exchange = Exchange::of(head);
-        exchange.keep_alive &= !self.guest.server().is_draining();
         let begun = self.out.len();
         self.answered = true;
         self.requests = self.requests.saturating_add(1);
+        exchange.keep_alive &= self.may_stay();
         let mut clock = self.guest.server().clock.borrow_mut();
         let (unix_ns, date) = clock.read();
         let request = Request {
@@ -65,6 +67,11 @@ impl<A: App, T: Transport> Connection<A, T> {
         }
     }
 
+    /// Another request may follow the present one.
+    fn may_stay(&self) -> bool {
+        self.requests < self.guest.server().requests_before_close.get()
+    }
+
     pub(super) fn refuse(&mut self, reject: &Reject) {
         self.memory();
         let mut clock = self.guest.server().clock.borrow_mut();
@@ -82,7 +89,7 @@ impl<A: App, T: Transport> Connection<A, T> {
     /// Writes a later answer; true if the connection goes on. An error if the connection is broken or the peer takes
     /// nothing for too long: then there is nothing to wait for again.
     pub(super) async fn reply(&mut self, reply: Option<Reply>, mut exchange: Exchange) -> Result<bool, ()> {
-        exchange.keep_alive &= !self.guest.server().is_draining();
+        exchange.keep_alive &= self.may_stay();
         self.memory();
         match reply {
             Some(Reply {
@@ -125,6 +132,10 @@ impl<A: App, T: Transport> Connection<A, T> {
     }
 
     pub(super) async fn events(&mut self, mut events: Box<dyn Events>, stream: http::BodyStream) -> Result<bool, ()> {
+        if stream.is_omitted() {
+            // HEAD: nothing of it is sent, so nothing of it is made.
+            return Ok(stream.finish(self.memory()));
+        }
         let mut piece = Vec::new();
         loop {
             piece.clear();
@@ -174,22 +185,38 @@ impl<A: App, T: Transport> Connection<A, T> {
             Flushed::Broken => return false,
             Flushed::Busy => {}
         }
+        if !self.until_sent().await {
+            return false;
+        }
+        matches!(poll_fn(|cx| Poll::Ready(self.flush_now(cx))).await, Flushed::Done)
+    }
+
+    /// Reserves what the answers hold that the kernel has not taken; none where slow peers hold too much already. Then
+    /// this one is cut off: it is the last that was found to be slow.
+    fn hold_answers(&self) -> Option<Reserved> {
+        let bytes = self.stream.stream().unsent_bytes().saturating_add(self.out.capacity());
+        let above = bytes.saturating_sub(limits::connection::PENDING_FREE_BYTES);
+        let held = self.guest.server().answers.reserve(above);
+        if held.is_none() {
+            self.stream.stream().reset_on_close();
+        }
+        held
+    }
+
+    /// Waits until the kernel has the last answers. False if the connection is broken or the peer takes too little of
+    /// them: there is nothing to say to it then, and nothing to wait for.
+    pub(super) async fn until_sent(&mut self) -> bool {
         if !self.step_back().await {
             return false;
         }
-        let stream = &mut self.stream;
-        match timeout(
-            self.guest.server().settings.write_timeout,
-            poll_fn(|cx| stream.poll_sent(cx)),
-        )
-        .await
-        {
-            Ok((Ok(()), memory)) => net::recycle(memory),
-            Ok((Err(_), _)) | Err(_) => return false,
+        let Some(_held) = self.hold_answers() else { return false };
+        match pace::sent(&mut self.stream, &self.guest.server().settings).await {
+            Some(memory) => net::recycle(memory),
+            None => return false,
         }
         // The next send has its own time, as has a half-read request: nothing was read meanwhile.
         self.begin();
-        matches!(poll_fn(|cx| Poll::Ready(self.flush_now(cx))).await, Flushed::Done)
+        true
     }
 
     /// Before a wait that is not for input: copies what has arrived out of the worker's receive buffers, and stops
@@ -201,41 +228,74 @@ impl<A: App, T: Transport> Connection<A, T> {
         if arrived.is_empty() {
             return true;
         }
-        self.unread = true;
+        for buffer in &arrived {
+            self.guest.server().app.received(buffer.len());
+        }
+        if self.unread == Unread::Lost {
+            return true;
+        }
+        self.unread = Unread::Yes;
         let bytes = &mut self.pending.get_or_insert_default().bytes;
         for buffer in arrived {
-            self.guest.server().app.received(buffer.len());
             bytes.extend_from_slice(&buffer);
         }
-        bytes.len() <= limits::connection::PIPELINED_BYTES_MAX
+        if bytes.len() > limits::connection::PIPELINED_BYTES_MAX {
+            return false;
+        }
+        if !self.reserve() {
+            // The answers under way are not the ones to suffer.
+            self.pending = None;
+            self.unread = Unread::Lost;
+        }
+        true
     }
 
     /// Closes without taking the last answer away from the peer: unread bytes at close would make the kernel send a
     /// reset, which may overtake the answer (RFC 9112 section 9.6).
     pub(super) async fn linger(&mut self) {
         self.stream.say_goodbye();
-        let patience = self.guest.server().settings.write_timeout;
-        let stream = &mut self.stream;
-        if !matches!(
-            timeout(patience, poll_fn(|cx| stream.poll_sent(cx))).await,
-            Ok((Ok(()), _))
-        ) {
+        let Some(_held) = self.hold_answers() else { return };
+        let mut left = limits::connection::LINGER_BYTES_MAX;
+        // What arrives while the answer waits to be taken is dropped at once, and stopped when it is too much: a peer that
+        // is refused and reads nothing must not hold the worker's receive buffers for as long as its patience lasts.
+        let drop_arrivals = |stream: &mut T, cx: &Context<'_>| {
+            while left > 0
+                && let Poll::Ready(Ok(Some(bytes))) = stream.poll_recv(cx)
+            {
+                left = left.saturating_sub(bytes.len());
+            }
+            if left == 0 {
+                drop(stream.pause_recv());
+                if stream.poll_paused(cx).is_ready() {
+                    drop(stream.pause_recv());
+                }
+            }
+        };
+        if pace::sent_meanwhile(&mut self.stream, &self.guest.server().settings, drop_arrivals)
+            .await
+            .is_none()
+        {
             return;
         }
         if self.stream.shutdown_write().is_err() {
             return;
         }
-        let mut left = limits::connection::LINGER_BYTES_MAX;
         let stream = &mut self.stream;
-        let _ = timeout(Duration::from_millis(limits::connection::LINGER_MS), async {
-            while let Ok(Some(bytes)) = poll_fn(|cx| stream.poll_recv(cx)).await {
-                left = left.saturating_sub(bytes.len());
-                if left == 0 {
-                    break;
+        let ended = timeout(Duration::from_millis(limits::connection::LINGER_MS), async {
+            while left > 0 {
+                match poll_fn(|cx| stream.poll_recv(cx)).await {
+                    Ok(Some(bytes)) => left = left.saturating_sub(bytes.len()),
+                    Ok(None) => return true,
+                    Err(_) => return false,
                 }
             }
+            false
         })
         .await;
+        // Not for who goes on sending: the close will reset the connection.
+        if ended != Ok(false) {
+            pace::drained(self.stream.stream(), &self.guest.server().settings).await;
+        }
     }
 }
 

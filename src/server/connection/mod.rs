@@ -9,11 +9,14 @@
 mod answer;
 mod read;
 
+use super::Settings;
 use super::app::{App, Later};
+use super::budget::Reserved;
 use super::guests::Guest;
 use super::http2;
 use super::transport::Transport;
 use crate::http::{BodyDecoder, Exchange, HeadScanner, Reject, Status};
+use crate::limits;
 use crate::runtime::context;
 use crate::runtime::time::Sleep;
 use answer::guarded;
@@ -23,25 +26,26 @@ use std::time::Duration;
 
 /// Serves `stream` to its end. `early` are bytes that came before and are not read yet.
 pub(super) fn serve<A: App, T: Transport>(stream: T, guest: Guest<A>, early: Vec<u8>) -> Serve<A, T> {
-    let sleep = Sleep::after(guest.server().settings.head_timeout);
-    let mut connection = Connection {
-        stream,
-        guest,
-        sleep,
-        pending: None,
-        out: Vec::new(),
-        since_ns: context::now_ns(),
-        requests: 0,
-        answered: false,
-        unread: false,
-    };
+    let mut connection = Connection::new(stream, guest);
     if early.is_empty() {
         return Serve::Fast(connection);
     }
-    connection.unread = true;
+    connection.unread = Unread::Yes;
     connection.pending.get_or_insert_default().bytes = early;
     Serve::Slow(Box::pin(connection.go_slow(Next::Read)))
 }
+
+/// Ends a connection on which nothing else is to be said than this answer, if any.
+pub(super) async fn part<A: App, T: Transport>(stream: T, guest: Guest<A>, reject: Option<Reject>) {
+    let mut connection = Connection::new(stream, guest);
+    if let Some(reject) = reject {
+        connection.refuse(&reject);
+    }
+    connection.go_slow(Next::Close).await;
+}
+
+/// What is not answered at once; gives the connection back if it goes on.
+type Slow<A, T> = Pin<Box<dyn Future<Output = Option<Connection<A, T>>>>>;
 
 /// The future of a connection, written by hand: an `async fn` would be three times as large in the state that nearly
 /// all connections are in, which is waiting for a request.
@@ -49,7 +53,7 @@ pub(super) enum Serve<A: App, T: Transport> {
     /// Waiting for input; what comes is answered at once.
     Fast(Connection<A, T>),
     /// Waiting for something else; gives the connection back if it goes on.
-    Slow(Pin<Box<dyn Future<Output = Option<Connection<A, T>>>>>),
+    Slow(Slow<A, T>),
     Ended,
 }
 
@@ -107,6 +111,8 @@ struct Pending {
     bytes: Vec<u8>,
     scanner: HeadScanner,
     body: Option<PendingBody>,
+    /// What it may hold beyond what every connection may.
+    reserved: Option<Reserved>,
 }
 
 struct PendingBody {
@@ -128,8 +134,17 @@ pub(super) struct Connection<A: App, T: Transport> {
     requests: u32,
     /// A request was answered since the last look: the next phase begins anew even where it is of the same kind.
     answered: bool,
-    /// [`step_back`](Self::step_back) has put bytes among the pending ones that nobody has looked at.
-    unread: bool,
+    unread: Unread,
+}
+
+/// Bytes that came while nobody read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unread {
+    No,
+    /// They are among the pending ones: no event will tell of them again.
+    Yes,
+    /// There was no room for them: the next thing to say is that.
+    Lost,
 }
 
 enum Input<B> {
@@ -148,6 +163,8 @@ enum Next {
     /// Enough is written; there is more to read.
     Flush,
     Later(Later, Exchange),
+    /// A send takes its time: to be watched.
+    Watch,
     /// The client speaks HTTP/2, beginning with these bytes.
     Http2(Vec<u8>),
     Close,
@@ -171,6 +188,21 @@ enum Phase {
 }
 
 impl<A: App, T: Transport> Connection<A, T> {
+    fn new(stream: T, guest: Guest<A>) -> Connection<A, T> {
+        let sleep = Sleep::after(guest.server().settings.head_timeout);
+        Connection {
+            stream,
+            guest,
+            sleep,
+            pending: None,
+            out: Vec::new(),
+            since_ns: context::now_ns(),
+            requests: 0,
+            answered: false,
+            unread: Unread::No,
+        }
+    }
+
     /// What takes more than answering at once; `None` at the end of the connection.
     async fn go_slow(mut self, mut next: Next) -> Option<Connection<A, T>> {
         loop {
@@ -179,11 +211,16 @@ impl<A: App, T: Transport> Connection<A, T> {
                     if !self.flush().await {
                         return None;
                     }
-                    if !self.unread {
+                    if self.unread == Unread::No {
                         return Some(self);
                     }
-                    // The wait took them out of the receive queue: no event will tell of them again.
                     self.feed(&[])
+                }
+                Next::Watch => {
+                    if !self.until_sent().await {
+                        return None;
+                    }
+                    Next::Read
                 }
                 Next::Flush => {
                     if !self.flush().await {
@@ -208,7 +245,8 @@ impl<A: App, T: Transport> Connection<A, T> {
                     }
                 }
                 Next::Http2(early) => {
-                    http2::serve(self.stream, self.guest, early).await;
+                    // Boxed by itself: as a part of this future it would make every other slow one larger.
+                    Box::pin(http2::serve(self.stream, self.guest, early)).await;
                     return None;
                 }
                 Next::Drop => return None,
@@ -226,6 +264,9 @@ impl<A: App, T: Transport> Connection<A, T> {
         match &self.pending {
             None => Phase::Idle,
             Some(pending) if pending.body.is_some() => Phase::Body,
+            // An empty line behind a request (RFC 9112 section 2.2) begins no other: no clock runs for it, and none is
+            // turned back.
+            Some(pending) if matches!(pending.bytes[..], [b'\r'] | [b'\r', b'\n']) => Phase::Idle,
             Some(_) => Phase::Head,
         }
     }
@@ -237,29 +278,59 @@ impl<A: App, T: Transport> Connection<A, T> {
             Poll::Ready(Err(_)) => return Poll::Ready(Input::Broken),
             Poll::Pending => {}
         }
-        if self.guest.server().ending_idle.get() && self.pending.is_none() {
+        if self.guest.server().hurried.get() && self.phase() == Phase::Idle && self.must_go() {
             return Poll::Ready(Input::Draining);
         }
         self.sleep.poll_elapsed(cx).map(|()| Input::Late)
     }
 
+    /// Whether an idle connection ends, now that there is less time for it. What it still has begins with its phase.
+    #[cold]
+    fn must_go(&mut self) -> bool {
+        let spent = self.spent();
+        let idle_for = self.guest.server().idle_for.get();
+        if self.guest.server().ending_idle.get() || spent >= idle_for {
+            return true;
+        }
+        if !self.stream.is_sending() {
+            self.sleep.reset(idle_for.saturating_sub(spent));
+        }
+        false
+    }
+
+    /// Since the present phase began.
+    fn spent(&self) -> Duration {
+        Duration::from_nanos(context::now_ns().saturating_sub(self.since_ns))
+    }
+
     /// How long the present phase may last.
     fn allowed(&self) -> Duration {
-        let settings = &self.guest.server().settings;
+        let server = self.guest.server();
         match self.phase() {
-            Phase::Idle => settings.keep_alive,
-            Phase::Head => settings.head_timeout,
-            Phase::Body => settings.body_timeout,
+            Phase::Idle => server.idle_for.get(),
+            Phase::Head => server.settings.head_timeout,
+            Phase::Body => self.body_time(&server.settings),
         }
+    }
+
+    /// A body has its grace and what its bytes have earned by now: who sends less than the rate runs out of it.
+    fn body_time(&self, settings: &Settings) -> Duration {
+        let body = self.pending.as_ref().and_then(|pending| pending.body.as_ref());
+        let bytes = body.map_or(0, |body| body.body.len() as u64);
+        let earned_ms = match settings.body_rate_min {
+            0 => return settings.body_timeout,
+            rate => bytes.saturating_mul(1000) / rate,
+        };
+        let grace = Duration::from_millis(limits::server::BODY_GRACE_MS.saturating_add(earned_ms));
+        settings.body_timeout.min(grace)
     }
 
     /// The timer fired: for this phase, or for an earlier one that has ended since.
     fn late(&mut self) -> Option<Next> {
-        let now = context::now_ns();
-        let spent = Duration::from_nanos(now.saturating_sub(self.since_ns));
+        let spent = self.spent();
         let sending = self.stream.is_sending();
         let allowed = if sending {
-            self.guest.server().settings.write_timeout
+            self.guest.server().look
         } else {
             self.allowed()
         };
@@ -268,8 +339,7 @@ impl<A: App, T: Transport> Connection<A, T> {
             return None;
         }
         if sending {
-            // The peer takes nothing: there is nothing to say to it, and nothing to wait for.
-            return Some(Next::Drop);
+            return Some(Next::Watch);
         }
         if self.phase() != Phase::Idle {
             let reject = Reject::new(Status::REQUEST_TIMEOUT, "the request took too long to arrive");
@@ -281,7 +351,7 @@ impl<A: App, T: Transport> Connection<A, T> {
     /// Begins a phase: its clock runs from now.
     fn begin(&mut self) {
         self.since_ns = context::now_ns();
-        let write_timeout = self.guest.server().settings.write_timeout;
-        self.sleep.reset(self.allowed().min(write_timeout));
+        let look = self.guest.server().look;
+        self.sleep.reset(self.allowed().min(look));
     }
 }

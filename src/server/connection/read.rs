@@ -1,23 +1,32 @@
 //! Bytes to requests: what is whole is answered, what is not is kept.
 
-use super::{Connection, Next, PendingBody, Phase};
+use super::{Connection, Next, PendingBody, Unread};
 use crate::http::{self, BodyDecoder, BodyFraming, HeadScanner, Reject, Status};
 use crate::limits;
 use crate::server::app::App;
 use crate::server::http2;
 use crate::server::transport::Transport;
 
+/// No room for a request that comes in pieces.
+const BUSY: Reject = Reject::new(
+    Status::SERVICE_UNAVAILABLE,
+    "too many requests are being received at once; try again soon",
+);
+
 impl<A: App, T: Transport> Connection<A, T> {
     /// Reads `input`, after what was left over, and answers what is whole.
     pub(super) fn feed(&mut self, input: &[u8]) -> Next {
         self.guest.server().app.received(input.len());
-        self.unread = false;
+        if std::mem::replace(&mut self.unread, Unread::No) == Unread::Lost {
+            self.refuse(&BUSY);
+            return Next::Close;
+        }
         let before = self.phase();
         let waiting = match &mut self.pending {
             Some(pending) => std::mem::take(&mut pending.bytes),
             None => Vec::new(),
         };
-        let next = if waiting.is_empty() {
+        let mut next = if waiting.is_empty() {
             let (used, next) = self.read(input);
             self.keep(input.get(used..).unwrap_or_default(), Vec::new());
             next
@@ -29,10 +38,39 @@ impl<A: App, T: Transport> Connection<A, T> {
             self.keep(&[], bytes);
             next
         };
-        if std::mem::take(&mut self.answered) || self.phase() != before || before == Phase::Idle {
+        if self.pending.is_some() && !self.reserve() {
+            self.pending = None;
+            if matches!(next, Next::Read) {
+                self.refuse(&BUSY);
+                next = Next::Close;
+            } else {
+                self.unread = Unread::Lost;
+            }
+        }
+        // Not for an empty line between two requests: one now and then would keep an idle connection for ever.
+        if std::mem::take(&mut self.answered) || self.phase() != before {
             self.begin();
         }
         next
+    }
+
+    /// Reserves what the pending request holds beyond what every connection may hold. False if there is no room.
+    #[must_use = "what was not reserved must not be held"]
+    pub(super) fn reserve(&mut self) -> bool {
+        let Some(pending) = &mut self.pending else { return true };
+        let body = pending.body.as_ref();
+        let held = pending.bytes.capacity() + body.map_or(0, |body| body.head.capacity() + body.body.capacity());
+        let above = held.saturating_sub(limits::connection::PENDING_FREE_BYTES);
+        match &mut pending.reserved {
+            Some(_) if above == 0 => pending.reserved = None,
+            Some(reserved) => return reserved.resize(above),
+            None if above == 0 => {}
+            None => {
+                pending.reserved = self.guest.server().pending.reserve(above);
+                return pending.reserved.is_some();
+            }
+        }
+        true
     }
 
     /// Keeps unread bytes, in whichever form they are at hand; lets go of the box when there is nothing to keep.
@@ -57,8 +95,6 @@ impl<A: App, T: Transport> Connection<A, T> {
             let step = match self.pending.as_mut().and_then(|pending| pending.body.take()) {
                 Some(body) => self.read_body(body, rest),
                 None if rest.is_empty() => return (at, Next::Read),
-                // An empty line behind a request (RFC 9112 section 2.2) begins no other: no clock runs for it.
-                None if rest == b"\r\n" && self.pending.is_none() => return (input.len(), Next::Read),
                 None if self.out.len() >= limits::connection::WRITE_BATCH_BYTES => return (at, Next::Flush),
                 None => self.read_head(rest),
             };
@@ -102,6 +138,12 @@ impl<A: App, T: Transport> Connection<A, T> {
             return Ok((head_bytes + body.len(), next));
         }
         let decoder = BodyDecoder::new(head.framing, limits::http::BODY_BYTES_MAX)?;
+        // Refused before it is sent, where its length is known and there is no room for it.
+        let above = usize::try_from(decoder.bytes_left().unwrap_or(0)).unwrap_or(usize::MAX);
+        let above = above.saturating_sub(limits::connection::PENDING_FREE_BYTES);
+        if above > 0 && !self.guest.server().pending.has_room(above) {
+            return Err(BUSY);
+        }
         if head.expect_continue && after.is_empty() {
             self.memory().extend_from_slice(http::CONTINUE_100);
         }
@@ -129,6 +171,13 @@ impl<A: App, T: Transport> Connection<A, T> {
     }
 
     pub(super) fn read_body(&mut self, mut pending: PendingBody, rest: &[u8]) -> Result<(usize, Option<Next>), Reject> {
+        // Doubled, as a Vec does, but not beyond the end of the body.
+        if let Some(left) = pending.decoder.bytes_left()
+            && rest.len() > pending.body.capacity().saturating_sub(pending.body.len())
+        {
+            let left = usize::try_from(left).unwrap_or(usize::MAX);
+            pending.body.reserve_exact(rest.len().max(pending.body.len()).min(left));
+        }
         let (used, done) = pending.decoder.decode_into(rest, &mut pending.body)?;
         if !done {
             self.pending.get_or_insert_default().body = Some(pending);

@@ -24,6 +24,9 @@ pub(super) fn pattern(n: u64, bytes: usize) -> &'static [u8] {
     &BYTES[from..from + bytes]
 }
 
+/// What the tests' PROXY headers tell of.
+const TOLD: [&str; 2] = ["192.0.2.7", "2001:db8::7"];
+
 /// Ends the handler as a panic does, but without a message.
 fn panic_quietly() -> ! {
     std::panic::resume_unwind(Box::new("meant"))
@@ -40,6 +43,15 @@ pub(super) struct TestApp {
     pub(super) calls: Cell<usize>,
     pub(super) refused: Cell<usize>,
     pub(super) failed: Cell<usize>,
+    /// Requests over TLS.
+    pub(super) secure: Cell<usize>,
+    /// Handshakes that went well, and that did not.
+    pub(super) shaken: Cell<usize>,
+    pub(super) unshaken: Cell<usize>,
+    pub(super) unintroduced: Cell<usize>,
+    /// Requests from [`TOLD`].
+    pub(super) told: Cell<usize>,
+    pub(super) turned_away: Cell<usize>,
 }
 
 fn add(cell: &Cell<usize>, number: usize) {
@@ -71,7 +83,13 @@ fn ms(number: usize) -> Duration {
 impl App for TestApp {
     fn call(&self, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
         add(&self.calls, 1);
-        assert!(request.peer.addr().is_some_and(|peer| peer.ip().is_loopback()));
+        add(&self.secure, usize::from(request.peer.is_secure()));
+        let peer = request.peer.addr().expect("it has an address").ip();
+        if TOLD.iter().any(|told| told.parse() == Ok(peer)) {
+            add(&self.told, 1);
+        } else {
+            assert!(peer.is_loopback());
+        }
         assert!(request.received_ns <= context::precise_now_ns());
         let mut parts = request.head.path.split('/').skip(1);
         let kind = parts.next().unwrap_or_default();
@@ -148,6 +166,10 @@ impl App for TestApp {
         outbox.respond(Status::INTERNAL_SERVER_ERROR).body(b"failed")
     }
 
+    fn unintroduced(&self) {
+        add(&self.unintroduced, 1);
+    }
+
     fn opened(&self) {
         add(&self.opened, 1);
         self.open_max
@@ -156,6 +178,14 @@ impl App for TestApp {
 
     fn closed(&self) {
         add(&self.closed, 1);
+    }
+
+    fn shook_hands(&self, ok: bool, _elapsed: Duration) {
+        add(if ok { &self.shaken } else { &self.unshaken }, 1);
+    }
+
+    fn turned_away(&self) {
+        add(&self.turned_away, 1);
     }
 
     fn received(&self, bytes: usize) {

@@ -1,8 +1,9 @@
 //! A client that checks each byte it gets.
 
 use super::wire::{Ask, Read, Want, read};
+use super::wire_tls::Wire;
 use crate::runtime::context;
-use crate::runtime::driver::{Shutdown, SocketAddrAny};
+use crate::runtime::driver::SocketAddrAny;
 use crate::runtime::net::Stream;
 use crate::runtime::time::{Sleep, sleep, timeout};
 use std::collections::VecDeque;
@@ -27,10 +28,22 @@ pub(super) enum Terms {
     Draining,
     /// The network may break the connection at any byte. What comes is still the beginning of what must come.
     Lossy,
+    /// Both: the network breaks connections, and the server may end.
+    Besieged,
+}
+
+impl Terms {
+    fn may_lose(self) -> bool {
+        matches!(self, Terms::Lossy | Terms::Besieged)
+    }
+
+    fn may_close(self) -> bool {
+        matches!(self, Terms::Draining | Terms::Besieged)
+    }
 }
 
 pub(super) struct Client {
-    stream: Stream,
+    stream: Wire,
     terms: Terms,
     out: VecDeque<(Duration, Vec<u8>)>,
     pause: Option<Sleep>,
@@ -47,14 +60,20 @@ pub(super) struct Client {
     closing: bool,
     /// A 100 came for the next answer.
     continued: bool,
+    /// The server said that a request took too long.
+    late: bool,
     pub(super) answered: usize,
     pub(super) ended: Option<Ended>,
 }
 
 impl Client {
     pub(super) async fn connect(addr: SocketAddrAny, terms: Terms) -> io::Result<Client> {
-        Ok(Client {
-            stream: Stream::connect(addr).await?,
+        Ok(Client::over(Wire::Plain(Stream::connect(addr).await?), terms))
+    }
+
+    pub(super) fn over(stream: Wire, terms: Terms) -> Client {
+        Client {
+            stream,
             terms,
             out: VecDeque::new(),
             pause: None,
@@ -66,9 +85,15 @@ impl Client {
             wants: VecDeque::new(),
             closing: false,
             continued: false,
+            late: false,
             answered: 0,
             ended: None,
-        })
+        }
+    }
+
+    /// Its end of the connection.
+    pub(super) fn wire(&mut self) -> &mut Wire {
+        &mut self.stream
     }
 
     /// From now on reads slowly.
@@ -78,9 +103,7 @@ impl Client {
 
     /// Stops reading for good, and gives back the buffers that hold what has come.
     pub(super) fn stop_reading(&mut self) {
-        for bytes in self.stream.pause_recv() {
-            self.got.extend_from_slice(&bytes);
-        }
+        self.got.append(&mut self.stream.pause_recv());
         self.slow = Some(Duration::from_secs(1_000_000));
         self.rest = self.slow.map(sleep);
     }
@@ -153,11 +176,8 @@ impl Client {
                 match result {
                     Ok(Some(bytes)) => {
                         self.got.extend_from_slice(&bytes);
-                        drop(bytes);
                         if let Some(pause) = self.slow {
-                            for bytes in self.stream.pause_recv() {
-                                self.got.extend_from_slice(&bytes);
-                            }
+                            self.got.append(&mut self.stream.pause_recv());
                             self.rest = Some(sleep(pause));
                         }
                     }
@@ -172,9 +192,23 @@ impl Client {
 
     /// Reads what has come.
     fn check(&mut self) {
+        const LATE: &[u8] = b"HTTP/1.1 408 ";
+        let besieged = self.terms == Terms::Besieged;
         loop {
+            // On a network that gives a byte at a time this is no fault.
+            self.late |= besieged && self.got.starts_with(LATE);
+            if self.late {
+                self.closing = true;
+                self.got.clear();
+                return;
+            }
             let Some(want) = self.wants.front() else {
-                assert!(self.got.is_empty(), "an answer to nothing: {}", self.shown());
+                let too_late = besieged && LATE.starts_with(&self.got);
+                assert!(
+                    too_late || self.got.is_empty(),
+                    "an answer to nothing: {}",
+                    self.shown()
+                );
                 break;
             };
             if self.got.is_empty() && self.ended.is_none() {
@@ -185,7 +219,7 @@ impl Client {
                 "an answer after the last: {}",
                 self.shown()
             );
-            let may_close = self.terms == Terms::Draining;
+            let may_close = self.terms.may_close();
             match read(
                 &self.got,
                 want,
@@ -206,13 +240,12 @@ impl Client {
                     self.wants.pop_front();
                 }
                 // A body until the end of the connection, which was lost.
-                Err(_) if self.ended.is_some() && self.terms == Terms::Lossy => break,
+                Err(_) if self.ended.is_some() && self.terms.may_lose() => break,
                 Err(error) => panic!("{error}: instead of {want:?} came {}", self.shown()),
             }
         }
-        match (self.ended, self.terms) {
-            (None, _) | (_, Terms::Lossy) => {}
-            (Some(ended), _) => {
+        match self.ended {
+            Some(ended) if !self.terms.may_lose() => {
                 assert_eq!(
                     ended,
                     Ended::Cleanly,
@@ -228,6 +261,7 @@ impl Client {
                     self.wants.front()
                 );
             }
+            _ => {}
         }
     }
 
@@ -285,9 +319,8 @@ impl Client {
         self.closing || self.ended.is_some()
     }
 
-    pub(super) fn half_close(&self) {
-        // Fails where the connection is broken already.
-        let _ = self.stream.shutdown(Shutdown::Write);
+    pub(super) fn half_close(&mut self) {
+        self.stream.half_close();
     }
 
     /// Sends `asks` in bursts of at most `depth`, in pieces of any size, and waits for 100 where it must.

@@ -2,11 +2,14 @@
 
 use super::client::{Client, Ended, Terms};
 use super::wire::{Ask, Scale, random};
-use super::{House, Settings, millis, secs, settings, simulate};
+use super::{House, Settings, millis, secs, settings, simulate_on};
+use crate::limits::server::BODY_GRACE_MS;
 use crate::runtime::context;
 use crate::runtime::driver::sim::{SimConfig, run_seeds};
 use crate::runtime::executor::spawn;
 use crate::runtime::time::{sleep, timeout};
+use rustls::ClientConfig;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a client does once it has asked.
@@ -30,7 +33,7 @@ pub(super) enum Manner {
     Floods,
 }
 
-const MANNERS: [Manner; 8] = [
+pub(super) const MANNERS: [Manner; 8] = [
     Manner::Stays,
     Manner::HalfCloses,
     Manner::Vanishes,
@@ -102,8 +105,8 @@ fn within(took: Duration, limit: Duration, slack: Duration, what: &str) {
 /// One connection, from its beginning to its end.
 pub(super) async fn client(house: House, seed: u64, manner: Manner, load: Load) {
     let rng = &mut fastrand::Rng::with_seed(seed);
-    let Ok(mut client) = Client::connect(house.addr.clone(), load.terms).await else {
-        assert_eq!(load.terms, Terms::Lossy, "refused");
+    let Ok(mut client) = house.connect(load.terms).await else {
+        assert!(matches!(load.terms, Terms::Lossy | Terms::Besieged), "refused");
         return;
     };
     let limits = load.limits.clone();
@@ -136,7 +139,11 @@ pub(super) async fn client(house: House, seed: u64, manner: Manner, load: Load) 
         Manner::HalfCloses => {
             client.half_close();
             let took = client.until_ended().await;
-            assert!(took < secs(60), "answered and not closed");
+            // In a siege it may not even have been accepted.
+            assert!(
+                took < secs(60) || load.terms == Terms::Besieged,
+                "answered and not closed"
+            );
         }
         Manner::SendsGarbage => {
             client.until_ended().await;
@@ -188,7 +195,8 @@ async fn stall(client: &mut Client, rng: &mut fastrand::Rng, load: Load, before:
     if load.terms == Terms::Strict {
         let limits = &load.limits;
         let limit = if in_body {
-            limits.body_timeout
+            // Fewer than three bytes, which earn it nothing to speak of.
+            limits.body_timeout.min(millis(BODY_GRACE_MS))
         } else {
             limits.head_timeout
         };
@@ -214,7 +222,12 @@ async fn flood(client: &mut Client, load: Load) {
 
 /// Up to seven clients; then the house must be empty.
 fn crowd(seed: u64, config: SimConfig, load: Load) {
-    simulate(seed, config, settings(), secs(30), move |house| async move {
+    crowd_on(None, seed, config, load);
+}
+
+/// The same over TLS, if they have settings for it.
+pub(super) fn crowd_on(tls: Option<Arc<ClientConfig>>, seed: u64, config: SimConfig, load: Load) {
+    simulate_on(tls, seed, config, settings(), secs(30), move |house| async move {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut clients = Vec::new();
         for _ in 0..rng.usize(1..8) {

@@ -23,6 +23,7 @@ fn settings() -> Settings {
         body_timeout: millis(1500),
         write_timeout: millis(500),
         connections_max: 1000,
+        ..Settings::default()
     }
 }
 

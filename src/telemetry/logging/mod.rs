@@ -15,6 +15,7 @@ mod tests;
 use crate::limits::server::LOG_QUEUE_LINES;
 use sink::{CLOSING_WAIT, Progress, Sink};
 use std::fmt;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -225,6 +226,8 @@ where
 pub struct Access<'a> {
     /// The request's id, the client's own or ours.
     pub request_id: &'a str,
+    /// Who asked: the address of the client, told by trusted proxies where there are any.
+    pub client: Option<IpAddr>,
     /// Which worker served it.
     pub worker_id: &'a str,
     /// Request method.
@@ -250,6 +253,7 @@ pub fn access(request: &Access<'_>) {
                 target: "access",
                 request_id = request.request_id,
                 worker_id = request.worker_id,
+                client = request.client.map(tracing::field::display),
                 method = request.method,
                 route = request.route,
                 path = request.path,

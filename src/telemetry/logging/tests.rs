@@ -13,6 +13,7 @@ fn request<'a>(request_id: &'a str, path: &'a str, status: u16) -> Access<'a> {
     let duration = Duration::from_micros(1234);
     Access {
         request_id,
+        client: Some([192, 0, 2, 7].into()),
         worker_id: "pod-3",
         method: "GET",
         route: "/x/{id}",
@@ -49,6 +50,7 @@ fn json_lines_hold_the_fields_at_their_top() {
     assert_eq!(line["target"].as_str(), Some("access"));
     assert_eq!(line["message"].as_str(), Some("request"));
     assert_eq!(line["request_id"].as_str(), Some("r-1"));
+    assert_eq!(line["client"].as_str(), Some("192.0.2.7"));
     assert_eq!(line["worker_id"].as_str(), Some("pod-3"));
     assert_eq!(line["status"].as_u64(), Some(200));
     assert_eq!(line["duration_us"].as_u64(), Some(1234));

@@ -17,6 +17,8 @@ pub(super) enum Slot {
     RequestsActive,
     ConnectionsOpen,
     ConnectionsAccepted,
+    ProxyRefused,
+    ConnectionsTurnedAway,
     BytesReceived,
     BytesSent,
     CacheHits,
@@ -24,14 +26,16 @@ pub(super) enum Slot {
     CacheEvictions,
     CacheEntries,
     CacheBytes,
+    Compressions,
     StoreFailures,
     LoopTurns,
     LoopPolls,
     LoopStalls,
+    HandshakesFailed,
 }
 
 impl Slot {
-    pub(super) const COUNT: usize = Slot::LoopStalls as usize + 1;
+    pub(super) const COUNT: usize = Slot::HandshakesFailed as usize + 1;
 
     /// Figures of what is now; they end with the worker. The others count for ever.
     pub(super) const GAUGES: [Slot; 4] = [
@@ -46,7 +50,7 @@ impl Slot {
 pub(super) const HISTOGRAM_CELLS: usize = BOUNDS_NS.len() + 2;
 const ROUTE_CELLS: usize = HISTOGRAM_CELLS + METHODS.len() * STATUS_COLUMNS;
 
-/// Where figures lie: slots, rejects by status, the store's histogram, stories by style, what
+/// Where figures lie: slots, rejects by status, the histograms of the store and of handshakes, stories by style, what
 /// lies beyond the worker's own cache, and a block per route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -74,18 +78,27 @@ impl Layout {
         self.reject(STATUS_COLUMNS)
     }
 
+    /// First cell of the histogram of TLS handshakes that succeeded.
+    pub(super) fn handshakes(self) -> usize {
+        self.store() + HISTOGRAM_CELLS
+    }
+
     pub(super) fn style(self, style: usize) -> usize {
-        self.store() + HISTOGRAM_CELLS + style.min(self.styles.saturating_sub(1))
+        self.style_start() + style.min(self.styles.saturating_sub(1))
+    }
+
+    fn style_start(self) -> usize {
+        self.handshakes() + HISTOGRAM_CELLS
     }
 
     /// A cell of the block of [`shared_cache`].
     pub(super) fn shared(self, at: usize) -> usize {
-        self.store() + HISTOGRAM_CELLS + self.styles + at.min(shared_cache::CELLS - 1)
+        self.style_start() + self.styles + at.min(shared_cache::CELLS - 1)
     }
 
     /// First cell of a route's block, which begins with its histogram. Blocks begin on a line of their own.
     fn route_start(self, route: usize) -> usize {
-        let begin = (self.store() + HISTOGRAM_CELLS + self.styles + shared_cache::CELLS).next_multiple_of(LINE_CELLS);
+        let begin = (self.style_start() + self.styles + shared_cache::CELLS).next_multiple_of(LINE_CELLS);
         begin + route * ROUTE_CELLS.next_multiple_of(LINE_CELLS)
     }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 type Workers = BTreeMap<u32, Merged>;
 
 /// Cells of single figures that become a family with one series per worker.
-const PER_WORKER: [(Slot, MetricType, &str, &str); 14] = [
+const PER_WORKER: [(Slot, MetricType, &str, &str); 17] = [
     (
         Slot::RequestsActive,
         MetricType::GAUGE,
@@ -29,6 +29,18 @@ const PER_WORKER: [(Slot, MetricType, &str, &str); 14] = [
         MetricType::COUNTER,
         "http_connections_accepted_total",
         "Connections accepted.",
+    ),
+    (
+        Slot::ProxyRefused,
+        MetricType::COUNTER,
+        "http_proxy_headers_refused_total",
+        "Connections of trusted proxies closed for want of a PROXY header.",
+    ),
+    (
+        Slot::ConnectionsTurnedAway,
+        MetricType::COUNTER,
+        "http_connections_turned_away_total",
+        "Connections closed at once because their address held too many.",
     ),
     (
         Slot::BytesReceived,
@@ -73,6 +85,12 @@ const PER_WORKER: [(Slot, MetricType, &str, &str); 14] = [
         "Bytes in the worker's cache.",
     ),
     (
+        Slot::Compressions,
+        MetricType::COUNTER,
+        "http_compressions_total",
+        "Bodies compressed; a cached story is compressed once for each coding.",
+    ),
+    (
         Slot::StoreFailures,
         MetricType::COUNTER,
         "store_failures_total",
@@ -104,6 +122,7 @@ pub(super) fn everything(
     layout: Layout,
     workers: &Workers,
     log: Option<&LogCounters>,
+    certificate_expiry: Option<i64>,
 ) -> Vec<MetricFamily> {
     let mut families = per_worker(labels, layout, workers);
     families.push(durations(labels, layout, workers));
@@ -121,6 +140,25 @@ pub(super) fn everything(
         MetricType::HISTOGRAM,
         vec![histogram(Vec::new(), &sum(workers, redis..redis + HISTOGRAM_CELLS))],
     ));
+    let handshakes = sum(workers, layout.handshakes()..layout.handshakes() + HISTOGRAM_CELLS);
+    families.push(family(
+        "tls_handshake_duration_seconds",
+        "Time from accepting a connection to the end of its TLS handshake, of those that succeeded.",
+        MetricType::HISTOGRAM,
+        // None without TLS.
+        Some(histogram(Vec::new(), &handshakes))
+            .filter(|metric| metric.get_histogram().get_sample_count() > 0)
+            .into_iter()
+            .collect(),
+    ));
+    if let Some(expiry) = certificate_expiry {
+        families.push(family(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When the served certificate expires, seconds since 1970.",
+            MetricType::GAUGE,
+            vec![gauge(Vec::new(), expiry as f64)],
+        ));
+    }
     let build = vec![
         label("version", env!("CARGO_PKG_VERSION")),
         label("profile", if cfg!(debug_assertions) { "debug" } else { "release" }),
@@ -228,6 +266,23 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
                     .map(|at| get(worker, layout.store() + at))
                     .sum();
                 counter(vec![worker_id(worker)], kept)
+            })
+            .collect(),
+    ));
+    let handshakes = layout.handshakes()..layout.handshakes() + HISTOGRAM_CELLS - 1;
+    families.push(family(
+        "tls_handshakes_total",
+        "TLS handshakes that ended; not those of clients who left without a word.",
+        MetricType::COUNTER,
+        workers
+            .values()
+            .flat_map(|worker| {
+                let ok = handshakes.clone().map(|at| get(worker, at)).sum();
+                let failed = get(worker, layout.slot(Slot::HandshakesFailed));
+                [("ok", ok), ("failed", failed)]
+                    .into_iter()
+                    .filter(|(_, count)| *count > 0)
+                    .map(|(result, count)| counter(vec![label("result", result), worker_id(worker)], count))
             })
             .collect(),
     ));

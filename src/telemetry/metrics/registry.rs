@@ -6,7 +6,7 @@ use super::{Labels, expose};
 use crate::telemetry::logging::LogCounters;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Hands out [`WorkerMetrics`] and renders what they hold.
@@ -17,7 +17,12 @@ pub struct Registry {
     layout: Layout,
     workers: Mutex<Vec<Arc<Kept>>>,
     log: OnceLock<LogCounters>,
+    /// Seconds since 1970; [`NO_CERTIFICATE`] where none is served.
+    certificate_expiry: AtomicI64,
 }
+
+/// No certificate expires then.
+const NO_CERTIFICATE: i64 = i64::MIN;
 
 /// One worker in a few figures, for the health routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +76,7 @@ impl Registry {
             layout,
             workers: Mutex::new(Vec::new()),
             log: OnceLock::new(),
+            certificate_expiry: AtomicI64::new(NO_CERTIFICATE),
         })
     }
 
@@ -116,6 +122,11 @@ impl Registry {
         let _ = self.log.set(counters);
     }
 
+    /// Lets the scrape tell when the served certificate expires, seconds since 1970.
+    pub fn certificate_expires(&self, unix_s: i64) {
+        self.certificate_expiry.store(unix_s, Ordering::Relaxed);
+    }
+
     /// The text of `/metrics`: everything. [`CONTENT_TYPE`](super::CONTENT_TYPE) goes with it.
     pub fn text(&self) -> String {
         expose::render(expose::everything(
@@ -123,6 +134,7 @@ impl Registry {
             self.layout,
             &self.merged(),
             self.log.get(),
+            Some(self.certificate_expiry.load(Ordering::Relaxed)).filter(|expiry| *expiry != NO_CERTIFICATE),
         ))
     }
 

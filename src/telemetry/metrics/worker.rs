@@ -142,12 +142,32 @@ impl WorkerMetrics {
         self.add(Slot::ConnectionsOpen, 1);
     }
 
+    /// A trusted proxy's connection had no PROXY header, and was closed.
+    pub fn proxy_refused(&self) {
+        self.add(Slot::ProxyRefused, 1);
+    }
+
+    /// A connection was closed as soon as it was accepted: its address holds too many.
+    pub fn connection_turned_away(&self) {
+        self.add(Slot::ConnectionsTurnedAway, 1);
+    }
+
     /// A connection was closed.
     #[inline]
     pub fn connection_closed(&self) {
         self.kept
             .cells
             .subtract(self.kept.layout.slot(Slot::ConnectionsOpen), 1);
+    }
+
+    /// A TLS handshake has ended; `elapsed` from the connection's begin. Only those that succeeded are timed: the others
+    /// tell of their clients' patience.
+    pub fn shook_hands(&self, ok: bool, elapsed: Duration) {
+        if ok {
+            self.observe(self.kept.layout.handshakes(), elapsed);
+        } else {
+            self.add(Slot::HandshakesFailed, 1);
+        }
     }
 
     /// Bytes came in.
@@ -172,6 +192,11 @@ impl WorkerMetrics {
     #[inline]
     pub fn cache_missed(&self) {
         self.add(Slot::CacheMisses, 1);
+    }
+
+    /// A body was compressed.
+    pub fn compressed(&self) {
+        self.add(Slot::Compressions, 1);
     }
 
     /// Entries gave way to others.

@@ -21,11 +21,11 @@ mod world;
 pub use seeds::run_seeds;
 
 use super::buffers::BufferPool;
-use super::{Driver, Event, Op, OpId, Park, Shutdown, SocketAddrAny, Unparker};
+use super::{Driver, Event, Keepalive, Op, OpId, Park, Shutdown, SocketAddrAny, Unparker};
 use rustix::io::Errno;
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub struct SimConfig {
     pub cancel_race: f64,
     /// A turn ends early with nothing to tell.
     pub spurious_turn: f64,
-    /// An accept ends with EMFILE; the connection stays in the backlog.
+    /// An accept ends with EMFILE, ENFILE, ENOBUFS or ENOMEM; the connection stays in the backlog.
     pub too_many_files: f64,
     /// A send finds the connection reset.
     pub reset: f64,
@@ -260,6 +260,10 @@ impl Driver for SimDriver {
         self.world.borrow_mut().close(fd);
     }
 
+    fn descriptor(&self, _fd: RawFd) -> io::Result<BorrowedFd<'_>> {
+        Err(Errno::OPNOTSUPP.into())
+    }
+
     fn shutdown(&mut self, fd: RawFd, how: Shutdown) -> io::Result<()> {
         Ok(self.world.borrow_mut().shutdown(fd, how)?)
     }
@@ -270,6 +274,25 @@ impl Driver for SimDriver {
 
     fn local_addr(&self, fd: RawFd) -> io::Result<SocketAddrAny> {
         Ok(self.world.borrow().addr(fd, false)?)
+    }
+
+    fn queued_bytes(&self, fd: RawFd) -> io::Result<usize> {
+        Ok(self.world.borrow().queued_bytes(fd)?)
+    }
+
+    /// Nobody vanishes here without a word.
+    fn set_keepalive(&mut self, _fd: RawFd, _keepalive: &Keepalive) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Nobody runs short of the memory that this frees.
+    fn reset_on_close(&mut self, _fd: RawFd) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Simulated peers do not vanish without a word, so nothing waits for ever.
+    fn give_up_after(&mut self, _fd: RawFd, _time: Duration) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -149,6 +149,49 @@ fn a_reader_that_does_not_read_stops_the_sender(rig: &mut Rig) {
     assert!(got == data, "bytes lost or out of order");
 }
 
+/// What a stall is measured by: what the kernel has taken of a send, less what waits there for the peer.
+fn a_slow_reader_is_seen_to_read(rig: &mut Rig) {
+    let (client, server) = rig.pair();
+    let data = pattern(rig.big_bytes, 6);
+    let send = rig.send(&client, data.clone());
+    let recv = rig.recv(&server);
+    rig.settle(30);
+    let seen = |rig: &Rig| {
+        (
+            rig.table.progress(send).0,
+            rig.driver.queued_bytes(client.fd()).unwrap(),
+        )
+    };
+    let before = seen(rig);
+    rig.settle(10);
+    assert_eq!(seen(rig), before, "nobody reads, and something moves");
+    assert!(before.0 > 0 && before.0 < data.len(), "{before:?} of {}", data.len());
+    assert!(before.1 > 0 && before.1 <= before.0, "{before:?}");
+    let mut got = Vec::new();
+    let mut sent = false;
+    let (mut partly, mut last) = (0, before.0 - before.1);
+    rig.until("all of it", |rig| {
+        while let Some(bytes) = rig.poll_recv(recv) {
+            got.extend_from_slice(&bytes.unwrap().unwrap());
+        }
+        if !sent {
+            let (taken, queued) = seen(rig);
+            partly += usize::from(taken > before.0);
+            // Not each time: the kernel may have bytes already whose event is not booked yet.
+            last = last.max(taken.saturating_sub(queued));
+        }
+        sent = sent || rig.poll_send(send).map(Result::unwrap).is_some();
+        (sent && got.len() == data.len()).then_some(())
+    });
+    assert!(got == data, "bytes lost or out of order");
+    assert!(partly > 1, "the send is never seen half taken");
+    assert!(last > before.0 - before.1, "{last} after {before:?}");
+    assert_eq!(rig.table.progress(send), (0, 0), "nothing is in flight");
+    rig.until("an empty queue", |rig| {
+        (rig.driver.queued_bytes(client.fd()).unwrap() == 0).then_some(())
+    });
+}
+
 fn receives_that_find_no_buffer_lose_nothing(rig: &mut Rig) {
     let mut streams = Vec::new();
     let each = rig.big_bytes.min(80_000) / 2;
@@ -356,6 +399,7 @@ conformance! {
     a_stopped_accept_loses_no_connection
     a_big_send_meets_a_slow_reader
     a_reader_that_does_not_read_stops_the_sender
+    a_slow_reader_is_seen_to_read
     receives_that_find_no_buffer_lose_nothing
     abandoned_at_every_point_nothing_leaks
     cancelled_and_started_again_no_byte_is_lost_twice

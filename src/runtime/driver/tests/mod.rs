@@ -16,7 +16,7 @@ use super::epoll::EpollDriver;
 use super::ops::OpTable;
 use super::sim::{SimConfig, SimDriver, SimNet};
 use super::uring::UringDriver;
-use super::{CloseQueue, Driver, Event, Handle, Op, OpId, Park, SocketAddrAny};
+use super::{CloseQueue, Driver, Event, Handle, HandleInner, Op, OpId, Park, SocketAddrAny};
 use std::collections::HashSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
@@ -147,7 +147,7 @@ impl Rig {
     }
 
     pub(super) fn handle(&mut self, fd: RawFd) -> Handle {
-        self.table.handle(fd)
+        HandleInner::new(fd, Rc::clone(&self.closing))
     }
 
     pub(super) fn listen(&mut self) -> (Handle, SocketAddrAny) {
@@ -184,6 +184,7 @@ impl Rig {
     pub(super) fn accept(&mut self, listener: &Handle) -> OpId {
         self.start(Op::Accept {
             listener: Rc::clone(listener),
+            shared: false,
             ready: Vec::new(),
         })
     }

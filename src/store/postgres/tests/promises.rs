@@ -74,7 +74,9 @@ fn each_list_is_served_by_its_index() {
             let sql = list_sql(filter)
                 .replace("$1", &format!("'{behind}'::uuid"))
                 .replace("$2", "21");
-            let plan = server.sql(&format!("EXPLAIN {sql}"));
+            // Where ANALYZE's sample makes it expect three rows, the server may rightly collect and sort them; asked is
+            // whether the index can be walked.
+            let plan = server.sql(&format!("SET enable_bitmapscan = off; EXPLAIN {sql}"));
             assert!(plan.contains(index), "{filter}: {plan}");
             assert!(!plan.contains("Seq Scan"), "{filter}: {plan}");
             // In the index's own order: no sort of more than the page.

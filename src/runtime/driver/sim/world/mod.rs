@@ -413,6 +413,12 @@ impl World {
         Ok(conn.ends[if of_peer { 1 - side } else { side }].addr.clone())
     }
 
+    /// Bytes on their way from this end, or arrived and not yet read.
+    pub(super) fn queued_bytes(&self, fd: RawFd) -> Result<usize, Errno> {
+        let (conn, side) = self.stream(fd)?;
+        Ok(self.conns.get(&conn).map_or(0, |conn| conn.pipes[side].bytes))
+    }
+
     // What the test looks at.
 
     pub(super) fn open_fds(&self) -> Vec<RawFd> {

@@ -80,7 +80,9 @@ impl World {
             return Ok(());
         }
         if emfile {
-            return Err(Errno::MFILE);
+            // Of the process, of the system, of the kernel's memory; accept(2) lists them together.
+            let errors = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+            return Err(errors[self.rng.usize(0..errors.len())]);
         }
         let Some(conn) = backlog.pop_front() else { return Ok(()) };
         let accepted = self.new_fd(Role::Stream { conn, side: 1 });

@@ -1,0 +1,40 @@
+//! What must hold of any Accept and Accept-Encoding; see `http/check.rs`. Not in a server.
+
+use super::{Acceptance, Coding, Codings, FULL, MediaType, SentType, acceptance};
+
+/// A refused coding is never chosen, case changes nothing but what parameters say, and neither does an empty line more.
+/// Each line of `text` is a line of the field.
+pub(crate) fn wishes(text: &[u8]) {
+    let lines = || text.split(|byte| *byte == b'\n');
+    let more = || lines().chain(std::iter::once(&b" , "[..]));
+    let loud: Vec<Vec<u8>> = lines().map(<[u8]>::to_ascii_uppercase).collect();
+
+    let codings = Codings::of(lines());
+    assert_eq!(Codings::of(more()), codings);
+    assert_eq!(Codings::of(loud.iter().map(Vec::as_slice)), codings);
+    match codings.choose(&Coding::ALL) {
+        Ok(choice) => assert!(codings.accepts(choice), "{choice:?} of {codings:?}"),
+        Err(_) => assert!(!codings.accepts(None) && !Coding::ALL.iter().any(|coding| codings.accepts(Some(*coding)))),
+    }
+    if codings.is_plain() {
+        assert_eq!(codings.choose(&Coding::ALL), Ok(None));
+    }
+
+    for media in [MediaType::JSON, MediaType::EVENTS, MediaType::HTML] {
+        let found = acceptance(lines(), &media);
+        assert!(found.weight <= FULL);
+        assert_eq!(acceptance(more(), &media), found);
+        let welcome = Acceptance {
+            weight: FULL,
+            is_named: true,
+        };
+        let named = format!("{}/{}", media.kind, media.subtype);
+        assert_eq!(
+            acceptance(lines().chain([named.as_bytes()]), &media).weight,
+            welcome.weight
+        );
+    }
+    if let Some(sent) = SentType::read(text) {
+        let _ = (sent.is_json(), sent.is_utf8());
+    }
+}

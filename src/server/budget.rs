@@ -1,0 +1,88 @@
+//! A worker's budget of bytes for requests that are not whole.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// So many bytes may be held at one time, all connections of a worker together.
+#[derive(Debug)]
+pub(super) struct Budget {
+    bytes_max: usize,
+    held: Cell<usize>,
+}
+
+impl Budget {
+    /// Of `bytes_max` bytes.
+    pub(super) fn new(bytes_max: usize) -> Rc<Budget> {
+        Rc::new(Budget {
+            bytes_max,
+            held: Cell::new(0),
+        })
+    }
+
+    /// Bytes held now.
+    pub(super) fn held(&self) -> usize {
+        self.held.get()
+    }
+
+    /// True if so many bytes more could be held now. A promise of nothing: only a reservation is kept.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        bytes <= self.bytes_max.saturating_sub(self.held.get())
+    }
+
+    /// Reserves `bytes` until the guard is dropped; none where there is no room.
+    pub(super) fn reserve(self: &Rc<Budget>, bytes: usize) -> Option<Reserved> {
+        let mut reserved = Reserved {
+            budget: Rc::clone(self),
+            bytes: 0,
+        };
+        reserved.resize(bytes).then_some(reserved)
+    }
+}
+
+/// Bytes of a [`Budget`]; dropping it gives them back.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    budget: Rc<Budget>,
+    bytes: usize,
+}
+
+impl Reserved {
+    /// Reserves `bytes` in the place of what is reserved. False where there is no room: then it stays as it was.
+    #[must_use = "what was not reserved must not be held"]
+    pub(super) fn resize(&mut self, bytes: usize) -> bool {
+        let others = self.budget.held.get().saturating_sub(self.bytes);
+        if bytes > self.bytes && bytes > self.budget.bytes_max.saturating_sub(others) {
+            return false;
+        }
+        self.budget.held.set(others.saturating_add(bytes));
+        self.bytes = bytes;
+        true
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.budget.held.set(self.budget.held.get().saturating_sub(self.bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_reserved_is_given_back() {
+        let budget = Budget::new(100);
+        let mut first = budget.reserve(60).unwrap();
+        assert!(budget.has_room(40) && !budget.has_room(41));
+        assert!(budget.reserve(41).is_none());
+        let second = budget.reserve(40).unwrap();
+        assert!(!first.resize(61), "there is no room");
+        assert_eq!(budget.held(), 100);
+        assert!(first.resize(10) && first.resize(60) && budget.reserve(0).is_some());
+        drop(second);
+        assert!(first.resize(100) && !first.resize(101) && !first.resize(usize::MAX));
+        drop(first);
+        assert_eq!(budget.held(), 0);
+    }
+}
