@@ -7,11 +7,13 @@
 //! - [`routes`]: the HTTP face: paths, errors, health, metrics.
 //! - [`server`]: connections: joins [`http`] (sans-IO HTTP/1.1) and [`runtime`].
 //! - [`story`]: the domain: gazetteer, facts, narrator, and the service that caches, coalesces and keeps.
-//! - [`store`]: stories at rest. [`cache`]: each worker's own.
+//! - [`store`]: stories at rest. [`cache`]: each worker's own, and Redis.
+//! - [`backend`]: the way to a database: names, connections, TLS, pauses between attempts.
 //! - [`runtime`]: the executor, timers, sockets and the drivers that talk to the kernel.
 //! - [`tls`]: certificates and keys.
 //! - [`telemetry`]: metrics and logs.
 
+pub mod backend;
 pub mod cache;
 pub mod config;
 #[cfg(feature = "fuzzing")]

@@ -292,6 +292,94 @@ pub mod store {
     const _: () = assert!(LOCATION_KEY_BYTES_MAX <= u16::MAX as usize);
 }
 
+/// The way to database and cache servers.
+pub mod backend {
+    /// Threads that look up names: two, so that one dead name server does not hold up the lookup of another name.
+    pub const DNS_THREADS: usize = 2;
+    /// Lookups that may wait for them; each worker of a pod has a few to ask at a time.
+    pub const DNS_QUEUE_MAX: usize = 256;
+}
+
+/// PostgreSQL. What an operator may change stands in `config`; these are the defaults and the bounds.
+pub mod postgres {
+    /// The port where the connection string names none.
+    pub const PORT: u16 = 5432;
+    /// Servers in one connection string.
+    pub const HOSTS_MAX: usize = 16;
+    /// Milliseconds for one server to take a connection (name, TCP, TLS, authentication) where `connect_timeout` is not
+    /// given.
+    pub const CONNECT_MS: u64 = 5_000;
+    /// Seconds of silence before the first keepalive probe: below the 350 s after which cloud load balancers forget an
+    /// idle connection, and above the 5 s of the readiness check, which keeps one connection busy anyway.
+    pub const KEEPALIVE_IDLE_S: u64 = 30;
+    /// Seconds between two probes.
+    pub const KEEPALIVE_INTERVAL_S: u64 = 5;
+    /// Probes without an answer that make a connection broken.
+    pub const KEEPALIVE_PROBES: u32 = 3;
+    /// Seconds that sent data may stay without an acknowledgement.
+    pub const USER_TIMEOUT_S: u64 = 15;
+
+    /// Connections that a worker keeps: the guide's `pool_size`. A bound; one or two are the rule.
+    pub const POOL_SIZE: u64 = 20;
+    /// Connections beyond that, closed as soon as they are idle: the guide's `max_overflow`.
+    pub const MAX_OVERFLOW: u64 = 40;
+    /// The most that either may be.
+    pub const POOL_BOUND: u64 = 1_000;
+    /// Milliseconds that a call waits for a connection.
+    pub const POOL_WAIT_MS: u64 = 2_000;
+    /// The most that it may wait: a call must end within `story::STORE_MS_MAX`.
+    pub const POOL_WAIT_MS_MAX: u64 = 4_000;
+    /// Calls of one worker that may wait for a connection; more are refused as overload.
+    pub const POOL_WAITERS_MAX: usize = 1024;
+    /// Milliseconds after which a connection is closed and opened anew, more or less a tenth: long enough to cost
+    /// nothing, short enough that load moves to a server that joined, and that the server's caches of a session end.
+    pub const RECYCLE_MS: u64 = 30 * 60 * 1000;
+    /// Milliseconds without use after which a connection is closed.
+    pub const IDLE_MS: u64 = 60_000;
+    /// Milliseconds without use after which a connection is asked whether it lives before it is used.
+    pub const PRE_PING_IDLE_MS: u64 = 10_000;
+    /// Milliseconds for the answer to that.
+    pub const PRE_PING_MS: u64 = 1_000;
+    /// Calls in flight on each connection beyond which another is opened: at 50 us a lookup, 64 are 3 ms of queue.
+    pub const DEPTH_GROW: u32 = 64;
+    /// Calls in flight on one connection, at most.
+    pub const DEPTH_MAX: u32 = 256;
+    /// What a batch of puts counts for in these: who reads must not wait behind a flush if it can be helped, so a second
+    /// connection is opened for the reads.
+    pub const WRITE_WEIGHT: u32 = 64;
+    /// Batches of puts in flight per worker: while one waits for the server's flush, the next is on its way.
+    pub const BATCHES_MAX: u32 = 2;
+    /// Bytes of stories in one batch, about.
+    pub const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
+    /// Milliseconds for one statement, here and (as `statement_timeout`) at the server.
+    pub const STATEMENT_MS: u64 = 4_000;
+    /// Attempts of a call whose connection broke, or whose transaction the server asked to repeat.
+    pub const ATTEMPTS_MAX: u32 = 3;
+    /// Milliseconds for which calls wait for the way back after the last connection broke; later ones are told at once.
+    pub const GRACE_MS: u64 = 1_500;
+    /// Longest first pause between attempts to connect, milliseconds; each later one at most twice as long.
+    pub const BACKOFF_FIRST_MS: u64 = 100;
+    /// Longest pause between attempts to connect, milliseconds: forty workers then ask a server that is starting some
+    /// forty times a second, and are back a second after it.
+    pub const BACKOFF_MAX_MS: u64 = 2_000;
+    /// Milliseconds that a connection may take to say goodbye.
+    pub const GOODBYE_MS: u64 = 1_000;
+    /// Milliseconds between two looks at how large the tables are.
+    pub const SIZES_MS: u64 = 60_000;
+    /// Pods that the service may grow to, for the comparison with the server's `max_connections`: the guide's autoscaler.
+    pub const PODS_MAX: u64 = 20;
+    /// The most that PODS_MAX may be.
+    pub const PODS_BOUND: u64 = 10_000;
+    /// Seconds that one migration waits for another process's, at most.
+    pub const MIGRATION_LOCK_S: u64 = 60;
+
+    const _: () = assert!(DEPTH_GROW < DEPTH_MAX && WRITE_WEIGHT <= DEPTH_GROW);
+    const _: () = assert!(STATEMENT_MS < super::story::STORE_MS_MAX && POOL_WAIT_MS <= POOL_WAIT_MS_MAX);
+    const _: () = assert!(POOL_WAIT_MS_MAX < super::story::STORE_MS_MAX);
+    const _: () = assert!(PRE_PING_IDLE_MS > super::health::CHECK_MS && GRACE_MS <= POOL_WAIT_MS);
+    const _: () = assert!(BATCH_BYTES_MAX > super::store::STORY_BYTES_MAX);
+}
+
 /// The cache of each core. How much it holds is `server::CACHE_BYTES`.
 pub mod cache {
     /// An entry may take at most this part of the cache (one sixteenth): one giant must not push everything out.
@@ -307,6 +395,78 @@ pub mod cache {
 
     const _: () = assert!(super::server::CACHE_BYTES / ENTRY_FRACTION > super::store::STORY_BYTES_MAX as u64);
     const _: () = assert!(ENTRY_BYTES_TYPICAL > ENTRY_OVERHEAD_BYTES);
+}
+
+/// Redis, the cache that pods share. What an operator may change has its bounds in `server`.
+pub mod redis {
+    /// Milliseconds that a request waits for a lookup before it goes on to the store: fifty times a round trip within a
+    /// data centre, and unnoticed beside the 200 ms that the service promises.
+    pub const LOOKUP_MS: u64 = 50;
+    /// The most that REDIS_TIMEOUT may be: longer, and the store would answer sooner.
+    pub const LOOKUP_MS_BOUND: u64 = 2_000;
+    /// Milliseconds for a write or a release in the background, which nobody waits for.
+    pub const WRITE_MS: u64 = 1_000;
+    /// Milliseconds to connect, with TLS and the greeting.
+    pub const CONNECT_MS: u64 = 2_000;
+    /// Connections of a pod, as the scaling guide has it; a worker needs one, since commands are pipelined on it.
+    pub const CONNECTIONS_MAX: u64 = 100;
+    /// The most that REDIS_MAX_CONNECTIONS may be: Redis itself takes 10,000 clients unless told otherwise.
+    pub const CONNECTIONS_BOUND: u64 = 10_000;
+    /// Commands of a worker that wait for their answers; more are given up at once. A flight has two at most.
+    pub const IN_FLIGHT_MAX: usize = 4 * super::story::FLIGHTS_MAX;
+    /// Bytes of commands that wait to be sent; more are given up at once.
+    pub const OUTGOING_BYTES_MAX: usize = 4 * 1024 * 1024;
+    /// Writes in the background; more are left out and counted: the store has the story anyway.
+    pub const WRITES_MAX: usize = 256;
+    /// Timeouts in a row after which Redis counts as away.
+    pub const TIMEOUTS_IN_ROW: u32 = 5;
+    /// Milliseconds a connection must have served for its loss to be an accident: then the next is made at once, and
+    /// lookups wait for it within their time. Below that, pauses grow.
+    pub const STABLE_MS: u64 = 1_000;
+    /// Milliseconds of the first pause between two attempts to connect; doubled each time, with jitter.
+    pub const BACKOFF_MS: u64 = 50;
+    /// The longest pause: so long at most goes by unused after Redis is back.
+    pub const BACKOFF_MS_MAX: u64 = 5_000;
+    /// Milliseconds without writes after Redis refused one (a replica, out of memory, no disk).
+    pub const WRITES_OFF_MS: u64 = 5_000;
+    /// Milliseconds between two reconnects because of a read-only server: its name may lead to the new primary.
+    pub const READONLY_REDIAL_MS: u64 = 15_000;
+    /// Milliseconds that stories are kept: a day, in which most places that are asked for are asked for again.
+    pub const TTL_MS: u64 = 24 * 3600 * 1000;
+    /// Milliseconds after which the lock on a key falls by itself, should its owner die: longer than a story takes.
+    pub const LOCK_MS: u64 = 10_000;
+    /// Milliseconds that a flight waits for the lock's owner before it tells the story itself.
+    pub const LOCK_WAIT_MS: u64 = 1_500;
+    /// First pause between two looks while waiting, milliseconds; doubled up to the second, with jitter.
+    pub const LOCK_PAUSE_MS: u64 = 4;
+    /// See above.
+    pub const LOCK_PAUSE_MS_MAX: u64 = 64;
+    /// Bytes of a line of the protocol: error texts are the longest, and they are short.
+    pub const LINE_BYTES_MAX: usize = 4 * 1024;
+    /// Bytes of a value that is read: a story with its envelope. A longer one is read past and counts as a miss.
+    pub const VALUE_BYTES_MAX: usize = super::store::STORY_BYTES_MAX + super::store::LOCATION_KEY_BYTES_MAX + 256;
+    /// The longest value that Redis itself allows (proto-max-bulk-len): a greater length is garbage.
+    pub const BULK_BYTES_BOUND: u64 = 512 * 1024 * 1024;
+    /// Items of one answer that is a list: the greeting has some twenty, and loaded modules add to it.
+    pub const ITEMS_MAX: usize = 1024;
+    /// Bytes that are asked of the socket at once, and the least that a connection holds for it.
+    pub const READ_BYTES: usize = 16 * 1024;
+    /// Ids known not to exist, per worker, and for how many milliseconds.
+    pub const ABSENT_IDS_MAX: usize = 1024;
+    /// See above.
+    pub const ABSENT_MS: u64 = 3_000;
+    /// Only ids made longer ago than this may count as absent: whatever this pod stores from now on was made later, so
+    /// that no story can hide behind such an entry.
+    pub const ABSENT_AGE_MS: u64 = 60_000;
+    /// Milliseconds between two background refreshes of one stale story.
+    pub const REFRESH_PAUSE_MS: u64 = 1_000;
+
+    const _: () = assert!(LOOKUP_MS <= LOOKUP_MS_BOUND && LOOKUP_MS_BOUND <= CONNECT_MS);
+    const _: () = assert!(LOCK_WAIT_MS < LOCK_MS && LOCK_PAUSE_MS < LOCK_PAUSE_MS_MAX);
+    const _: () = assert!(LOCK_WAIT_MS + 2 * super::story::STORE_MS_MAX < super::story::TELL_MS_MAX);
+    const _: () = assert!(ABSENT_AGE_MS > 2 * super::story::TELL_MS_MAX && ABSENT_MS < ABSENT_AGE_MS);
+    const _: () = assert!(BACKOFF_MS < BACKOFF_MS_MAX && STABLE_MS < READONLY_REDIAL_MS);
+    const _: () = assert!(CONNECT_MS <= super::health::CHECK_TIMEOUT_MS);
 }
 
 /// Content codings of answers. Times are of one virtual CPU of a Xeon, optimised build.
@@ -409,12 +569,19 @@ pub mod server {
     /// Milliseconds that a cached answer is served. Stories do not go stale; this only returns memory of places
     /// that nobody passes any more.
     pub const CACHE_TTL_MS: u64 = 3600 * 1000;
+    /// Milliseconds past that during which it is served once more while it is looked up anew.
+    pub const STALE_WHILE_REVALIDATE_MS: u64 = 600 * 1000;
+    /// Milliseconds past that during which it is served where it cannot be looked up: stories do not change, so that
+    /// only memory bounds this.
+    pub const STALE_IF_ERROR_MS: u64 = 24 * 3600 * 1000;
     /// The longest that CACHE_TTL_SECONDS may be: 30 days.
     pub const CACHE_TTL_MS_BOUND: u64 = 30 * 24 * 3600 * 1000;
     /// Characters of ADMIN_TOKEN at least: 16 random ones are out of reach of guessing over a network.
     pub const ADMIN_TOKEN_CHARS_MIN: usize = 16;
     /// Characters of ADMIN_TOKEN at most: it must fit in a request head with room to spare.
     pub const ADMIN_TOKEN_CHARS_MAX: usize = 1024;
+    /// Characters of REDIS_PREFIX at most: it stands before every key, in memory that is Redis'.
+    pub const REDIS_PREFIX_CHARS_MAX: usize = 64;
     /// Origins in CORS_ORIGINS: each request's Origin is compared with all of them.
     pub const CORS_ORIGINS_MAX: usize = 64;
     /// Milliseconds that a preflight's answer is remembered: ten minutes, so that a change of the origins is seen soon.
@@ -438,6 +605,8 @@ pub mod server {
     const _: () = assert!(HEAD_TIMEOUT_MS < KEEP_ALIVE_MS && KEEP_ALIVE_MS < TIMEOUT_MS_MAX);
     const _: () = assert!(CONNECTIONS_MAX <= CONNECTIONS_BOUND);
     const _: () = assert!(CACHE_BYTES <= CACHE_BYTES_BOUND && CACHE_TTL_MS <= CACHE_TTL_MS_BOUND);
+    const _: () = assert!(STALE_WHILE_REVALIDATE_MS <= STALE_IF_ERROR_MS && STALE_IF_ERROR_MS <= CACHE_TTL_MS_BOUND);
+    const _: () = assert!(super::redis::TTL_MS <= CACHE_TTL_MS_BOUND);
     const _: () = assert!(ADMIN_TOKEN_CHARS_MAX < super::http::HEAD_BYTES_MAX);
 }
 

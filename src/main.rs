@@ -30,6 +30,20 @@ enum Command {
     Serve,
     /// Reads the environment, says what would hold and how workers would be laid out, and ends: 0 if all is well.
     Check,
+    /// Brings the database of DATABASE_URL to the schema of this binary, or says what it has. Any number of processes may
+    /// do so at once.
+    #[command(after_help = MIGRATE_CODES)]
+    Migrate {
+        /// `up` applies what is pending; `status` only says what is.
+        #[arg(value_enum, default_value_t = MigrateAction::Up)]
+        action: MigrateAction,
+        /// Print the statements that `up` would run, and run none.
+        #[arg(long)]
+        dry_run: bool,
+        /// Seconds to wait for a database that is not there yet.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3600))]
+        wait: u64,
+    },
     /// Prints the API description (OpenAPI, JSON).
     Openapi,
     /// Asks a running server on this machine whether it is ready: exit code 0 or 1. For a container's HEALTHCHECK.
@@ -43,10 +57,23 @@ enum Command {
     },
 }
 
+/// What `migrate` does.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum MigrateAction {
+    /// Applies what is pending.
+    Up,
+    /// Says what is applied and what is pending.
+    Status,
+}
+
+const MIGRATE_CODES: &str = "Exit codes: 0 the database is up to date (now); 1 migrations are pending (status, --dry-run); \
+65 this binary does not fit the database; 69 the database is away or refuses; 78 DATABASE_URL is missing or wrong.";
+
 fn main() -> ExitCode {
     match Cli::parse().command.unwrap_or(Command::Serve) {
         Command::Serve => serve(),
         Command::Check => check(),
+        Command::Migrate { action, dry_run, wait } => migrate(action, dry_run, Duration::from_secs(wait)),
         Command::Openapi => {
             print(routes::OPENAPI);
             ExitCode::SUCCESS
@@ -136,6 +163,29 @@ fn check() -> ExitCode {
         print(&format!("warning: {warning}"));
     }
     ExitCode::SUCCESS
+}
+
+fn migrate(action: MigrateAction, dry_run: bool, wait: Duration) -> ExitCode {
+    let config = match Config::for_migration() {
+        Ok(config) => config,
+        Err(errors) => {
+            complain(errors);
+            return ExitCode::from(78);
+        }
+    };
+    let what = match (action, dry_run) {
+        (MigrateAction::Status, _) => supervisor::migrate::What::Status,
+        (MigrateAction::Up, true) => supervisor::migrate::What::DryRun,
+        (MigrateAction::Up, false) => supervisor::migrate::What::Up,
+    };
+    match supervisor::migrate::run(&config, what, wait, print) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
 }
 
 fn healthcheck(path: &str, timeout: Duration) -> ExitCode {

@@ -148,6 +148,8 @@ pub struct LocalCache {
     entries: Cache<Key, Rc<CachedStory>, Bytes, RandomState, Evicted>,
     index: Rc<Index>,
     capacity_bytes: u64,
+    /// For how long past its time an entry is kept, milliseconds.
+    stale_ms: u64,
     hits: u64,
     misses: u64,
     refused: u64,
@@ -170,10 +172,34 @@ impl LocalCache {
             entries: empty(capacity_bytes, &index),
             index,
             capacity_bytes,
+            stale_ms: 0,
             hits: 0,
             misses: 0,
             refused: 0,
         }
+    }
+
+    /// Keeps entries for so long past their time, for [`stale`](Self::stale); they still give way to others first come
+    /// first served.
+    pub fn keep_stale(mut self, stale_ms: u64) -> Self {
+        self.stale_ms = stale_ms;
+        self
+    }
+
+    /// The story of a canonical request that expired, but not longer than `within_ms` ago. Counted nowhere.
+    pub fn stale(&self, request: &[u8], now_ms: u64, within_ms: u64) -> Option<Rc<CachedStory>> {
+        let found = self.entries.get(&ByRequest(request))?;
+        (found.expires_ms().saturating_add(within_ms) > now_ms).then(|| Rc::clone(found))
+    }
+
+    /// The same for an id.
+    pub fn stale_by_id(&self, id: Uuid, now_ms: u64, within_ms: u64) -> Option<Rc<CachedStory>> {
+        let request = self.index.request_by_id.borrow().get(&id).cloned();
+        let by_request = request.and_then(|request| self.stale(&request, now_ms, within_ms));
+        by_request.or_else(|| {
+            let found = self.entries.get(&ById(id))?;
+            (found.expires_ms().saturating_add(within_ms) > now_ms).then(|| Rc::clone(found))
+        })
     }
 
     /// The story of a canonical request, unless unknown or expired at `now_ms`.
@@ -189,9 +215,13 @@ impl LocalCache {
         let mut found = request.and_then(|request| self.lookup(&request, now_ms));
         if found.is_none() {
             found = self.entries.get(&ById(id)).cloned();
-            if found.as_ref().is_some_and(|story| story.expires_ms() <= now_ms) {
-                self.entries.remove(&ById(id));
+            if let Some(expires_ms) = found.as_ref().map(|story| story.expires_ms())
+                && expires_ms <= now_ms
+            {
                 found = None;
+                if expires_ms.saturating_add(self.stale_ms) <= now_ms {
+                    self.entries.remove(&ById(id));
+                }
             }
         }
         self.count(found.is_some());
@@ -220,9 +250,19 @@ impl LocalCache {
         if !self.has_room_for(weight(0, &story)) {
             return false;
         }
-        if !self.index.request_by_id.borrow().contains_key(&story.id()) {
-            self.entries.remove(&ById(story.id()));
-            self.entries.insert(Key::Id(story.id()), story);
+        let request = self.index.request_by_id.borrow().get(&story.id()).cloned();
+        match request {
+            // Under its request it stays; looked up anew, it is fresh again there.
+            Some(request) => {
+                let is_older = |known: &Rc<CachedStory>| known.expires_ms() < story.expires_ms();
+                if self.entries.peek(&ByRequest(&request)).is_some_and(is_older) {
+                    return self.insert(&request, story);
+                }
+            }
+            None => {
+                self.entries.remove(&ById(story.id()));
+                self.entries.insert(Key::Id(story.id()), story);
+            }
         }
         true
     }
@@ -322,7 +362,9 @@ impl LocalCache {
         if found.expires_ms() > now_ms {
             return Some(Rc::clone(found));
         }
-        self.remove(request);
+        if found.expires_ms().saturating_add(self.stale_ms) <= now_ms {
+            self.remove(request);
+        }
         None
     }
 

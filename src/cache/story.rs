@@ -5,13 +5,14 @@ use crate::http::negotiate::Coding;
 use crate::http::{FieldLines, FieldPart, field, imf_fixdate};
 use crate::limits::cache::FORM_OVERHEAD_BYTES;
 use sha2::{Digest, Sha256};
+use std::cell::Cell;
 use std::rc::Rc;
 use uuid::Uuid;
 
 /// Hexadecimal digits of the plain bytes' entity tag.
 const OPAQUE_BYTES: usize = 32;
 
-/// A story as it goes out. Never changes: with another coding it is another value that shares what this one has, so
+/// A story as it goes out. What it says never changes: with another coding it is another value that shares what this one has, so
 /// that whoever counts its bytes counts right.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CachedStory {
@@ -19,6 +20,8 @@ pub struct CachedStory {
     opaque: [u8; OPAQUE_BYTES],
     modified_s: Option<u64>,
     expires_ms: u64,
+    /// Nobody need look it up anew before this, coarse milliseconds.
+    refresh_ms: Cell<u64>,
     plain: Rc<Form>,
     /// By [`Coding::index`], those that were asked for so far.
     coded: [Option<Rc<Form>>; 3],
@@ -98,6 +101,7 @@ impl CachedStory {
             opaque,
             modified_s,
             expires_ms,
+            refresh_ms: Cell::new(0),
             plain: Form::new(id, &opaque, modified_s, None, body),
             coded: [const { None }; 3],
         }
@@ -121,9 +125,19 @@ impl CachedStory {
             opaque: self.opaque,
             modified_s: self.modified_s,
             expires_ms: self.expires_ms,
+            refresh_ms: self.refresh_ms.clone(),
             plain: Rc::clone(&self.plain),
             coded,
         }
+    }
+
+    /// True for the first who asks within `pause_ms`: whoever gets it looks the story up anew.
+    pub fn is_first_to_refresh(&self, now_ms: u64, pause_ms: u64) -> bool {
+        let due = now_ms >= self.refresh_ms.get();
+        if due {
+            self.refresh_ms.set(now_ms.saturating_add(pause_ms));
+        }
+        due
     }
 
     /// Whether the other is this story, whatever codings each has.

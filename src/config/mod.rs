@@ -5,6 +5,7 @@
 //! [`VARIABLES`], from which the README table and the help are made. Parsing reports all faults together.
 //! Deliberately absent: configuration files, reloading, and flags (flags live in `main`).
 
+mod backends;
 mod bind;
 mod face;
 mod parse;
@@ -19,9 +20,11 @@ pub use parse::{ConfigError, ConfigErrors, Setting};
 pub use secret::{SecretToken, SecretUrl};
 pub use variables::{Kind, Preset, VARIABLES, Variable, help_text, markdown_table};
 
+use crate::cache::redis;
 use crate::routes::client::ForwardedBy;
 use crate::runtime::topology::{Pin, Requested};
 use crate::server::TrustedProxies;
+use crate::store::postgres;
 use crate::telemetry::logging::{AccessLog, LogFormat, LogLevel, LogSettings};
 use crate::tls::{MinVersion, TlsFiles};
 use parse::Reader;
@@ -72,8 +75,8 @@ impl From<IoDriver> for crate::runtime::driver::choose::IoDriver {
 pub enum StoreAt {
     /// In the embedded store, in this folder (which may not exist yet).
     Folder(PathBuf),
-    /// In this PostgreSQL database.
-    Postgres(SecretUrl),
+    /// In a PostgreSQL database.
+    Postgres(postgres::Config),
 }
 
 /// Times after which the server stops waiting.
@@ -114,6 +117,8 @@ pub struct Config {
     pub store: StoreAt,
     /// The shared cache; none: each worker's own only.
     pub redis_url: Option<SecretUrl>,
+    /// The same, understood, with what else is set for it.
+    pub redis: Option<redis::Settings>,
     /// A worker count that was asked for; none: by topology.
     pub workers: Option<Requested>,
     /// Whether workers are pinned.
@@ -138,6 +143,10 @@ pub struct Config {
     pub cache_bytes: usize,
     /// How long a cached answer is served.
     pub cache_ttl: Duration,
+    /// For how long after that it is served while it is looked up anew.
+    pub stale_while_revalidate: Duration,
+    /// For how long after that it is served where it cannot be looked up.
+    pub stale_if_error: Duration,
     /// Level, format and access log.
     pub log: LogSettings,
     /// Asked for, without effect in this version.
@@ -158,6 +167,27 @@ impl Config {
         Self::read(std::env::vars_os())
     }
 
+    /// What `migrate` needs of the environment of this process: the database alone, whatever else is wrong.
+    ///
+    /// # Errors
+    /// DATABASE_URL is missing, or wrong.
+    pub fn for_migration() -> Result<postgres::Config, ConfigErrors> {
+        let mut reader = Reader::new(std::env::vars_os());
+        let database_url = backends::url(&mut reader, &var::DATABASE_URL, false);
+        if reader.raw(var::DATABASE_URL.name).is_none() {
+            let allowed = var::DATABASE_URL.allowed();
+            reader.fault(
+                &var::DATABASE_URL,
+                format!("is not set, but is what to migrate: {allowed}"),
+            );
+        }
+        let config = backends::database(&mut reader, database_url, Environment::Production);
+        reader.errors.retain(|error| error.variable == var::DATABASE_URL.name);
+        config
+            .filter(|_| reader.errors.is_empty())
+            .ok_or(ConfigErrors(reader.errors))
+    }
+
     /// Reads the given variables. Where a name stands twice the last one holds.
     ///
     /// # Errors
@@ -176,10 +206,11 @@ impl Config {
             _ => Environment::Development,
         };
         let production = environment == Environment::Production;
-        let database_url = url(r, &var::DATABASE_URL, production);
-        let redis_url = url(r, &var::REDIS_URL, production);
+        let database_url = backends::url(r, &var::DATABASE_URL, production);
+        let (redis_url, redis) = backends::redis_settings(r, production);
         let needs_folder = !production && r.raw(var::DATABASE_URL.name).is_none();
         let folder = data_folder(r, needs_folder);
+        let postgres = backends::database(r, database_url, environment);
         let workers = workers(r);
         let connections_max = count(r, &var::CONNECTIONS_MAX);
         let per_address = r.number_given(&var::CONNECTIONS_PER_ADDRESS);
@@ -194,11 +225,12 @@ impl Config {
             },
             tls,
             environment,
-            store: match database_url {
-                Some(url) => StoreAt::Postgres(url),
+            store: match postgres {
+                Some(postgres) => StoreAt::Postgres(postgres),
                 None => StoreAt::Folder(folder.unwrap_or_default()),
             },
             redis_url,
+            redis,
             workers,
             pin: match r.word(&var::PIN) {
                 "always" => Pin::Always,
@@ -230,6 +262,8 @@ impl Config {
             },
             cache_bytes: count(r, &var::CACHE_BYTES),
             cache_ttl: time(r, &var::CACHE_TTL_SECONDS),
+            stale_while_revalidate: time(r, &var::STALE_WHILE_REVALIDATE),
+            stale_if_error: time(r, &var::STALE_IF_ERROR),
             log: log_settings(r, production),
             rate_limit_enabled: r.word(&var::RATE_LIMIT_ENABLED) == "true",
             admin_token: token(r),
@@ -274,26 +308,6 @@ fn time(r: &mut Reader, variable: &Variable) -> Duration {
 fn trusted(r: &mut Reader) -> TrustedProxies {
     let parsed = r.given_or_why(&var::TRUSTED_PROXIES, TrustedProxies::parse, TrustedProxies::to_string);
     parsed.unwrap_or_default()
-}
-
-fn url(r: &mut Reader, variable: &Variable, required: bool) -> Option<SecretUrl> {
-    let schemes = if let Kind::Url(schemes) = variable.kind {
-        schemes
-    } else {
-        &[]
-    };
-    let parse = |text: &str| parse::parse_url(schemes, text).map(SecretUrl::new);
-    let url = r.given(variable, parse, SecretUrl::to_string);
-    if required && r.raw(variable.name).is_none() {
-        r.fault(
-            variable,
-            format!(
-                "is not set, but ENVIRONMENT=production requires it: {} (or choose another ENVIRONMENT)",
-                variable.allowed()
-            ),
-        );
-    }
-    url
 }
 
 /// A file by its path, which may be any bytes.

@@ -11,6 +11,12 @@ impl SecretUrl {
         Self(url)
     }
 
+    /// One that did not come from the environment.
+    #[cfg(test)]
+    pub(crate) fn for_test(url: &str) -> Self {
+        Self(url.to_owned())
+    }
+
     /// The whole URL, password included: for the client that connects, and nobody else.
     pub fn expose(&self) -> &str {
         &self.0

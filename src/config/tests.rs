@@ -109,10 +109,11 @@ fn all_values_are_taken() {
     let said: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
     assert_eq!(said, ["[::1]:0"]);
     assert_eq!(config.environment, Environment::Production);
-    let StoreAt::Postgres(url) = &config.store else {
+    let StoreAt::Postgres(postgres) = &config.store else {
         panic!("{:?}", config.store)
     };
-    assert_eq!(url.expose(), "postgresql://u:p@db/trips");
+    assert_eq!(postgres.url.expose(), "postgresql://u:p@db/trips");
+    assert!(!postgres.auto_migrate && (postgres.pool.size, postgres.pool.overflow) == (20, 40));
     assert_eq!(config.redis_url.as_ref().unwrap().expose(), "rediss://cache");
     assert_eq!(
         config.workers,

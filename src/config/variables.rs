@@ -1,7 +1,7 @@
 //! The table of environment variables: the one place where a variable is named, bounded, given its default and
 //! described. Parsing, `--help` and the README table all read it.
 
-use crate::limits::server as limits;
+use crate::limits::{postgres as pg, redis, server as limits};
 use std::fmt::Write as _;
 
 /// What a variable may hold.
@@ -44,6 +44,11 @@ pub enum Kind {
     File,
     /// A URL with one of these schemes; may hold a password and is never printed whole.
     Url(&'static [&'static str]),
+    /// Visible ASCII characters.
+    Text {
+        /// The most of them.
+        chars_max: usize,
+    },
     /// `*`, or web origins with commas between.
     Origins,
     /// A product as the Server field has it.
@@ -140,11 +145,37 @@ variables! {
     ]), Preset::Word("development"),
         "`production` requires DATABASE_URL and REDIS_URL and logs as JSON.";
     DATABASE_URL: Kind::Url(&["postgresql", "postgres"]), Preset::Unset("the embedded store in DATA_DIR"),
-        "PostgreSQL that keeps the stories, as `postgresql://user:password@host:5432/name` (a SQLAlchemy driver in the scheme, `postgresql+asyncpg://`, is accepted). Required in production. Not built yet: this version says so and does not start with it.";
-    REDIS_URL: Kind::Url(&["redis", "rediss"]), Preset::Unset("each worker's own cache only"),
-        "Redis that all pods share as a cache, as `redis://:password@host:6379/0`; `rediss` for TLS. Required in production. Not built yet: this version says so and does not start with it.";
+        "PostgreSQL that keeps the stories, as `postgresql://user:password@host:5432/name` (a SQLAlchemy driver in the scheme, `postgresql+asyncpg://`, is accepted). Required in production. See PostgreSQL below for what else it may hold.";
+    REDIS_URL: Kind::Url(&["redis", "rediss", "redis+unix"]), Preset::Unset("each worker's own cache only"),
+        "Redis (or Valkey, KeyDB) that all pods share as a cache, as `redis://user:password@host:6379/0`; `rediss` for TLS, `redis+unix:///path?db=0` for a Unix socket. Required in production. Cluster and Sentinel are refused.";
+    REDIS_PREFIX: Kind::Text { chars_max: limits::REDIS_PREFIX_CHARS_MAX }, Preset::Word("roadtrip:v1:"),
+        "What every key in Redis begins with. Services with stores of their own need prefixes of their own.";
+    REDIS_TTL: millis(1000, limits::CACHE_TTL_MS_BOUND), Preset::Number(redis::TTL_MS),
+        "How long a story is kept in Redis, with a tenth of jitter.";
+    REDIS_TIMEOUT: millis(1, redis::LOOKUP_MS_BOUND), Preset::Number(redis::LOOKUP_MS),
+        "How long a request waits for Redis before it goes on without.";
+    REDIS_MAX_CONNECTIONS: Kind::Count { min: 1, max: redis::CONNECTIONS_BOUND }, Preset::Number(redis::CONNECTIONS_MAX),
+        "Connections to Redis of this process, at most. Each worker has one; workers beyond this number do without Redis.";
     DATA_DIR: Kind::Folder, Preset::Unset("`$XDG_DATA_HOME/roadtrip-api`, else `$HOME/.local/share/roadtrip-api`"),
         "Folder of the embedded store; made if missing. Not used with DATABASE_URL.";
+    DB_POOL_SIZE: Kind::Count { min: 1, max: pg::POOL_BOUND }, Preset::Number(pg::POOL_SIZE),
+        "Connections to PostgreSQL that a worker keeps open, at most. It opens them as needed: one or two, as a rule.";
+    DB_MAX_OVERFLOW: Kind::Count { min: 0, max: pg::POOL_BOUND }, Preset::Number(pg::MAX_OVERFLOW),
+        "Connections beyond that in a burst, closed as soon as they are idle.";
+    DB_POOL_TIMEOUT: millis(10, pg::POOL_WAIT_MS_MAX), Preset::Number(pg::POOL_WAIT_MS),
+        "How long a request waits for a connection.";
+    DB_POOL_RECYCLE: millis(1000, limits::TIMEOUT_MS_MAX), Preset::Number(pg::RECYCLE_MS),
+        "How old a connection gets, more or less a tenth.";
+    DB_POOL_PRE_PING: YES_NO, Preset::Word("true"),
+        "Ask a connection that was idle whether it is still there, before it is used.";
+    AUTO_MIGRATE: Kind::Word(&[
+        ("auto", "auto"),
+        ("true", "true"), ("false", "false"), ("1", "true"), ("0", "false"),
+        ("yes", "true"), ("no", "false"), ("on", "true"), ("off", "false"),
+    ]), Preset::Word("auto"),
+        "Apply pending migrations of the database when connecting. `auto` does in development and test; elsewhere `roadtrip-api migrate` does, and readiness is 503 until it has.";
+    PODS_MAX: Kind::Count { min: 1, max: pg::PODS_BOUND }, Preset::Number(pg::PODS_MAX),
+        "Pods that the service may grow to: with it the connections that they may open together are compared with the server's limit, at start.";
     WORKERS: Kind::Count { min: 1, max: limits::WORKERS_MAX as u64 }, Preset::Unset("one per usable CPU"),
         "Workers of this process. Usable CPUs follow the cgroup quota, the cpuset and the affinity; more workers than that is warned of.";
     GUNICORN_WORKERS: Kind::Count { min: 1, max: limits::WORKERS_MAX as u64 }, Preset::Unset("one per usable CPU"),
@@ -181,6 +212,10 @@ variables! {
         "Memory for cached answers, per worker. 0 switches the cache off.";
     CACHE_TTL_SECONDS: millis(1000, limits::CACHE_TTL_MS_BOUND), Preset::Number(limits::CACHE_TTL_MS),
         "How long a cached answer is served.";
+    STALE_WHILE_REVALIDATE: millis(0, limits::CACHE_TTL_MS_BOUND), Preset::Number(limits::STALE_WHILE_REVALIDATE_MS),
+        "How long past that it is served at once while it is looked up anew in the background.";
+    STALE_IF_ERROR: millis(0, limits::CACHE_TTL_MS_BOUND), Preset::Number(limits::STALE_IF_ERROR_MS),
+        "How long past that it is served where neither Redis nor the store can be asked.";
     LOG_LEVEL: Kind::Word(&[
         ("trace", "trace"), ("debug", "debug"), ("info", "info"),
         ("warning", "warning"), ("warn", "warning"),
@@ -252,6 +287,7 @@ impl Variable {
             Kind::Folder => "the path of a folder".to_owned(),
             Kind::File => "the path of a file".to_owned(),
             Kind::Url(schemes) => format!("a URL that begins with {}://", schemes.join(":// or ")),
+            Kind::Text { chars_max } => format!("1 to {chars_max} visible ASCII characters"),
             Kind::Origins => format!(
                 "*, or up to {} origins as https://host or https://host:port, nothing behind them, with commas between",
                 limits::CORS_ORIGINS_MAX
@@ -279,6 +315,7 @@ impl Variable {
             Kind::Mode => "octal".to_owned(),
             Kind::Folder | Kind::File => "path".to_owned(),
             Kind::Url(_) => "URL".to_owned(),
+            Kind::Text { chars_max } => format!("text, {chars_max} characters at most"),
             Kind::Origins => "origins, or *".to_owned(),
             Kind::Product => "name or name/version, or off".to_owned(),
             Kind::Token { chars_min, .. } => format!("text, {chars_min} characters or more"),

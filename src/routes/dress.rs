@@ -55,15 +55,11 @@ impl Dress {
         let singles = [false, true].map(|secure| singles(face, worker_id, secure));
         let stamps = singles.each_ref().map(|singles| {
             let plain = lines(singles);
-            let vary = |what: Vary| what.text(sharing.is_some());
-            let with_vary = |lines: FieldLines, what| match vary(what) {
-                Some(text) => lines.with(field::VARY, text),
-                None => lines,
-            };
+            let with_vary = |lines: FieldLines, what: Vary| with_vary(lines, what.text(sharing.is_some()));
             let json = || plain.clone().with(field::CONTENT_TYPE, JSON);
             Stamps {
                 probe: with_vary(json().with(field::CACHE_CONTROL, NO_STORE), Vary::Nothing),
-                told: with_vary(json().with(field::CACHE_STATUS, HIT), Vary::KindAndCoding),
+                told: told(&plain, HIT, Vary::KindAndCoding.text(sharing.is_some())),
                 kept: with_vary(json().with(field::CACHE_CONTROL, CACHE_FOR), Vary::Coding),
                 plain,
             }
@@ -85,6 +81,12 @@ impl Dress {
     pub(super) fn stamps(&self, secure: bool) -> &Stamps {
         let [clear, tls] = &self.stamps;
         if secure { tls } else { clear }
+    }
+
+    /// [`Stamps::told`] with another Cache-Status, written now.
+    pub(super) fn told(&self, secure: bool, cache_status: &str) -> FieldLines {
+        let plain = &self.stamps(secure).plain;
+        told(plain, cache_status, self.vary(Vary::KindAndCoding))
     }
 
     /// The request's origin, where it is one of those that may read the answer by name.
@@ -173,6 +175,18 @@ impl Sharing {
         let known = |known: &String| origin.eq_ignore_ascii_case(known.as_bytes());
         self.origins.iter().any(known).then_some(origin)
     }
+}
+
+fn with_vary(lines: FieldLines, vary: Option<&str>) -> FieldLines {
+    match vary {
+        Some(text) => lines.with(field::VARY, text),
+        None => lines,
+    }
+}
+
+fn told(plain: &FieldLines, cache_status: &str, vary: Option<&str>) -> FieldLines {
+    let json = plain.clone().with(field::CONTENT_TYPE, JSON);
+    with_vary(json.with(field::CACHE_STATUS, cache_status), vary)
 }
 
 fn lines(singles: &[(FieldName, String)]) -> FieldLines {

@@ -9,15 +9,19 @@ use crate::http::{FieldName, RequestHead, Status, field};
 use crate::server::{Outbox, Outcome, Reply, Request};
 use crate::story::key;
 use crate::story::service::{Source, TellError};
+use std::borrow::Cow;
 use std::rc::Rc;
 
-/// RFC 9211: the per-core cache had it; it was in the store; it was told now (or with an equal request).
+/// RFC 9211: the per-core cache had it; it was in Redis or in the store; it was told now (or with an equal request);
+/// the per-core cache had it past its time, and nothing else could be asked.
 fn cache_status(source: Source) -> &'static str {
     match source {
         Source::Cache => dress::HIT,
+        Source::Redis => "roadtrip-api; fwd=miss; detail=redis",
         Source::Store => "roadtrip-api; fwd=miss; detail=store",
         Source::Told => "roadtrip-api; fwd=miss; stored",
         Source::Joined => "roadtrip-api; fwd=miss; collapsed",
+        Source::Stale => "roadtrip-api; fwd=stale; fwd-status=503; detail=stale-if-error",
     }
 }
 
@@ -43,17 +47,32 @@ pub(super) fn generate(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_
     key::request_bytes(&mut canonical, &wish.asked());
     if let Some(story) = service.cached(&canonical) {
         call.worker.metrics.cache_hit();
-        if kind == Kind::Events {
-            return call.later(|mut call| async move { sse::reply(&mut call, story, cache_status(Source::Cache)) });
+        if kind == Kind::Json
+            && let Some(form) = forms::at_once(call, Some(&canonical), &story, &codings)
+        {
+            let stamp = &call.worker.dress.stamps(call.secure).told;
+            return call.answer_stamped(outbox, Status::OK, stamp, form.lines_elsewhere(), form.body());
         }
-        let stamp = &call.worker.dress.stamps(call.secure).told;
-        return match forms::at_once(call, Some(&canonical), &story, &codings) {
-            Some(form) => call.answer_stamped(outbox, Status::OK, stamp, form.lines_elsewhere(), form.body()),
-            None => {
-                let request = canonical.to_vec();
-                call.later(|mut call| async move { told(&mut call, &request, story, Source::Cache, &codings).await })
-            }
-        };
+        return soon(
+            call,
+            kind,
+            &canonical,
+            story,
+            codings,
+            cache_status(Source::Cache).into(),
+        );
+    }
+    if let Some((story, late_s)) = service.stale(&canonical, || wish.asked().to_request()) {
+        call.worker.metrics.cache_hit();
+        // Served past its time (RFC 5861), which a negative ttl says (RFC 9211 section 2.3).
+        let status = format!("roadtrip-api; hit; ttl=-{late_s}");
+        if kind == Kind::Json
+            && let Some(form) = forms::at_once(call, Some(&canonical), &story, &codings)
+        {
+            let stamp = call.worker.dress.told(call.secure, &status);
+            return call.answer_stamped(outbox, Status::OK, &stamp, form.lines_elsewhere(), form.body());
+        }
+        return soon(call, kind, &canonical, story, codings, status.into());
     }
     call.worker.metrics.cache_missed();
     let canonical: Rc<[u8]> = canonical.as_slice().into();
@@ -62,19 +81,35 @@ pub(super) fn generate(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_
     call.later(|mut call| async move {
         match service.tell(&canonical, asked).await {
             Ok((story, source)) if kind == Kind::Events => sse::reply(&mut call, story, cache_status(source)),
-            Ok((story, source)) => told(&mut call, &canonical, story, source, &codings).await,
+            Ok((story, source)) => told(&mut call, &canonical, story, cache_status(source), &codings).await,
             Err(error) => call.problem(&problem_of(&error, &call.id)),
         }
     })
 }
 
+/// A story from the worker's own cache that cannot go out at once: as events, or in a coding that must be waited for.
+fn soon(
+    call: &Call<'_>,
+    kind: Kind,
+    request: &[u8],
+    story: Shared,
+    codings: Codings,
+    status: Cow<'static, str>,
+) -> Outcome {
+    if kind == Kind::Events {
+        return call.later(|mut call| async move { sse::reply(&mut call, story, &status) });
+    }
+    let request = request.to_vec();
+    call.later(|mut call| async move { told(&mut call, &request, story, &status, &codings).await })
+}
+
 /// The story as an answer to a wish.
-async fn told(call: &mut LaterCall, request: &[u8], story: Shared, source: Source, codings: &Codings) -> Reply {
+async fn told(call: &mut LaterCall, request: &[u8], story: Shared, status: &str, codings: &Codings) -> Reply {
     let Some((story, coding)) = forms::anyhow(&call.worker, Some(request), story, codings).await else {
         return call.too_busy();
     };
     let mut fields = forms::fields(&story, coding, true);
-    fields.push((field::CACHE_STATUS, cache_status(source).into()));
+    fields.push((field::CACHE_STATUS, status.into()));
     forms::reply(call, &story, coding, Vary::KindAndCoding, fields)
 }
 

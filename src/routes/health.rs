@@ -1,103 +1,18 @@
-//! /health/v2: liveness, readiness, status, the worker, and the graceful end.
-//!
-//! Dependencies are asked in the background ([`Checks::refresh`]); a probe answers from the last result, so that a
-//! slow database makes no probe slow. A dependency is down after two failures in a row and up after one success: one
-//! lost ping drops no pod.
+//! /health/v2: liveness, readiness, status, the worker, and the graceful end; all from what `checks` found last.
 
+use super::checks::Dependency;
 use super::dress::NO_STORE;
 use super::problem::Problem;
 use super::process::Lifecycle;
 use super::{Call, JSON, Worker};
+use crate::cache::redis::Fault;
 use crate::http::negotiate::MediaType;
 use crate::http::{FieldName, Status, field};
 use crate::limits;
-use crate::runtime::time::timeout;
-use crate::runtime::{context, time};
+use crate::runtime::context;
 use crate::server::{Outbox, Outcome, Request};
 use crate::story::gazetteer::Gazetteer;
 use serde::Serialize;
-use std::cell::{Cell, RefCell};
-use std::time::Duration;
-
-/// What the background checks found.
-#[derive(Debug, Default)]
-pub(super) struct Checks {
-    done: Cell<u64>,
-    failures: Cell<u32>,
-    known: Cell<bool>,
-    latency_ns: Cell<u64>,
-    reason: RefCell<Option<String>>,
-    second: RefCell<SecondText>,
-    system: RefCell<Option<(u64, System)>>,
-}
-
-/// The present second as text, RFC 3339 without zone.
-#[derive(Debug, Default)]
-struct SecondText {
-    unix_second: u64,
-    text: String,
-}
-
-/// Failures in a row after which a dependency counts as down.
-const FAILURES_DOWN: u32 = 2;
-
-impl Checks {
-    /// Asks the dependencies once.
-    pub(super) async fn refresh(&self, worker: &Worker) {
-        let begun = context::precise_now_ns();
-        let limit = Duration::from_millis(limits::health::CHECK_TIMEOUT_MS);
-        let failure = match timeout(limit, worker.service.store().ping()).await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(time::Elapsed) => Some("no answer in time".to_owned()),
-        };
-        self.latency_ns.set(context::precise_now_ns().saturating_sub(begun));
-        self.done.set(self.done.get() + 1);
-        if let Some(reason) = failure {
-            let failures = self.failures.get().saturating_add(1);
-            self.failures.set(failures);
-            if failures == FAILURES_DOWN {
-                tracing::warn!(
-                    worker_id = worker.id,
-                    reason,
-                    "the store is down: this worker is not ready"
-                );
-            }
-            *self.reason.borrow_mut() = Some(reason);
-        } else {
-            if self.failures.replace(0) >= FAILURES_DOWN {
-                tracing::info!(worker_id = worker.id, "the store is back");
-            }
-            self.known.set(true);
-            *self.reason.borrow_mut() = None;
-        }
-    }
-
-    fn store_up(&self) -> bool {
-        self.known.get() && self.failures.get() < FAILURES_DOWN
-    }
-
-    /// Appends `unix_ns` as RFC 3339 UTC with milliseconds; the second is formatted once.
-    fn timestamp(&self, out: &mut Vec<u8>, unix_ns: u64) {
-        let mut second = self.second.borrow_mut();
-        let unix_second = unix_ns / 1_000_000_000;
-        if second.unix_second != unix_second || second.text.is_empty() {
-            let at = i64::try_from(unix_second)
-                .ok()
-                .and_then(|s| jiff::Timestamp::from_second(s).ok());
-            second.text = at
-                .map(|at| at.to_string())
-                .unwrap_or_default()
-                .trim_end_matches('Z')
-                .to_owned();
-            second.unix_second = unix_second;
-        }
-        out.extend_from_slice(second.text.as_bytes());
-        let millis = unix_ns / 1_000_000 % 1000;
-        let digit = |n: u64| b'0' + (n % 10) as u8;
-        out.extend_from_slice(&[b'.', digit(millis / 100), digit(millis / 10), digit(millis), b'Z']);
-    }
-}
 
 pub(super) fn live(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
     let worker = call.worker;
@@ -151,8 +66,12 @@ pub(super) fn ready(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
     }
     let worker = call.worker;
     let lifecycle = worker.process.lifecycle();
-    let store_up = worker.checks.store_up();
-    let reason = worker.checks.reason.borrow();
+    let store_up = worker.checks.store.is_up();
+    let reason = worker.checks.store.reason.borrow();
+    let redis = worker.service.redis().map(|_| &worker.checks.redis);
+    let redis_reason = redis.map(|redis| redis.reason.borrow());
+    // Without Redis a pod is slower and as right: it stays ready.
+    let redis_up = redis.is_none_or(Dependency::is_up);
     let (ready, word) = match lifecycle {
         Lifecycle::Draining => (false, "shutdown"),
         Lifecycle::Serving if store_up => (true, "ready"),
@@ -183,9 +102,12 @@ pub(super) fn ready(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
                 },
             },
             redis: Check {
-                ok: true,
-                kind: "not configured",
-                reason: None,
+                ok: redis_up,
+                kind: if redis.is_some() { "redis" } else { "not configured" },
+                reason: match &redis_reason {
+                    Some(reason) if !redis_up => Some(reason.as_deref().unwrap_or("not checked yet")),
+                    _ => None,
+                },
             },
         },
     };
@@ -197,7 +119,7 @@ pub(super) fn ready(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
 
 /// Figures of the process and the machine, read from /proc at most once a second: that is memory, it does not block.
 #[derive(Debug, Clone, Serialize)]
-struct System {
+pub(super) struct System {
     status: &'static str,
     rss_bytes: u64,
     cpu_seconds: f64,
@@ -231,7 +153,7 @@ fn read_system(worker: &Worker) -> System {
 
 fn system(worker: &Worker) -> System {
     let now = context::now_ns();
-    let mut cached = worker.checks.system.borrow_mut();
+    let mut cached = worker.system.borrow_mut();
     match &*cached {
         Some((at, system)) if now.saturating_sub(*at) < limits::health::SYSTEM_NS => system.clone(),
         _ => {
@@ -239,6 +161,69 @@ fn system(worker: &Worker) -> System {
             *cached = Some((now, fresh.clone()));
             fresh
         }
+    }
+}
+
+/// Redis as the worker that answers sees it.
+#[derive(Debug, Default, Serialize)]
+struct RedisPart {
+    status: &'static str,
+    configured: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    figures: Option<RedisFigures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct RedisFigures {
+    breaker: &'static str,
+    takes_writes: bool,
+    hits: u64,
+    misses: u64,
+    in_flight: usize,
+    connections_made: u64,
+    ping_ms: f64,
+    version: String,
+    role: String,
+}
+
+fn redis_part(worker: &Worker) -> RedisPart {
+    let Some(redis) = worker.service.redis() else {
+        return RedisPart {
+            status: "healthy",
+            ..RedisPart::default()
+        };
+    };
+    let figures = redis.figures();
+    let status = match worker.checks.redis.word() {
+        "healthy" if figures.trouble.is_some() || figures.writes_off.is_some() => "degraded",
+        word => word,
+    };
+    let known = worker.checks.redis.reason.borrow().clone();
+    let trouble = figures.trouble.or(figures.writes_off);
+    RedisPart {
+        status,
+        configured: true,
+        server: Some(redis.server()),
+        reason: trouble.map(|fault| fault.to_string()).or(known),
+        figures: Some(RedisFigures {
+            breaker: match figures.trouble {
+                None => "closed",
+                Some(Fault::Lost) => "half_open",
+                Some(_) => "open",
+            },
+            takes_writes: figures.trouble.is_none() && figures.writes_off.is_none(),
+            hits: figures.hits,
+            misses: figures.misses,
+            in_flight: figures.in_flight,
+            connections_made: figures.connects,
+            ping_ms: worker.checks.redis.ping_ms(),
+            version: figures.version,
+            role: figures.role,
+        }),
     }
 }
 
@@ -258,7 +243,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
     struct Components<'c> {
         worker: WorkerPart<'c>,
         database: Database<'c>,
-        redis: Unused,
+        redis: RedisPart,
         external_api: Unused,
         system: System,
     }
@@ -294,6 +279,8 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
         file_bytes: u64,
         queue_depth: u64,
         ping_ms: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        connections: Option<u64>,
         places: usize,
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<&'c str>,
@@ -305,15 +292,11 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
     }
     let worker = call.worker;
     let stuck = worker.process.stuck();
-    let store_up = worker.checks.store_up();
-    let reason = worker.checks.reason.borrow();
+    let reason = worker.checks.store.reason.borrow();
     let store = worker.service.store().health();
     let draining = worker.process.lifecycle() == Lifecycle::Draining;
-    let database = match (store_up, reason.is_some()) {
-        (true, false) => "healthy",
-        (true, true) => "degraded",
-        (false, _) => "unhealthy",
-    };
+    let database = worker.checks.store.word();
+    let redis = redis_part(worker);
     let worker_word = if !stuck.is_empty() {
         "unhealthy"
     } else if worker.process.fallback().is_some() {
@@ -321,10 +304,12 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
     } else {
         "healthy"
     };
+    // Redis away is never more than degraded: nothing is wrong with the answers.
     let overall = match (database, worker_word) {
         _ if draining => "shutting_down",
         ("unhealthy", _) | (_, "unhealthy") => "unhealthy",
         ("degraded", _) | (_, "degraded") => "degraded",
+        _ if redis.status != "healthy" => "degraded",
         _ => "healthy",
     };
     let mut timestamp = Vec::with_capacity(24);
@@ -362,14 +347,12 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
                 stories: store.stories,
                 file_bytes: store.file_bytes,
                 queue_depth: (store.put_queue + store.read_queue) as u64,
-                ping_ms: worker.checks.latency_ns.get() as f64 / 1e6,
+                ping_ms: worker.checks.store.ping_ms(),
+                connections: (worker.process.store_kind != "embedded").then_some(store.connections),
                 places: Gazetteer::embedded().len(),
                 reason: reason.as_deref(),
             },
-            redis: Unused {
-                status: "healthy",
-                configured: false,
-            },
+            redis,
             external_api: Unused {
                 status: "healthy",
                 configured: false,

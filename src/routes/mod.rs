@@ -8,6 +8,7 @@
 mod call;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod check;
+mod checks;
 pub mod client;
 mod compress;
 mod docs;
@@ -37,9 +38,9 @@ use crate::story::service::StoryService;
 use crate::telemetry::logging::{self, Access, AccessLog};
 use crate::telemetry::metrics::{ExecutorFigures, Labels, WorkerMetrics};
 use call::{Asked, Call, From, LaterCall, Vary};
+use checks::Checks;
 use client::{Client, Forwarding};
 use dress::{Dress, NO_STORE};
-use health::Checks;
 use problem::{PROBLEM_JSON, Problem};
 use request_id::RequestId;
 use std::cell::{Cell, RefCell};
@@ -77,6 +78,8 @@ pub(crate) struct Worker {
     requests: Cell<u64>,
     accepting: Cell<bool>,
     checks: Checks,
+    /// Figures of /proc, and when they were read.
+    system: RefCell<Option<(u64, health::System)>>,
     /// Canonical bytes of the request at hand: kept for its capacity.
     key: RefCell<Vec<u8>>,
     /// A body being written: kept for its capacity.
@@ -110,6 +113,7 @@ impl Api {
             requests: Cell::new(0),
             accepting: Cell::new(true),
             checks: Checks::default(),
+            system: RefCell::default(),
             key: RefCell::default(),
             scratch: RefCell::default(),
         };

@@ -43,7 +43,7 @@ pub struct Process {
     pub registry: Arc<Registry>,
     /// Opens the admin routes to callers that are not on loopback.
     pub admin_token: Option<SecretToken>,
-    /// Which kind of store serves: "embedded".
+    /// Which kind of store serves: "embedded" or "postgresql".
     pub store_kind: &'static str,
     /// Why the workers are on epoll, if they are and had wished for io_uring.
     fallback: Mutex<Option<String>>,

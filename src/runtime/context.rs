@@ -191,6 +191,11 @@ pub(super) fn with<R>(f: impl FnOnce(&Rc<Context>) -> R) -> R {
     try_with(f).expect("this call needs a runtime on its thread: call it from inside Runtime::block_on")
 }
 
+/// Whether this thread is a worker inside its runtime: a drop may come after the end of it.
+pub fn is_here() -> bool {
+    try_with(|_| ()).is_some()
+}
+
 /// Nanoseconds of the worker's clock, as of its last look: at most one task poll old.
 pub fn now_ns() -> u64 {
     with(|context| context.now_ns())

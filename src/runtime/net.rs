@@ -9,7 +9,7 @@
 use super::context;
 use super::driver::buffers::RecvBuffer;
 use super::driver::ops::OpTable;
-use super::driver::{Driver, Handle, Op, OpId, Shutdown, SocketAddrAny};
+use super::driver::{Driver, Handle, Keepalive, Op, OpId, Shutdown, SocketAddrAny};
 use crate::limits;
 use std::future::poll_fn;
 use std::io;
@@ -399,6 +399,17 @@ impl Stream {
     /// Ends one or both directions.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         context::with(|context| context.io.borrow_mut().driver.shutdown(self.handle.fd(), how))
+    }
+
+    /// How soon a silent death of the peer is noticed, on TCP.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub fn set_keepalive(&self, keepalive: &Keepalive) -> io::Result<()> {
+        context::with(|context| {
+            let io = &mut *context.io.borrow_mut();
+            io.driver.set_keepalive(self.handle.fd(), keepalive)
+        })
     }
 
     /// True for a Unix socket; of a socket that broke, too.

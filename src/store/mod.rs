@@ -1,16 +1,19 @@
 //! Stories at rest: kept once, found by id, by the content of their request, or in pages, newest first.
 //!
-//! Called by `story::service`, through one [`Store`] handle per worker; opened and closed by `main` through
-//! [`embedded::Embedded`]. A put is answered when the story would survive a power cut, and the same key always gives
+//! Called by `story::service`, through one [`Store`] handle per worker; opened and closed by the supervisor through
+//! [`Opened`]. [`embedded`] keeps them in a file, [`postgres`] in a database that pods share. A put is answered when the story would survive a power cut, and the same key always gives
 //! the same bytes: whoever wrote first wins, on whichever core.
 //!
 //! Deliberately absent: timers (the caller wraps a call in its own deadline), identity and time (ids and creation
 //! times are handed in), HTTP, and the wording of JSON (a story is bytes here). Dropping a call's future abandons
 //! the answer, never the put.
 
+#[cfg(test)]
+pub(crate) mod contract;
 mod cursor;
 pub mod embedded;
 mod error;
+pub mod postgres;
 mod types;
 
 pub use cursor::{Cursor, CursorError};
@@ -19,11 +22,72 @@ pub use types::{Filter, Health, Kept, Page, Record, StoryKey};
 
 use uuid::Uuid;
 
-/// A worker's handle to the store. Cheap to clone; the futures may be awaited on any executor.
+/// The store of the process: kept by the supervisor, lent to workers.
+#[derive(Debug)]
+pub enum Opened {
+    /// The file in DATA_DIR.
+    Embedded(embedded::Embedded),
+    /// The database of DATABASE_URL.
+    Postgres(postgres::Postgres),
+}
+
+impl Opened {
+    /// What to hand to a worker's thread.
+    pub fn lend(&self) -> Lent {
+        match self {
+            Opened::Embedded(embedded) => Lent::Embedded(embedded.client()),
+            Opened::Postgres(postgres) => Lent::Postgres(postgres.clone()),
+        }
+    }
+
+    /// The word for it in health checks.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Opened::Embedded(_) => "embedded",
+            Opened::Postgres(_) => "postgresql",
+        }
+    }
+
+    /// Closes it after the workers have ended. Blocks up to the deadline.
+    ///
+    /// # Errors
+    /// When it did not close in time.
+    pub fn close(self, deadline: std::time::Duration) -> Result<(), embedded::CloseTimedOut> {
+        match self {
+            Opened::Embedded(embedded) => embedded.close(deadline),
+            // Each worker closed its own connections.
+            Opened::Postgres(_) => Ok(()),
+        }
+    }
+}
+
+/// The store on its way to a worker.
+#[derive(Debug, Clone)]
+pub enum Lent {
+    /// See [`Opened`].
+    Embedded(embedded::Client),
+    /// See [`Opened`].
+    Postgres(postgres::Postgres),
+}
+
+impl Lent {
+    /// The worker's handle; call it on the worker, in its runtime.
+    pub fn attach(&self) -> Store {
+        match self {
+            Lent::Embedded(client) => Store::Embedded(client.clone()),
+            Lent::Postgres(postgres) => Store::Postgres(postgres.attach()),
+        }
+    }
+}
+
+/// A worker's handle to the store. Cheap to clone. The embedded store's futures may be awaited on any executor,
+/// PostgreSQL's on their worker.
 #[derive(Debug, Clone)]
 pub enum Store {
     /// The file in DATA_DIR.
     Embedded(embedded::Client),
+    /// The database of DATABASE_URL.
+    Postgres(postgres::Client),
 }
 
 impl From<embedded::Client> for Store {
@@ -37,6 +101,7 @@ impl Store {
     pub async fn get(&self, id: Uuid) -> Result<Option<Kept>, StoreError> {
         match self {
             Store::Embedded(client) => client.get(id).await,
+            Store::Postgres(client) => client.get(id).await,
         }
     }
 
@@ -44,6 +109,7 @@ impl Store {
     pub async fn find(&self, key: &StoryKey) -> Result<Option<Kept>, StoreError> {
         match self {
             Store::Embedded(client) => client.find(*key).await,
+            Store::Postgres(client) => client.find(*key).await,
         }
     }
 
@@ -55,6 +121,7 @@ impl Store {
     pub async fn put(&self, record: Record) -> Result<Kept, StoreError> {
         match self {
             Store::Embedded(client) => client.put(record).await,
+            Store::Postgres(client) => client.put(record).await,
         }
     }
 
@@ -65,6 +132,7 @@ impl Store {
     pub async fn list(&self, filter: Filter, cursor: Option<Cursor>, limit: usize) -> Result<Page, StoreError> {
         match self {
             Store::Embedded(client) => client.list(filter, cursor, limit).await,
+            Store::Postgres(client) => client.list(filter, cursor, limit).await,
         }
     }
 
@@ -73,6 +141,15 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         match self {
             Store::Embedded(client) => client.ping().await,
+            Store::Postgres(client) => client.ping().await,
+        }
+    }
+
+    /// Whether all pods share this store: then what one pod was told is kept there for all.
+    pub fn is_shared(&self) -> bool {
+        match self {
+            Store::Embedded(_) => false,
+            Store::Postgres(_) => true,
         }
     }
 
@@ -80,6 +157,16 @@ impl Store {
     pub fn health(&self) -> Health {
         match self {
             Store::Embedded(client) => client.health(),
+            Store::Postgres(client) => client.health(),
+        }
+    }
+
+    /// Ends this worker's use of the store: puts in flight are waited for, for a bounded time.
+    pub async fn close(&self) {
+        match self {
+            // It belongs to the process, which closes it.
+            Store::Embedded(_) => {}
+            Store::Postgres(client) => client.close().await,
         }
     }
 }

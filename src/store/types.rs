@@ -124,4 +124,6 @@ pub struct Health {
     pub put_queue: usize,
     /// Reads waiting.
     pub read_queue: usize,
+    /// Connections to the server behind the store; 0 where there is none.
+    pub connections: u64,
 }

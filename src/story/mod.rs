@@ -4,9 +4,11 @@
 //! bytes by key. Deliberately absent: wire formats beyond serde's derive, sockets, clocks and randomness of its own
 //! (they come from the runtime, invariant 6 of ARCHITECTURE.md).
 
+mod absent;
 pub mod facts;
 pub mod gazetteer;
 pub mod key;
 pub mod narrator;
 pub mod service;
+mod tiers;
 pub mod types;

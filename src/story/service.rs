@@ -1,21 +1,25 @@
 //! Cache, coalesce, generate, persist: the way of a story on one worker.
 //!
 //! A hit in the worker's own cache is answered at once ([`StoryService::cached`]). A miss joins or starts a *flight*:
-//! a task of its own that looks in the store, tells the story if it is not there, keeps it, and only then wakes those
-//! who wait (invariant 7). A client that goes away does not end the flight, and equal misses on one core share one.
+//! a task of its own that looks in Redis and in the store (`tiers`), tells the story if it is not there, keeps it, and
+//! only then wakes those who wait (invariant 7). A client that goes away does not end the flight, and equal misses on
+//! one core share one.
 
+use super::absent::Absent;
 use super::gazetteer::{Found, Gazetteer};
 use super::key::{self, Asked};
 use super::narrator::{self, Ask};
+use super::tiers::Claimed;
 use super::types::uuid_text::UuidText;
 use super::types::{LocationQuery, Story, StoryRequest, Telling};
 use crate::cache::local::{CachedStory, LocalCache};
+use crate::cache::redis::Redis;
 use crate::http::negotiate::Coding;
 use crate::limits;
 use crate::runtime::context;
 use crate::runtime::executor::spawn_detached;
 use crate::runtime::time::{sleep, timeout};
-use crate::store::{Cursor, Filter, Page, Record, Store, StoreError, StoryKey};
+use crate::store::{Cursor, Filter, Kept, Page, Record, Store, StoreError, StoryKey};
 use crate::telemetry::metrics::WorkerMetrics;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -47,44 +51,88 @@ pub enum TellError {
 pub enum Source {
     /// This worker's cache.
     Cache,
+    /// Redis: told before, by any worker of any pod.
+    Redis,
     /// The store: told before, by any worker.
     Store,
     /// Told now.
     Told,
     /// Another request on this worker had the same wish at the same time.
     Joined,
+    /// This worker's cache, past its time, because nothing else could be asked.
+    Stale,
 }
 
-type Outcome = Result<(Rc<CachedStory>, Source), TellError>;
+/// How long answers are cached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Caching {
+    /// Bytes of the worker's own cache at most.
+    pub bytes: u64,
+    /// How long an answer is served from it.
+    pub ttl: Duration,
+    /// For how long past that it is served while it is looked up anew.
+    pub stale_while_revalidate: Duration,
+    /// For how long past that it is served where it cannot be looked up.
+    pub stale_if_error: Duration,
+}
+
+pub(super) type Outcome = Result<(Rc<CachedStory>, Source), TellError>;
 
 #[derive(Default)]
-struct Flight {
+pub(super) struct Flight {
     outcome: Option<Outcome>,
     waiting: Vec<Waker>,
 }
 
 type Flights = HashMap<Rc<[u8]>, Rc<RefCell<Flight>>>;
+/// A flight, and whether it was under way already.
+type Boarded = (Rc<RefCell<Flight>>, bool);
 
 /// The stories of one worker.
 pub struct StoryService {
     gazetteer: &'static Gazetteer,
-    store: Store,
-    cache: RefCell<LocalCache>,
+    pub(super) store: Store,
+    pub(super) redis: Option<Rc<Redis>>,
+    pub(super) cache: RefCell<LocalCache>,
     cache_ttl_ms: u64,
+    pub(super) stale_while_revalidate_ms: u64,
+    pub(super) stale_if_error_ms: u64,
+    pub(super) absent: RefCell<Absent>,
     flights: RefCell<Flights>,
     /// The present window of `limits::story::CPU_WINDOW_NS`, and how much of it went into telling, nanoseconds.
     cpu: Cell<(u64, u64)>,
-    metrics: Rc<WorkerMetrics>,
+    pub(super) metrics: Rc<WorkerMetrics>,
 }
 
 impl StoryService {
-    /// Over the worker's handle to the store, with a cache of at most `cache_bytes`.
+    /// Over the worker's handle to the store, with a cache of at most `cache_bytes`, and nothing stale.
     pub fn new(store: Store, cache_bytes: u64, cache_ttl: Duration, metrics: Rc<WorkerMetrics>) -> Rc<StoryService> {
+        let caching = Caching {
+            bytes: cache_bytes,
+            ttl: cache_ttl,
+            ..Caching::default()
+        };
+        StoryService::with(store, None, caching, metrics)
+    }
+
+    /// Over the worker's handles to the store and to Redis.
+    pub fn with(
+        store: Store,
+        redis: Option<Rc<Redis>>,
+        caching: Caching,
+        metrics: Rc<WorkerMetrics>,
+    ) -> Rc<StoryService> {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (revalidate, error) = (ms(caching.stale_while_revalidate), ms(caching.stale_if_error));
         Rc::new(StoryService {
             gazetteer: Gazetteer::embedded(),
             store,
-            cache: RefCell::new(LocalCache::new(cache_bytes)),
-            cache_ttl_ms: u64::try_from(cache_ttl.as_millis()).unwrap_or(u64::MAX),
+            redis,
+            cache: RefCell::new(LocalCache::new(caching.bytes).keep_stale(revalidate.max(error))),
+            cache_ttl_ms: ms(caching.ttl),
+            stale_while_revalidate_ms: revalidate,
+            stale_if_error_ms: error,
+            absent: RefCell::default(),
             flights: RefCell::default(),
             cpu: Cell::default(),
             metrics,
@@ -96,6 +144,11 @@ impl StoryService {
         &self.store
     }
 
+    /// Redis, where there is one.
+    pub fn redis(&self) -> Option<&Rc<Redis>> {
+        self.redis.as_ref()
+    }
+
     /// The cache, for its figures.
     pub fn cache(&self) -> &RefCell<LocalCache> {
         &self.cache
@@ -104,11 +157,6 @@ impl StoryService {
     /// The story of a request whose canonical bytes are `request`, if this worker has it at hand.
     pub fn cached(&self, request: &[u8]) -> Option<Rc<CachedStory>> {
         self.cache.borrow_mut().get(request, now_ms())
-    }
-
-    /// The story of an id, if this worker has it at hand.
-    pub fn cached_by_id(&self, id: Uuid) -> Option<Rc<CachedStory>> {
-        self.cache.borrow_mut().get_by_id(id, now_ms())
     }
 
     /// Keeps a story in one more coding, for as long as it is cached; `request` is what it was asked for by, `None` where
@@ -123,16 +171,6 @@ impl StoryService {
         self.cache.borrow_mut().keep_form(request, story, coding, body)
     }
 
-    /// The story of an id.
-    pub async fn by_id(&self, id: Uuid) -> Result<Option<Rc<CachedStory>>, TellError> {
-        let kept = within(self.store.get(id)).await?;
-        Ok(kept.map(|kept| {
-            let story = Rc::new(CachedStory::new(kept.id, kept.json, self.expiry()));
-            self.cache.borrow_mut().insert_by_id(Rc::clone(&story));
-            story
-        }))
-    }
-
     /// A page of stories, newest first.
     pub async fn list(&self, filter: Filter, cursor: Option<Cursor>, limit: usize) -> Result<Page, TellError> {
         within(self.store.list(filter, cursor, limit)).await
@@ -140,7 +178,10 @@ impl StoryService {
 
     /// Tells a story that was not [`cached`](Self::cached) under its canonical bytes `request`.
     pub async fn tell(self: &Rc<Self>, request: &[u8], asked: StoryRequest) -> Outcome {
-        let (flight, joined) = self.board(request, asked)?;
+        let (flight, joined) = match self.board(request, asked) {
+            Ok(boarded) => boarded,
+            Err(error) => return self.stale_on_error(request, error),
+        };
         let outcome = timeout(
             Duration::from_millis(limits::story::TELL_MS_MAX),
             poll_fn(|cx| {
@@ -155,14 +196,20 @@ impl StoryService {
             }),
         )
         .await
-        .unwrap_or(Err(TellError::Timeout))?;
-        Ok(if joined { (outcome.0, Source::Joined) } else { outcome })
+        .unwrap_or(Err(TellError::Timeout))
+        .or_else(|error| self.stale_on_error(request, error))?;
+        Ok(match outcome {
+            (story, Source::Stale) => (story, Source::Stale),
+            (story, _) if joined => (story, Source::Joined),
+            outcome => outcome,
+        })
     }
 
     /// The flight of that request, under way already or started now.
-    fn board(self: &Rc<Self>, request: &[u8], asked: StoryRequest) -> Result<(Rc<RefCell<Flight>>, bool), TellError> {
+    pub(super) fn board(self: &Rc<Self>, request: &[u8], asked: StoryRequest) -> Result<Boarded, TellError> {
         let mut flights = self.flights.borrow_mut();
         if let Some(flight) = flights.get(request) {
+            self.metrics.flight_joined();
             return Ok((Rc::clone(flight), true));
         }
         if flights.len() >= limits::story::FLIGHTS_MAX {
@@ -225,12 +272,37 @@ impl StoryService {
             .collect();
         let canonical = key::story_bytes(&borrowed(&asked, &words), resolved.place_id(self.gazetteer));
         let key = StoryKey::of_canonical(&canonical);
-        if let Some(kept) = within(self.store.find(&key)).await? {
-            return Ok((self.remember(request, kept.id, kept.json), Source::Store));
+        if let Some((kept, source)) = self.search(&key).await? {
+            return Ok(self.land(request, key, kept, source));
         }
+        // One of all workers and pods tells it, and the others wait for that one: for a while.
+        let lock = match self.claim(&key).await? {
+            Claimed::Found(kept, source) => return Ok(self.land(request, key, kept, source)),
+            Claimed::Tell(lock) => lock,
+        };
+        let told = self.tell_and_keep(key, &asked, &resolved).await;
+        let (kept, source) = match told {
+            Ok(told) => told,
+            Err(error) => {
+                self.give_up(lock);
+                return Err(error);
+            }
+        };
+        let created_ms = kept.created_ms;
+        let story = self.remember(request, kept.id, kept.json);
+        self.share(key, created_ms, &story, lock);
+        Ok((story, source))
+    }
+
+    async fn tell_and_keep(
+        &self,
+        key: StoryKey,
+        asked: &StoryRequest,
+        resolved: &Resolved,
+    ) -> Result<(Kept, Source), TellError> {
         self.take_turn().await;
-        let telling = self.work(|| resolved.tell(self.gazetteer, &asked));
-        let record = self.record(key, &asked, telling)?;
+        let telling = self.work(|| resolved.tell(self.gazetteer, asked));
+        let record = self.record(key, asked, telling)?;
         let id = record.id;
         let begun = context::precise_now_ns();
         let kept = match within(self.store.put(record)).await {
@@ -247,7 +319,17 @@ impl StoryService {
         if source == Source::Told {
             self.metrics.story_generated(asked.style as usize);
         }
-        Ok((self.remember(request, kept.id, kept.json), source))
+        Ok((kept, source))
+    }
+
+    /// A story that was found: for the next who asks.
+    fn land(&self, request: &[u8], key: StoryKey, kept: Kept, source: Source) -> (Rc<CachedStory>, Source) {
+        let created_ms = kept.created_ms;
+        let story = self.remember(request, kept.id, kept.json);
+        if source == Source::Store {
+            self.share(key, created_ms, &story, None);
+        }
+        (story, source)
     }
 
     fn remember(&self, request: &[u8], id: Uuid, json: Vec<u8>) -> Rc<CachedStory> {
@@ -258,7 +340,7 @@ impl StoryService {
 
     /// When an entry made now is forgotten: the time to live with a tenth of jitter, so that what was told together is
     /// not forgotten together.
-    fn expiry(&self) -> u64 {
+    pub(super) fn expiry(&self) -> u64 {
         let tenth = self.cache_ttl_ms / 10;
         let jitter = context::random(|rng| rng.u64(0..=tenth));
         now_ms()
@@ -381,7 +463,7 @@ fn borrowed<'a>(asked: &'a StoryRequest, interests: key::Interests<'a>) -> Asked
 }
 
 /// A call to the store, within its time.
-async fn within<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, TellError> {
+pub(super) async fn within<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, TellError> {
     match timeout(Duration::from_millis(limits::story::STORE_MS_MAX), call).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(TellError::Store(StoreError::Timeout)),
@@ -389,7 +471,7 @@ async fn within<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<
 }
 
 /// Milliseconds of the worker's clock, for expiry.
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     context::now_ns() / 1_000_000
 }
 

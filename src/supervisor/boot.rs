@@ -4,14 +4,16 @@ use super::certificate::{self, Reloader};
 use super::ports::Ports;
 use super::watchdog::{self, Watched};
 use super::worker::{self, Want, Word};
+use crate::cache::redis;
 use crate::config::{Config, StoreAt};
 use crate::limits;
 use crate::routes::{LABELS, Lifecycle, Process};
 use crate::runtime::driver::choose;
 use crate::runtime::topology::Topology;
 use crate::server::TrustedProxies;
-use crate::store::Store;
+use crate::store::Opened;
 use crate::store::embedded::{self, Embedded};
+use crate::store::postgres::{self, Postgres};
 use crate::telemetry::logging::LogCounters;
 use crate::telemetry::metrics::Registry;
 use crate::tls::TlsError;
@@ -27,11 +29,6 @@ use tokio::sync::watch;
 /// Why the process did not start: what is wrong, the likely cause, the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
-    /// A backend that was asked for is not in this build.
-    #[error(
-        "{0} is set, but this version has no {1} backend yet.\nCause: the embedded store and the per-worker cache are what it can use.\nRemedy: unset {0} (and run with ENVIRONMENT other than production)."
-    )]
-    NoBackend(&'static str, &'static str),
     /// An address cannot be had.
     #[error("cannot listen on {addr}: {error}.\n{hint}")]
     Listen {
@@ -45,6 +42,14 @@ pub enum BootError {
     /// The store does not open.
     #[error(transparent)]
     Store(#[from] embedded::OpenError),
+    /// The certificates for Redis cannot be read.
+    #[error(
+        "REDIS_URL asks for TLS, but {0}.\nCause: see above.\nRemedy: name a readable PEM file with ?ssl_ca_certs=FILE, or install the system's certificates."
+    )]
+    Redis(#[from] crate::backend::tls::TlsError),
+    /// The database cannot be asked as DATABASE_URL says.
+    #[error(transparent)]
+    Postgres(#[from] postgres::OpenError),
     /// Certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -68,19 +73,36 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) process: Arc<Process>,
     pub(super) io_driver: choose::IoDriver,
+    pub(super) redis: Option<Arc<redis::Plan>>,
     pub(super) trusted: Arc<TrustedProxies>,
     /// What TLS connections are made with; none where no port speaks it.
     pub(super) tls: Option<certificate::Settings>,
 }
 
-fn open_store(config: &Config) -> Result<Embedded, BootError> {
-    if config.redis_url.is_some() {
-        return Err(BootError::NoBackend("REDIS_URL", "Redis"));
-    }
+fn open_store(config: &Config, workers: usize) -> Result<Opened, BootError> {
     match &config.store {
-        StoreAt::Folder(dir) => Ok(Embedded::open(embedded::Config::new(dir))?),
-        StoreAt::Postgres(_) => Err(BootError::NoBackend("DATABASE_URL", "PostgreSQL")),
+        StoreAt::Folder(dir) => Ok(Opened::Embedded(Embedded::open(embedded::Config::new(dir))?)),
+        StoreAt::Postgres(postgres) => Ok(Opened::Postgres(Postgres::new(postgres, workers)?)),
     }
+}
+
+/// Reads what Redis needs, and says how many connections there will be. Whether Redis is there is not asked: a pod must
+/// start without it.
+fn plan_redis(config: &Config, workers: usize) -> Result<Option<Arc<redis::Plan>>, BootError> {
+    let Some(settings) = &config.redis else {
+        return Ok(None);
+    };
+    let plan = redis::Plan::new(settings.clone())?;
+    let connections = workers.min(settings.connections_max);
+    tracing::info!(server = %settings.target, connections, "Redis is the cache that pods share");
+    if connections < workers {
+        tracing::warn!(
+            workers,
+            connections,
+            "more workers than REDIS_MAX_CONNECTIONS: those beyond do without Redis"
+        );
+    }
+    Ok(Some(plan))
 }
 
 fn host() -> String {
@@ -167,10 +189,11 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
         Some(files) => Some((files.clone(), certificate::first(files, &registry)?)),
         None => None,
     };
-    let store = open_store(&config)?;
+    let redis = plan_redis(&config, topology.workers)?;
+    let store = open_store(&config, topology.workers)?;
     let ports = Ports::open(&config, topology.workers)?;
     let workers = topology.workers;
-    let process = Process::new(host, topology, registry, config.admin_token.clone(), "embedded");
+    let process = Process::new(host, topology, registry, config.admin_token.clone(), store.kind());
     process.set_face(config.face.clone());
     let (io_driver, fallback) = choose_driver(config.io_driver.into(), workers)?;
     if let Some(fallback) = fallback {
@@ -190,18 +213,18 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
         process: Arc::clone(&process),
         trusted: Arc::new(config.trusted.clone()),
         config,
+        redis,
     });
 
     let (words, heard) = mpsc::channel();
     let (want, wanted) = watch::channel(Want::Serve);
     let mut threads = Vec::new();
     for index in 0..workers {
-        let client = Store::from(store.client());
         threads.push(worker::start(
             index as u32,
             ports.lend(index)?,
             Arc::clone(&shared),
-            client,
+            store.lend(),
             words.clone(),
             wanted.clone(),
         )?);

@@ -8,6 +8,7 @@
 
 mod boot;
 mod certificate;
+pub mod migrate;
 mod ports;
 mod watchdog;
 mod worker;

@@ -2,7 +2,8 @@
 
 use super::boot::Shared;
 use super::certificate;
-use super::ports::Lent;
+use super::ports;
+use crate::cache::redis::Redis;
 use crate::routes::Api;
 use crate::routes::client::Forwarding;
 use crate::runtime::driver::choose;
@@ -10,8 +11,8 @@ use crate::runtime::executor::{Runtime, spawn};
 use crate::runtime::heartbeat::Heartbeat;
 use crate::runtime::topology;
 use crate::server::{self, Port, Server, Settings};
-use crate::store::Store;
-use crate::story::service::StoryService;
+use crate::store::Lent;
+use crate::story::service::{Caching, StoryService};
 use crate::telemetry::metrics::WorkerMetrics;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,9 +51,9 @@ const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// duplicates.
 pub(super) fn start(
     index: u32,
-    ports: Vec<Lent>,
+    ports: Vec<ports::Lent>,
     shared: Arc<Shared>,
-    store: Store,
+    store: Lent,
     words: Sender<Word>,
     want: watch::Receiver<Want>,
 ) -> io::Result<JoinHandle<()>> {
@@ -107,9 +108,9 @@ enum Life {
 /// One life of the worker. An error means that it could not begin.
 fn live(
     index: u32,
-    ports: &[Lent],
+    ports: &[ports::Lent],
     shared: &Arc<Shared>,
-    store: &Store,
+    store: &Lent,
     words: &Sender<Word>,
     want: watch::Receiver<Want>,
 ) -> io::Result<Life> {
@@ -117,13 +118,25 @@ fn live(
     let runtime = Runtime::new(driver, seed());
     let heartbeat = runtime.heartbeat();
     let metrics: Rc<WorkerMetrics> = Rc::new(shared.process.registry.worker(index));
-    let duplicates = || ports.iter().map(Lent::duplicate).collect::<io::Result<Vec<_>>>();
+    let duplicates = || ports.iter().map(ports::Lent::duplicate).collect::<io::Result<Vec<_>>>();
     let (ports, queues) = (duplicates()?, duplicates()?);
     let (shared, store, words) = (Arc::clone(shared), store.clone(), words.clone());
     let beat = Arc::clone(&heartbeat);
     let lived = runtime.block_on(async move {
         let config = &shared.config;
-        let service = StoryService::new(store, config.cache_bytes as u64, config.cache_ttl, Rc::clone(&metrics));
+        let store = store.attach();
+        let plan = shared.redis.as_ref().filter(|plan| plan.has_room_for(index));
+        let redis = plan.map(|plan| {
+            let name = format!("roadtrip-api:{}", shared.process.worker_id(index));
+            Redis::start(Arc::clone(plan), name, Rc::clone(&metrics))
+        });
+        let caching = Caching {
+            bytes: config.cache_bytes as u64,
+            ttl: config.cache_ttl,
+            stale_while_revalidate: config.stale_while_revalidate,
+            stale_if_error: config.stale_if_error,
+        };
+        let service = StoryService::with(store.clone(), redis, caching, Rc::clone(&metrics));
         let api = Api::new(
             Arc::clone(&shared.process),
             metrics,
@@ -182,6 +195,7 @@ fn live(
         if let Some(renewing) = renewing {
             renewing.abort();
         }
+        store.close().await;
         Ok(cut_off)
     });
     match lived {

@@ -9,6 +9,8 @@
 pub mod exposition;
 pub mod frames;
 pub mod http;
+pub mod postgres;
+pub mod redis;
 pub mod tls;
 pub mod tools;
 

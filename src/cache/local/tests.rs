@@ -27,6 +27,32 @@ fn a_story_is_found_by_request_and_by_id_until_it_expires() {
 }
 
 #[test]
+fn a_stale_story_is_kept_for_those_who_ask_for_it() {
+    let mut cache = LocalCache::new(1 << 20).keep_stale(100);
+    cache.insert(b"sf", story(1, 100, 50));
+    cache.insert_by_id(story(2, 100, 50));
+    let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    for now_ms in [50, 149] {
+        assert!(cache.get(b"sf", now_ms).is_none() && cache.get_by_id(one, now_ms).is_none());
+        assert!(cache.get_by_id(two, now_ms).is_none());
+        assert_eq!(cache.stale(b"sf", now_ms, 100).unwrap().id(), one);
+        assert_eq!(cache.stale_by_id(one, now_ms, 100).unwrap().id(), one);
+        assert_eq!(cache.stale_by_id(two, now_ms, 100).unwrap().id(), two);
+    }
+    assert!(cache.stale(b"sf", 80, 30).is_none() && cache.stale_by_id(two, 80, 30).is_none());
+    let found = cache.stale(b"sf", 60, 30).unwrap();
+    assert!(
+        found.is_first_to_refresh(60, 10) && !found.is_first_to_refresh(69, 10) && found.is_first_to_refresh(70, 10)
+    );
+    // One more coding makes it neither fresh nor due again, and is kept with it.
+    let coded = cache.keep_form(Some(b"sf"), &found, Coding::Gzip, vec![1; 10]);
+    assert!(!coded.is_first_to_refresh(71, 10) && coded.expires_ms() == 50);
+    assert!(cache.stale(b"sf", 71, 30).unwrap().form(Some(Coding::Gzip)).is_some());
+    assert!(cache.get(b"sf", 150).is_none() && cache.get_by_id(two, 150).is_none());
+    assert_eq!(cache.figures().entries, 0, "past that they go");
+}
+
+#[test]
 fn a_story_known_by_id_alone_moves_to_its_request() {
     let mut cache = LocalCache::new(1 << 20);
     assert!(cache.insert_by_id(story(7, 10, 100)));

@@ -170,6 +170,20 @@ pub enum Park {
     Forever,
 }
 
+/// TCP keepalive of a socket (tcp(7)): a peer that vanished without a word is found by probes while nothing is sent,
+/// and by the user timeout while something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Silence before the first probe (TCP_KEEPIDLE).
+    pub idle: Duration,
+    /// Between two probes (TCP_KEEPINTVL).
+    pub interval: Duration,
+    /// Probes without an answer before the connection counts as broken (TCP_KEEPCNT).
+    pub probes: u32,
+    /// Sent data without an acknowledgement before it does (TCP_USER_TIMEOUT, RFC 5482).
+    pub user_timeout: Duration,
+}
+
 /// What the runtime asks of the kernel. All calls come from the one thread that made the driver.
 pub trait Driver {
     /// "uring", "epoll" or "sim".
@@ -223,6 +237,14 @@ pub trait Driver {
     /// Those of shutdown(2).
     fn shutdown(&mut self, fd: RawFd, how: Shutdown) -> io::Result<()> {
         Ok(rustix::net::shutdown(self.descriptor(fd)?, how)?)
+    }
+
+    /// How soon a silent death of the peer is noticed on a TCP socket.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    fn set_keepalive(&mut self, fd: RawFd, keepalive: &Keepalive) -> io::Result<()> {
+        system::set_keepalive(self.descriptor(fd)?, keepalive)
     }
 
     /// The other end's address; none for an unnamed socket.

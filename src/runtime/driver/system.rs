@@ -1,7 +1,7 @@
 //! What the real drivers have in common: clocks and sockets.
 #![allow(unsafe_code)] // Reason: one ioctl that has no safe name; see the SAFETY lines.
 
-use super::SocketAddrAny;
+use super::{Keepalive, SocketAddrAny};
 use rustix::ioctl::{Getter, Opcode, ioctl};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::time::{ClockId, clock_gettime};
@@ -41,6 +41,19 @@ pub(super) fn socket(addr: &SocketAddrAny, flags: SocketFlags) -> io::Result<Own
         sockopt::set_tcp_nodelay(&fd, true)?;
     }
     Ok(fd)
+}
+
+/// See [`super::Driver::set_keepalive`].
+pub(super) fn set_keepalive(fd: BorrowedFd<'_>, keepalive: &Keepalive) -> io::Result<()> {
+    let user_timeout_ms = u32::try_from(keepalive.user_timeout.as_millis()).unwrap_or(u32::MAX);
+    // Whole seconds to the kernel, and 0 is refused.
+    let seconds = |time: Duration| time.max(Duration::from_secs(1));
+    sockopt::set_socket_keepalive(fd, true)?;
+    sockopt::set_tcp_keepidle(fd, seconds(keepalive.idle))?;
+    sockopt::set_tcp_keepintvl(fd, seconds(keepalive.interval))?;
+    sockopt::set_tcp_keepcnt(fd, keepalive.probes)?;
+    sockopt::set_tcp_user_timeout(fd, user_timeout_ms)?;
+    Ok(())
 }
 
 /// What waits in the kernel to be taken by the peer: for TCP, sent and not acknowledged.

@@ -145,6 +145,7 @@ impl Engine {
             last_commit: Duration::from_micros(get(&self.figures.last_commit_us)),
             put_queue: 0,
             read_queue: 0,
+            connections: 0,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The memory of one worker's figures: an array of cells, and where each figure lies in it.
 
-use super::{BOUNDS_NS, METHODS, STATUS_COLUMNS};
+use super::{BOUNDS_NS, METHODS, STATUS_COLUMNS, shared_cache};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Cells on a line.
@@ -50,7 +50,8 @@ impl Slot {
 pub(super) const HISTOGRAM_CELLS: usize = BOUNDS_NS.len() + 2;
 const ROUTE_CELLS: usize = HISTOGRAM_CELLS + METHODS.len() * STATUS_COLUMNS;
 
-/// Where figures lie: slots, rejects by status, the histograms of the store and of handshakes, stories by style, and a block per route.
+/// Where figures lie: slots, rejects by status, the histograms of the store and of handshakes, stories by style, what
+/// lies beyond the worker's own cache, and a block per route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
     /// Routes, `other` included.
@@ -83,12 +84,21 @@ impl Layout {
     }
 
     pub(super) fn style(self, style: usize) -> usize {
-        self.handshakes() + HISTOGRAM_CELLS + style.min(self.styles.saturating_sub(1))
+        self.style_start() + style.min(self.styles.saturating_sub(1))
+    }
+
+    fn style_start(self) -> usize {
+        self.handshakes() + HISTOGRAM_CELLS
+    }
+
+    /// A cell of the block of [`shared_cache`].
+    pub(super) fn shared(self, at: usize) -> usize {
+        self.style_start() + self.styles + at.min(shared_cache::CELLS - 1)
     }
 
     /// First cell of a route's block, which begins with its histogram. Blocks begin on a line of their own.
     fn route_start(self, route: usize) -> usize {
-        let begin = (self.handshakes() + HISTOGRAM_CELLS + self.styles).next_multiple_of(LINE_CELLS);
+        let begin = (self.style_start() + self.styles + shared_cache::CELLS).next_multiple_of(LINE_CELLS);
         begin + route * ROUTE_CELLS.next_multiple_of(LINE_CELLS)
     }
 

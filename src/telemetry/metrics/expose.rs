@@ -2,7 +2,8 @@
 
 use super::cells::{HISTOGRAM_CELLS, Layout, Slot};
 use super::registry::Merged;
-use super::{BOUNDS_NS, DRIVERS, Labels, METHODS, OTHER, STATUS_COLUMNS, STATUSES, process};
+use super::{BOUNDS_NS, DRIVERS, Labels, METHODS, OTHER, STATUS_COLUMNS, STATUSES, process, shared_cache};
+use crate::cache::redis::Fault;
 use crate::telemetry::logging::LogCounters;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use std::collections::BTreeMap;
@@ -132,6 +133,13 @@ pub(super) fn everything(
         MetricType::HISTOGRAM,
         vec![histogram(Vec::new(), &store)],
     ));
+    let redis = layout.shared(shared_cache::LATENCY);
+    families.push(family(
+        "redis_command_duration_seconds",
+        "Time from sending commands to Redis to their answers.",
+        MetricType::HISTOGRAM,
+        vec![histogram(Vec::new(), &sum(workers, redis..redis + HISTOGRAM_CELLS))],
+    ));
     let handshakes = sum(workers, layout.handshakes()..layout.handshakes() + HISTOGRAM_CELLS);
     families.push(family(
         "tls_handshake_duration_seconds",
@@ -218,11 +226,14 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
                 .collect(),
         ),
     ];
-    for (slot, kind, name, help) in PER_WORKER {
+    let own = PER_WORKER.map(|(slot, kind, name, help)| (layout.slot(slot), kind, name, help));
+    let shared =
+        shared_cache::PER_WORKER.map(|(cell, kind, name, help)| (layout.shared(cell as usize), kind, name, help));
+    for (cell, kind, name, help) in own.into_iter().chain(shared) {
         let metrics = workers
             .values()
             .map(|worker| {
-                let value = get(worker, layout.slot(slot));
+                let value = get(worker, cell);
                 match kind {
                     MetricType::COUNTER => counter(vec![worker_id(worker)], value),
                     _ => gauge(vec![worker_id(worker)], value as f64),
@@ -231,6 +242,19 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
             .collect();
         families.push(family(name, help, kind, metrics));
     }
+    families.push(table(
+        (
+            "redis_errors_total",
+            "Commands and connections to Redis that failed, by kind.",
+        ),
+        workers,
+        Fault::ALL.iter().map(|fault| {
+            (
+                layout.shared(shared_cache::fault(*fault as usize)),
+                vec![label("kind", fault.name())],
+            )
+        }),
+    ));
     families.push(family(
         "store_commits_total",
         "Stories kept.",

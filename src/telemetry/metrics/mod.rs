@@ -15,6 +15,7 @@ mod cells;
 mod expose;
 mod process;
 mod registry;
+mod shared_cache;
 #[cfg(test)]
 mod tests;
 pub mod worker;

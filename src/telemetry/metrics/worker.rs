@@ -6,6 +6,7 @@
 //! cache until a scrape reads them. Relaxed is enough: figures order nothing.
 
 use super::cells::{Cells, HISTOGRAM_CELLS, Layout, Slot};
+use super::shared_cache::Shared;
 use super::{DRIVERS, bucket, method_row, status_column};
 use std::cell::Cell;
 use std::fmt;
@@ -90,6 +91,18 @@ impl WorkerMetrics {
         let ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         self.kept.cells.add(histogram + bucket(ns), 1);
         self.kept.cells.add(histogram + HISTOGRAM_CELLS - 1, ns);
+    }
+
+    pub(super) fn add_shared(&self, at: usize) {
+        self.kept.cells.add(self.kept.layout.shared(at), 1);
+    }
+
+    pub(super) fn set_shared(&self, cell: Shared, value: u64) {
+        self.kept.cells.set(self.kept.layout.shared(cell as usize), value);
+    }
+
+    pub(super) fn observe_shared(&self, at: usize, elapsed: Duration) {
+        self.observe(self.kept.layout.shared(at), elapsed);
     }
 
     /// A request's head has been read and its handling begins.
@@ -242,6 +255,7 @@ impl Drop for WorkerMetrics {
         for slot in Slot::GAUGES {
             self.kept.cells.set(self.kept.layout.slot(slot), 0);
         }
+        self.set_shared(Shared::Breaker, 0);
         self.kept.healthy.store(false, Ordering::Relaxed);
         // Release: whoever takes these cells over sees all that was written to them.
         self.kept.live.store(false, Ordering::Release);

@@ -21,7 +21,7 @@ mod world;
 pub use seeds::run_seeds;
 
 use super::buffers::BufferPool;
-use super::{Driver, Event, Op, OpId, Park, Shutdown, SocketAddrAny, Unparker};
+use super::{Driver, Event, Keepalive, Op, OpId, Park, Shutdown, SocketAddrAny, Unparker};
 use rustix::io::Errno;
 use std::cell::RefCell;
 use std::io;
@@ -278,6 +278,11 @@ impl Driver for SimDriver {
 
     fn queued_bytes(&self, fd: RawFd) -> io::Result<usize> {
         Ok(self.world.borrow().queued_bytes(fd)?)
+    }
+
+    /// Nobody vanishes here without a word.
+    fn set_keepalive(&mut self, _fd: RawFd, _keepalive: &Keepalive) -> io::Result<()> {
+        Ok(())
     }
 
     /// Nobody runs short of the memory that this frees.

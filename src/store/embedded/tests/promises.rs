@@ -200,3 +200,12 @@ fn a_store_dropped_without_closing_keeps_what_it_answered() {
     assert!(block_on(store.client().get(told.id)).unwrap().is_some());
     close(store);
 }
+
+#[test]
+fn it_keeps_what_every_store_promises() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let handles: Vec<crate::store::Store> = (0..3).map(|_| store.client().into()).collect();
+    crate::backend::tests::run(async move { crate::store::contract::keeps_every_promise(&handles).await });
+    close(store);
+}

@@ -1,0 +1,94 @@
+//! Where stories are kept and shared: DATABASE_URL, REDIS_URL, and what goes with each.
+
+use super::parse::{self, Reader};
+use super::variables::{self as var, Kind, Variable};
+use super::{Environment, SecretUrl, count, time};
+use crate::cache::redis;
+use crate::store::postgres;
+
+/// A URL that may hold a password.
+pub(super) fn url(r: &mut Reader, variable: &Variable, required: bool) -> Option<SecretUrl> {
+    let schemes = if let Kind::Url(schemes) = variable.kind {
+        schemes
+    } else {
+        &[]
+    };
+    let parse = |text: &str| parse::parse_url(schemes, text).map(SecretUrl::new);
+    let url = r.given(variable, parse, SecretUrl::to_string);
+    if required && r.raw(variable.name).is_none() {
+        r.fault(
+            variable,
+            format!(
+                "is not set, but ENVIRONMENT=production requires it: {} (or choose another ENVIRONMENT)",
+                variable.allowed()
+            ),
+        );
+    }
+    url
+}
+
+/// REDIS_URL, and what goes with it.
+pub(super) fn redis_settings(r: &mut Reader, production: bool) -> (Option<SecretUrl>, Option<redis::Settings>) {
+    let read = |text: &str| Some((SecretUrl::new(text.to_owned()), redis::url::Target::parse(text)));
+    let given = r.given(&var::REDIS_URL, read, |(url, _)| url.to_string());
+    if production && r.raw(var::REDIS_URL.name).is_none() {
+        r.fault(
+            &var::REDIS_URL,
+            "is not set, but ENVIRONMENT=production requires it: a URL that begins with redis://, rediss:// or redis+unix:// (or choose another ENVIRONMENT)".to_owned(),
+        );
+    }
+    let Kind::Text { chars_max } = var::REDIS_PREFIX.kind else {
+        return (None, None);
+    };
+    let parse = |text: &str| {
+        let fits = text.len() <= chars_max && text.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| text.to_owned())
+    };
+    let prefix = r.given(&var::REDIS_PREFIX, parse, String::clone);
+    let prefix = prefix.unwrap_or_else(|| var::REDIS_PREFIX.preset_text());
+    let (ttl, timeout) = (time(r, &var::REDIS_TTL), time(r, &var::REDIS_TIMEOUT));
+    let connections_max = count(r, &var::REDIS_MAX_CONNECTIONS);
+    match given {
+        None => (None, None),
+        Some((_, Err(why))) => {
+            r.fault(&var::REDIS_URL, why.to_string());
+            (None, None)
+        }
+        Some((url, Ok(target))) => {
+            let settings = redis::Settings {
+                target,
+                prefix,
+                ttl,
+                timeout,
+                connections_max,
+            };
+            (Some(url), Some(settings))
+        }
+    }
+}
+
+/// The database and what goes with it. Its variables are checked whether or not there is one.
+pub(super) fn database(r: &mut Reader, url: Option<SecretUrl>, environment: Environment) -> Option<postgres::Config> {
+    let pool = postgres::PoolSettings {
+        size: count(r, &var::DB_POOL_SIZE),
+        overflow: count(r, &var::DB_MAX_OVERFLOW),
+        wait: time(r, &var::DB_POOL_TIMEOUT),
+        recycle: time(r, &var::DB_POOL_RECYCLE),
+        pre_ping: r.word(&var::DB_POOL_PRE_PING) == "true",
+    };
+    let pods_max = r.number(&var::PODS_MAX);
+    let auto_migrate = match r.word(&var::AUTO_MIGRATE) {
+        "auto" => matches!(environment, Environment::Development | Environment::Test),
+        word => word == "true",
+    };
+    let url = url?;
+    if let Err(error) = postgres::Settings::parse(url.expose()) {
+        r.fault(&var::DATABASE_URL, error.to_string());
+    }
+    Some(postgres::Config {
+        url,
+        pool,
+        auto_migrate,
+        pods_max,
+    })
+}

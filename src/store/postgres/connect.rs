@@ -1,0 +1,270 @@
+//! One connection: to the first server in the list that will do, encrypted and authenticated as asked.
+
+use super::Shared;
+use super::settings::{Binding, Session, Settings, SslMode};
+use crate::backend::dial::{DialError, Target, dial};
+use crate::backend::tls::{self, Tls};
+use crate::runtime::context;
+use crate::runtime::executor::{JoinHandle, spawn, spawn_detached};
+use crate::runtime::net::Stream;
+use crate::runtime::time::timeout;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+use tokio_postgres::{AsyncMessage, Client, Error, SimpleQueryMessage};
+
+/// Why there is no connection to one server.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error("{}", super::fault::describe(.0))]
+    Server(#[from] Error),
+    #[error("it did not answer in time")]
+    Timeout,
+    #[error(
+        "it takes no writes (a standby, or default_transaction_read_only), and target_session_attrs asks for one that does"
+    )]
+    ReadOnly,
+}
+
+/// How a connection ended, for those who use it.
+#[derive(Default)]
+pub(super) struct End {
+    is: Cell<bool>,
+    reason: RefCell<String>,
+    hook: RefCell<Option<Box<dyn FnOnce()>>>,
+}
+
+impl End {
+    pub(super) fn is(&self) -> bool {
+        self.is.get()
+    }
+
+    pub(super) fn reason(&self) -> String {
+        self.reason.borrow().clone()
+    }
+
+    /// Called once, when it ends; at once where it has.
+    pub(super) fn then(&self, hook: impl FnOnce() + 'static) {
+        if self.is.get() {
+            hook();
+        } else {
+            *self.hook.borrow_mut() = Some(Box::new(hook));
+        }
+    }
+}
+
+/// An open connection. Dropping it lets what is in flight finish, says goodbye, and cuts what takes too long.
+pub(super) struct Link {
+    client: Option<Client>,
+    pub(super) end: Rc<End>,
+    task: Option<JoinHandle<()>>,
+    /// Which server.
+    pub(super) target: Target,
+}
+
+impl Link {
+    /// What statements are sent through; none while it is being dropped.
+    pub(super) fn client(&self) -> Option<&Client> {
+        self.client.as_ref()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // Without its client, the connection finishes what is in flight, sends Terminate, and closes.
+        self.client = None;
+        let Some(mut task) = self.task.take() else { return };
+        if task.is_finished() || !context::is_here() {
+            return;
+        }
+        spawn_detached("postgres-goodbye", async move {
+            let most = Duration::from_millis(crate::limits::postgres::GOODBYE_MS);
+            if timeout(most, &mut task).await.is_err() {
+                task.abort();
+            }
+        });
+    }
+}
+
+/// Opens a connection to the first server that will do.
+///
+/// # Errors
+/// What each of them said, in one line.
+pub(super) async fn open(shared: &Shared) -> Result<Link, String> {
+    let settings = &shared.settings;
+    let mut targets: Vec<&Target> = settings.hosts.iter().collect();
+    if settings.shuffle {
+        context::random(|rng| rng.shuffle(&mut targets));
+    }
+    let mut refusals: Vec<String> = Vec::new();
+    for target in targets {
+        let attempt = open_one(settings, shared.tls.as_ref(), target);
+        let outcome = timeout(settings.connect_timeout, attempt).await;
+        match outcome.unwrap_or(Err(Refusal::Timeout)) {
+            Ok(link) => return Ok(link),
+            // It names the server itself.
+            Err(Refusal::Dial(error)) => refusals.push(error.to_string()),
+            Err(refusal) => refusals.push(format!("{target}: {refusal}")),
+        }
+    }
+    Err(format!("PostgreSQL is not reachable: {}", refusals.join("; ")))
+}
+
+async fn open_one(settings: &Settings, tls: Option<&Tls>, target: &Target) -> Result<Link, Refusal> {
+    let stream = dial(target, settings.keepalive.as_ref(), settings.connect_timeout).await?;
+    let mut config = tokio_postgres::Config::new();
+    config.user(&settings.user).dbname(&settings.database);
+    config.application_name(&settings.application_name);
+    if let Some(password) = &settings.password {
+        config.password(password.expose());
+    }
+    if let Some(options) = &settings.options {
+        config.options(options);
+    }
+    config.channel_binding(match settings.binding {
+        Binding::Disable => tokio_postgres::config::ChannelBinding::Disable,
+        Binding::Prefer => tokio_postgres::config::ChannelBinding::Prefer,
+        Binding::Require => tokio_postgres::config::ChannelBinding::Require,
+    });
+    let (host, encrypted) = match target {
+        Target::Tcp { host, .. } => (host.clone(), settings.ssl),
+        // As in libpq: what does not leave the machine is not encrypted.
+        Target::Unix(_) => (String::new(), SslMode::Disable),
+    };
+    config.ssl_mode(match encrypted {
+        SslMode::Disable => tokio_postgres::config::SslMode::Disable,
+        SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
+        SslMode::Require => tokio_postgres::config::SslMode::Require,
+    });
+    let encrypt = Encrypt {
+        tls: tls.cloned(),
+        host,
+    };
+    let (client, mut connection) = config.connect_raw(stream, encrypt).await?;
+    let end = Rc::new(End::default());
+    let ending = Ending(Rc::clone(&end));
+    let task = spawn("postgres", async move {
+        let outcome = poll_fn(|cx| {
+            loop {
+                match ready!(connection.poll_message(cx)) {
+                    Some(Ok(AsyncMessage::Notice(notice))) => {
+                        tracing::debug!(notice = notice.message(), "PostgreSQL says");
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Poll::Ready(Some(error)),
+                    None => return Poll::Ready(None),
+                }
+            }
+        })
+        .await;
+        *ending.0.reason.borrow_mut() = outcome.map_or_else(String::new, |error| super::fault::describe(&error));
+        drop(ending);
+    });
+    let link = Link {
+        client: Some(client),
+        end,
+        task: Some(task),
+        target: target.clone(),
+    };
+    set_up(settings, &link).await?;
+    Ok(link)
+}
+
+/// Marks the end however the task ends: by itself, aborted, or with its runtime.
+struct Ending(Rc<End>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.is.set(true);
+        let hook = self.0.hook.borrow_mut().take();
+        if let Some(hook) = hook {
+            hook();
+        }
+    }
+}
+
+/// The session's own settings, and whether it takes writes, in one round trip.
+async fn set_up(settings: &Settings, link: &Link) -> Result<(), Refusal> {
+    let Some(client) = link.client() else { return Ok(()) };
+    let ms = crate::limits::postgres::STATEMENT_MS;
+    let mut text = String::new();
+    // Behind a pooler in transaction mode these would reach some other client's session.
+    if settings.prepare {
+        text = format!("SET statement_timeout = {ms}; SET lock_timeout = {ms}; ");
+    }
+    if settings.session == Session::ReadWrite {
+        text.push_str("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool");
+    }
+    if text.is_empty() {
+        return Ok(());
+    }
+    let read_only = client.simple_query(&text).await?.iter().any(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
+        _ => false,
+    });
+    if read_only && settings.session == Session::ReadWrite {
+        return Err(Refusal::ReadOnly);
+    }
+    Ok(())
+}
+
+/// The step from a connected stream to an encrypted one, as tokio-postgres asks for it.
+struct Encrypt {
+    tls: Option<Tls>,
+    host: String,
+}
+
+impl TlsConnect<Stream> for Encrypt {
+    type Stream = Encrypted;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted>>>>;
+
+    fn connect(self, stream: Stream) -> Self::Future {
+        Box::pin(async move {
+            let Some(tls) = &self.tls else {
+                return Err(io::Error::other("TLS is not set up"));
+            };
+            Ok(Encrypted(tls.connect(&self.host, stream).await?))
+        })
+    }
+}
+
+/// An encrypted stream that knows its channel binding.
+struct Encrypted(tls::TlsStream<Stream>);
+
+impl TlsStream for Encrypted {
+    fn channel_binding(&self) -> ChannelBinding {
+        match tls::server_end_point(&self.0) {
+            Some(data) => ChannelBinding::tls_server_end_point(data),
+            None => ChannelBinding::none(),
+        }
+    }
+}
+
+impl AsyncRead for Encrypted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, out)
+    }
+}
+
+impl AsyncWrite for Encrypted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,449 @@
+//! The connections of one worker.
+//!
+//! Unlike most pools this one lends a connection to many calls at once: PostgreSQL answers in the order of the
+//! questions, so the calls of a loaded worker go behind each other on one connection without waiting for a round trip
+//! each, and a second one is opened only where more than `DEPTH_GROW` calls are in flight on each. (The kept pools,
+//! deadpool and bb8, lend a connection to one call at a time, and want `Send` connections and tokio's timer.)
+//!
+//! While no connection is open, one task tries to open one, with pauses that grow; calls wait for it for a moment after
+//! the last connection broke (a restart, a failover), and are told at once after that.
+
+mod lease;
+mod open;
+
+pub(super) use lease::{Connection, Kind};
+
+use super::Shared;
+use super::connect::Link;
+use super::fault::{Fault, Remedy};
+use super::statements::Statements;
+use crate::backend::backoff::Backoff;
+use crate::limits::postgres as limits;
+use crate::limits::store::RETRY_AFTER_S;
+use crate::runtime::context;
+use crate::runtime::executor::spawn_detached;
+use crate::runtime::time::{sleep, timeout};
+use crate::store::StoreError;
+use lease::{Counted, Lease};
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Why there is no connection.
+#[derive(Debug, Clone)]
+struct Trouble {
+    reason: String,
+    retry_ns: u64,
+}
+
+pub(super) struct Pool {
+    pub(super) shared: Arc<Shared>,
+    connections: RefCell<Vec<Rc<Connection>>>,
+    dialing: Cell<bool>,
+    backoff: RefCell<Backoff>,
+    /// Set while no connection can be opened.
+    trouble: RefCell<Option<Trouble>>,
+    /// Another connection is not opened before this time, because the last attempt failed.
+    grow_ns: Cell<u64>,
+    /// Since when there is no connection.
+    down_ns: Cell<u64>,
+    changed: Notify,
+    waiting: Cell<usize>,
+    closed: Cell<bool>,
+    me: Weak<Pool>,
+}
+
+impl Pool {
+    /// With no connection yet; the first is opened in the background.
+    pub(super) fn new(shared: Arc<Shared>) -> Rc<Pool> {
+        let ms = Duration::from_millis;
+        let pool = Rc::new_cyclic(|me| Pool {
+            shared,
+            connections: RefCell::default(),
+            dialing: Cell::new(false),
+            backoff: RefCell::new(Backoff::new(ms(limits::BACKOFF_FIRST_MS), ms(limits::BACKOFF_MAX_MS))),
+            trouble: RefCell::default(),
+            grow_ns: Cell::new(0),
+            down_ns: Cell::new(context::now_ns()),
+            changed: Notify::new(),
+            waiting: Cell::new(0),
+            closed: Cell::new(false),
+            me: Weak::clone(me),
+        });
+        pool.dial();
+        pool
+    }
+
+    /// Why no connection can be had, if none can.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().as_ref().map(|trouble| trouble.reason.clone())
+    }
+
+    /// Calls in flight and waiting.
+    pub(super) fn in_flight(&self) -> usize {
+        let held: u32 = self.connections.borrow().iter().map(|one| one.holders.get()).sum();
+        usize::try_from(held)
+            .unwrap_or(usize::MAX)
+            .saturating_add(self.waiting.get())
+    }
+
+    /// Runs one statement on a connection: again on another where the first broke, or where the server asks for it. So
+    /// the statement must be one that may be run twice.
+    pub(super) async fn run<T>(
+        self: &Rc<Self>,
+        kind: Kind,
+        statement: impl AsyncFn(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let end_ns = ns_after(Duration::from_millis(crate::limits::story::STORE_MS_MAX));
+        let mut attempt = 1;
+        loop {
+            let lease = self.acquire(kind).await.map_err(Fault::told)?;
+            let left = Duration::from_nanos(end_ns.saturating_sub(context::now_ns()));
+            let most = left.min(Duration::from_millis(limits::STATEMENT_MS));
+            let fault = match timeout(most, statement(&lease.connection)).await {
+                Ok(Ok(value)) => {
+                    lease.answered();
+                    return Ok(value);
+                }
+                Ok(Err(fault)) => {
+                    lease.answered();
+                    fault
+                }
+                Err(_) => {
+                    // It may be that the server hangs, or the network: no new call shall find out on this connection.
+                    self.retire(&lease.connection);
+                    return Err(Fault::told(StoreError::Timeout));
+                }
+            };
+            match fault.remedy {
+                Remedy::Tell => return Err(fault),
+                Remedy::Reconnect => self.retire(&lease.connection),
+                Remedy::LeaveServer => self.leave(&lease.connection),
+                Remedy::Repeat => {}
+            }
+            if attempt == limits::ATTEMPTS_MAX || context::now_ns() >= end_ns {
+                return Err(fault);
+            }
+            attempt += 1;
+            drop(lease);
+            if fault.remedy == Remedy::Repeat {
+                let ms = context::random(|rng| rng.u64(1..=20));
+                sleep(Duration::from_millis(ms)).await;
+            }
+        }
+    }
+
+    /// A connection with room, within the time that a call may wait for one.
+    async fn acquire(self: &Rc<Self>, kind: Kind) -> Result<Lease, StoreError> {
+        let end_ns = ns_after(self.shared.pool.wait);
+        loop {
+            if self.closed.get() {
+                return Err(StoreError::Closed);
+            }
+            let connection = match self.choose(kind) {
+                Some(found) => found,
+                None => {
+                    self.dial();
+                    self.wait(end_ns).await?;
+                    continue;
+                }
+            };
+            if connection.load() >= limits::DEPTH_MAX {
+                self.wait(end_ns).await?;
+                continue;
+            }
+            let lease = self.lease(connection, kind);
+            if self.lives(&lease).await {
+                return Ok(lease);
+            }
+            self.retire(&lease.connection);
+        }
+    }
+
+    fn lease(self: &Rc<Self>, connection: Rc<Connection>, kind: Kind) -> Lease {
+        connection.holders.set(connection.holders.get().saturating_add(1));
+        if kind == Kind::Write {
+            connection.writes.set(connection.writes.get().saturating_add(1));
+        }
+        let number = connection.begun.get().saturating_add(1);
+        connection.begun.set(number);
+        Lease {
+            pool: Rc::clone(self),
+            connection,
+            kind,
+            number,
+        }
+    }
+
+    /// Asks a connection that was idle for long whether it is still there (`pre_ping`): a firewall may have forgotten it
+    /// without a word.
+    async fn lives(&self, lease: &Lease) -> bool {
+        let connection = &lease.connection;
+        let idle_ns = context::now_ns().saturating_sub(connection.used_ns.get());
+        if !self.shared.pool.pre_ping || idle_ns < limits::PRE_PING_IDLE_MS * 1_000_000 || connection.holders.get() > 1
+        {
+            return true;
+        }
+        let Ok(client) = connection.client() else { return false };
+        let most = Duration::from_millis(limits::PRE_PING_MS);
+        matches!(timeout(most, client.check_connection()).await, Ok(Ok(())))
+    }
+
+    /// The one with the least in flight; of equals the oldest, so that the younger ones get idle and close. Batches of
+    /// puts go behind each other where there is room, so that the flushes they wait for hold up the reads of one
+    /// connection and not of all. Where even the least is loaded, one more is opened.
+    fn choose(&self, kind: Kind) -> Option<Rc<Connection>> {
+        let connections = self.connections.borrow();
+        let open = || connections.iter().filter(|one| !one.link.end.is());
+        let least = Rc::clone(open().min_by_key(|one| one.load())?);
+        let writes = open().find(|one| kind == Kind::Write && one.writes.get() > 0 && one.load() < limits::DEPTH_MAX);
+        let chosen = writes.map_or_else(|| Rc::clone(&least), Rc::clone);
+        drop(connections);
+        if least.load() >= limits::DEPTH_GROW {
+            self.grow();
+        }
+        Some(chosen)
+    }
+
+    /// Waits for a change, or says why there is no point in it.
+    async fn wait(&self, end_ns: u64) -> Result<(), StoreError> {
+        let trouble = self.trouble.borrow().clone().map(|trouble| trouble.error());
+        let down_for_ns = context::now_ns().saturating_sub(self.down_ns.get());
+        if let Some(error) = &trouble
+            && down_for_ns > limits::GRACE_MS * 1_000_000
+        {
+            return Err(error.clone());
+        }
+        if self.waiting.get() >= limits::POOL_WAITERS_MAX {
+            return Err(StoreError::Overloaded);
+        }
+        let left = Duration::from_nanos(end_ns.saturating_sub(context::now_ns()));
+        let _counted = Counted::new(&self.waiting);
+        match timeout(left, self.changed.notified()).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(trouble.unwrap_or(StoreError::Timeout)),
+        }
+    }
+
+    fn grow(&self) {
+        let open = self.connections.borrow().len();
+        if open < self.shared.pool.size + self.shared.pool.overflow && context::now_ns() >= self.grow_ns.get() {
+            self.dial();
+        }
+    }
+
+    /// Opens one more connection in the background, unless that is under way. Where it fails and there is none at all,
+    /// tries on until there is one.
+    fn dial(&self) {
+        if self.closed.get() || self.dialing.replace(true) {
+            return;
+        }
+        let (me, shared) = (Weak::clone(&self.me), Arc::clone(&self.shared));
+        spawn_detached("postgres-dial", async move {
+            loop {
+                let outcome = open::open(&shared).await;
+                let Some(pool) = me.upgrade() else { return };
+                let Some(pause) = pool.dialled(outcome) else {
+                    pool.dialing.set(false);
+                    return;
+                };
+                drop(pool);
+                sleep(pause).await;
+            }
+        });
+    }
+
+    /// Takes the outcome of an attempt in; the pause before the next one, where there must be one.
+    fn dialled(self: &Rc<Self>, outcome: Result<Link, String>) -> Option<Duration> {
+        let again = match outcome {
+            Ok(_) if self.closed.get() => None,
+            Ok(link) => {
+                self.add(link);
+                None
+            }
+            Err(reason) => {
+                let pause = self.backoff.borrow_mut().next_pause();
+                let retry_ns = ns_after(pause);
+                self.grow_ns.set(retry_ns);
+                if self.connections.borrow().is_empty() {
+                    self.set_trouble(Trouble { reason, retry_ns });
+                    Some(pause).filter(|_| !self.closed.get())
+                } else {
+                    tracing::warn!(reason, "one more connection to PostgreSQL could not be opened");
+                    None
+                }
+            }
+        };
+        self.changed.notify_waiters();
+        again
+    }
+
+    fn add(self: &Rc<Self>, link: Link) {
+        let now = context::now_ns();
+        let age = self.shared.pool.recycle;
+        // A tenth more or less, so that what was opened together is not closed together.
+        let jitter = context::random(|rng| rng.f64()) * 0.2 + 0.9;
+        let connection = Rc::new(Connection {
+            statements: Statements::new(self.shared.settings.prepare),
+            begun: Cell::new(0),
+            answered: Cell::new(0),
+            holders: Cell::new(0),
+            writes: Cell::new(0),
+            used_ns: Cell::new(now),
+            expires_ns: ns_after(age.mul_f64(jitter)),
+            link,
+        });
+        self.backoff.borrow_mut().reset();
+        self.connections.borrow_mut().push(Rc::clone(&connection));
+        self.shared.figures.connections.fetch_add(1, Ordering::Relaxed);
+        if self.trouble.borrow_mut().take().is_some() {
+            tracing::info!(server = %connection.link.target, "PostgreSQL is back");
+        }
+        let (me, ended) = (Weak::clone(&self.me), Rc::downgrade(&connection));
+        connection.link.end.then(move || {
+            if let (Some(pool), Some(connection)) = (me.upgrade(), ended.upgrade()) {
+                pool.ended(&connection);
+            }
+        });
+    }
+
+    fn set_trouble(&self, trouble: Trouble) {
+        let before = self.trouble.replace(Some(trouble.clone()));
+        if before.is_none_or(|before| before.reason != trouble.reason) {
+            tracing::warn!(reason = trouble.reason, "PostgreSQL does not serve; trying on");
+        }
+    }
+
+    /// A connection ended that was not told to.
+    fn ended(&self, connection: &Rc<Connection>) {
+        if self.remove(connection) {
+            let reason = connection.link.end.reason();
+            tracing::info!(server = %connection.link.target, reason, "a connection to PostgreSQL ended");
+            self.replace_last();
+        }
+    }
+
+    /// Takes a connection out: no new call gets it, those that hold it may finish.
+    fn retire(&self, connection: &Rc<Connection>) {
+        if self.remove(connection) {
+            self.replace_last();
+        }
+    }
+
+    /// Takes out all connections to a server.
+    fn leave(&self, connection: &Rc<Connection>) {
+        let target = &connection.link.target;
+        let left: Vec<Rc<Connection>> = {
+            let connections = self.connections.borrow();
+            connections
+                .iter()
+                .filter(|one| one.link.target == *target)
+                .map(Rc::clone)
+                .collect()
+        };
+        left.iter().for_each(|one| {
+            self.remove(one);
+        });
+        self.replace_last();
+    }
+
+    fn remove(&self, connection: &Rc<Connection>) -> bool {
+        let mut connections = self.connections.borrow_mut();
+        let before = connections.len();
+        connections.retain(|one| !Rc::ptr_eq(one, connection));
+        let removed = connections.len() < before;
+        if removed {
+            self.shared.figures.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        removed
+    }
+
+    /// Where that was the last connection, opens another without being asked: calls are likely to follow.
+    fn replace_last(&self) {
+        if self.connections.borrow().is_empty() && !self.closed.get() {
+            self.down_ns.set(context::now_ns());
+            self.dial();
+        }
+        self.changed.notify_waiters();
+    }
+
+    fn given_back(&self, connection: &Rc<Connection>) {
+        let open = self.connections.borrow().len();
+        if open > self.shared.pool.size && connection.load() == 0 {
+            self.remove(connection);
+        }
+        if self.waiting.get() > 0 {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Closes what is idle, old, or clogged by a call that nobody waits for any more. Called with each health check.
+    pub(super) fn tidy(&self) {
+        let now = context::now_ns();
+        let idle = |one: &Connection| now.saturating_sub(one.used_ns.get()) > limits::IDLE_MS * 1_000_000;
+        let old = |one: &Connection| now > one.expires_ns;
+        let clogged = |one: &Connection| {
+            one.load() > 0 && now.saturating_sub(one.used_ns.get()) > 2 * limits::STATEMENT_MS * 1_000_000
+        };
+        let done: Vec<Rc<Connection>> = {
+            let connections = self.connections.borrow();
+            let unheld = connections.iter().filter(|one| one.holders.get() == 0);
+            unheld
+                .filter(|one| idle(one) || old(one) || clogged(one))
+                .map(Rc::clone)
+                .collect()
+        };
+        for connection in &done {
+            self.remove(connection);
+        }
+        // One that is in use without a pause gets old, too: it finishes what it has, and gets nothing new.
+        let next = self.connections.borrow().iter().find(|one| old(one)).map(Rc::clone);
+        if let Some(connection) = next {
+            self.retire(&connection);
+        }
+    }
+
+    /// Lets what is in flight finish for a bounded time, and closes.
+    pub(super) async fn close(&self) {
+        self.closed.set(true);
+        self.changed.notify_waiters();
+        let end_ns = ns_after(Duration::from_millis(limits::GOODBYE_MS));
+        while self.in_flight() > 0 && context::now_ns() < end_ns {
+            sleep(Duration::from_millis(5)).await;
+        }
+        let links: Vec<Rc<Connection>> = self.connections.take();
+        let ends: Vec<_> = links.iter().map(|one| Rc::clone(&one.link.end)).collect();
+        let open = u64::try_from(links.len()).unwrap_or(u64::MAX);
+        self.shared.figures.connections.fetch_sub(open, Ordering::Relaxed);
+        drop(links);
+        while ends.iter().any(|end| !end.is()) && context::now_ns() < end_ns {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let left = u64::try_from(self.connections.borrow().len()).unwrap_or(0);
+        self.shared.figures.connections.fetch_sub(left, Ordering::Relaxed);
+    }
+}
+
+impl Trouble {
+    fn error(&self) -> StoreError {
+        let left_ns = self.retry_ns.saturating_sub(context::now_ns());
+        StoreError::Unavailable {
+            reason: self.reason.clone(),
+            retry_after_s: u32::try_from(left_ns.div_ceil(1_000_000_000))
+                .unwrap_or(RETRY_AFTER_S)
+                .max(RETRY_AFTER_S),
+        }
+    }
+}
+
+fn ns_after(duration: Duration) -> u64 {
+    context::now_ns().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,196 @@
+//! The statements, and what comes back.
+
+use crate::limits::store::PAGE_BYTES_MAX;
+use crate::store::{Cursor, Filter, Kept, Page, Record};
+use std::cell::RefCell;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Error, Row, Statement};
+use uuid::Uuid;
+
+/// Each statement of the story path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Query {
+    Get,
+    Find,
+    FindMany,
+    Put,
+    ListAll,
+    ListOfLocation,
+    ListOfStyle,
+    ListOfBoth,
+}
+
+const QUERIES: usize = 8;
+
+/// A parameter of a statement.
+pub(super) type Parameter<'p> = &'p (dyn ToSql + Sync);
+
+/// Puts any number of stories: one statement whatever their number, so it is prepared once. Returns ids and keys
+/// of those that were not there.
+const PUT: &str = "INSERT INTO stories (id, key, json, location_key, style, created_ms) \
+    SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::text[], $5::text[], $6::int8[]) \
+    ON CONFLICT DO NOTHING RETURNING id, key";
+
+/// One page behind the id $1, of one story more than asked for ($2), so that it is known whether there is another page.
+/// It ends where the stories get too many bytes; their lengths are known without reading them, and `json` of the rest is
+/// not read. `seen` is how many there were.
+pub(super) fn list_sql(filter: &str) -> String {
+    format!(
+        "SELECT id, created_ms, json, seen FROM ( \
+             SELECT id, created_ms, json, row_number() OVER upto AS n, \
+                    sum(octet_length(json)) OVER upto AS bytes, count(*) OVER () AS seen \
+             FROM (SELECT id, created_ms, json FROM stories WHERE {filter}id < $1 ORDER BY id DESC LIMIT $2) page \
+             WINDOW upto AS (ORDER BY id DESC ROWS UNBOUNDED PRECEDING)) sized \
+         WHERE n = 1 OR bytes <= {PAGE_BYTES_MAX} ORDER BY id DESC"
+    )
+}
+
+impl Query {
+    pub(super) fn sql(self) -> String {
+        match self {
+            Query::Get => "SELECT id, created_ms, json FROM stories WHERE id = $1".to_owned(),
+            Query::Find => "SELECT id, created_ms, json FROM stories WHERE key = $1".to_owned(),
+            Query::FindMany => "SELECT id, created_ms, json, key FROM stories WHERE key = ANY ($1)".to_owned(),
+            Query::Put => PUT.to_owned(),
+            Query::ListAll => list_sql(""),
+            Query::ListOfLocation => list_sql("location_key = $3 AND "),
+            Query::ListOfStyle => list_sql("style = $3 AND "),
+            Query::ListOfBoth => list_sql("location_key = $3 AND style = $4 AND "),
+        }
+    }
+
+    fn types(self) -> &'static [Type] {
+        match self {
+            Query::Get => &[Type::UUID],
+            Query::Find => &[Type::BYTEA],
+            Query::FindMany => &[Type::BYTEA_ARRAY],
+            Query::Put => &[
+                Type::UUID_ARRAY,
+                Type::BYTEA_ARRAY,
+                Type::BYTEA_ARRAY,
+                Type::TEXT_ARRAY,
+                Type::TEXT_ARRAY,
+                Type::INT8_ARRAY,
+            ],
+            Query::ListAll => &[Type::UUID, Type::INT8],
+            Query::ListOfLocation | Query::ListOfStyle => &[Type::UUID, Type::INT8, Type::TEXT],
+            Query::ListOfBoth => &[Type::UUID, Type::INT8, Type::TEXT, Type::TEXT],
+        }
+    }
+}
+
+/// The prepared statements of one connection, each prepared when it is first used; or none, for a pooler that gives each
+/// transaction another connection: then text, types and values travel together each time.
+pub(super) struct Statements {
+    prepared: Option<RefCell<[Option<Statement>; QUERIES]>>,
+}
+
+impl Statements {
+    pub(super) fn new(prepare: bool) -> Statements {
+        Statements {
+            prepared: prepare.then(RefCell::default),
+        }
+    }
+
+    pub(super) async fn run(
+        &self,
+        client: &Client,
+        query: Query,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, Error> {
+        let Some(prepared) = &self.prepared else {
+            let typed: Vec<_> = parameters.iter().copied().zip(query.types().iter().cloned()).collect();
+            return client.query_typed(&query.sql(), &typed).await;
+        };
+        let known = prepared.borrow().get(query as usize).cloned().flatten();
+        let statement = match known {
+            Some(statement) => statement,
+            None => {
+                let statement = client.prepare_typed(&query.sql(), query.types()).await?;
+                if let Some(place) = prepared.borrow_mut().get_mut(query as usize) {
+                    *place = Some(statement.clone());
+                }
+                statement
+            }
+        };
+        client.query(&statement, parameters).await
+    }
+}
+
+/// A story out of the first three columns.
+pub(super) fn kept(row: &Row) -> Result<Kept, Error> {
+    Ok(Kept {
+        id: row.try_get(0)?,
+        created_ms: u64::try_from(row.try_get::<_, i64>(1)?).unwrap_or(0),
+        json: row.try_get(2)?,
+    })
+}
+
+/// The statement and parameters of a page: the list's filter decides which index serves it.
+pub(super) fn list_query(filter: &Filter) -> Query {
+    match (&filter.location, filter.style) {
+        (None, None) => Query::ListAll,
+        (Some(_), None) => Query::ListOfLocation,
+        (None, Some(_)) => Query::ListOfStyle,
+        (Some(_), Some(_)) => Query::ListOfBoth,
+    }
+}
+
+/// The id that the first page is behind: no UUIDv7 has all bits set.
+pub(super) fn behind(cursor: Option<Cursor>) -> Uuid {
+    cursor.map_or(Uuid::max(), Cursor::last)
+}
+
+/// The page out of its rows.
+pub(super) fn page(rows: &[Row], limit: usize) -> Result<Page, Error> {
+    let items = rows.iter().take(limit).map(kept).collect::<Result<Vec<_>, _>>()?;
+    let seen: i64 = rows.first().map_or(Ok(0), |row| row.try_get(3))?;
+    let more = usize::try_from(seen).unwrap_or(0) > items.len();
+    let next = items.last().filter(|_| more).map(|last| Cursor::after(last.id));
+    Ok(Page { items, next })
+}
+
+/// The columns of a batch.
+pub(super) struct Columns<'r> {
+    ids: Vec<Uuid>,
+    keys: Vec<&'r [u8]>,
+    jsons: Vec<&'r [u8]>,
+    locations: Vec<&'r str>,
+    styles: Vec<&'static str>,
+    created: Vec<i64>,
+}
+
+impl<'r> Columns<'r> {
+    pub(super) fn of(records: impl IntoIterator<Item = &'r Record>) -> Columns<'r> {
+        let mut columns = Columns {
+            ids: Vec::new(),
+            keys: Vec::new(),
+            jsons: Vec::new(),
+            locations: Vec::new(),
+            styles: Vec::new(),
+            created: Vec::new(),
+        };
+        for record in records {
+            columns.ids.push(record.id);
+            columns.keys.push(record.key.as_bytes());
+            columns.jsons.push(&record.json);
+            columns.locations.push(&record.location_key);
+            columns.styles.push(record.style.as_str());
+            columns
+                .created
+                .push(i64::try_from(record.created_ms).unwrap_or(i64::MAX));
+        }
+        columns
+    }
+
+    pub(super) fn parameters(&self) -> [Parameter<'_>; 6] {
+        [
+            &self.ids,
+            &self.keys,
+            &self.jsons,
+            &self.locations,
+            &self.styles,
+            &self.created,
+        ]
+    }
+}
