@@ -270,6 +270,31 @@ fn what_is_no_tls_ends_in_good_order() {
 }
 
 #[test]
+fn http_in_the_clear_behind_a_proxy_header_is_told_so() {
+    let authority = Authority::new();
+    let setup = sealed(Setup::new(), &authority.issue("trips", "p256"));
+    let setup = setup.env("PROXY_PROTOCOL", "on").env("TRUSTED_PROXIES", "loopback");
+    let server = setup.start();
+    let header = "PROXY TCP4 203.0.113.7 198.51.100.2 1 2\r\n";
+    let request = "GET /health HTTP/1.1\r\nHost: a\r\n\r\n";
+    for pieces in [vec![[header, request].concat()], vec![header.into(), request.into()]] {
+        let mut stream = TcpStream::connect(server.addr()).unwrap();
+        stream.set_nodelay(true).unwrap();
+        for piece in &pieces {
+            stream.write_all(piece.as_bytes()).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 400 "),
+            "{} pieces: {answer:?}",
+            pieces.len()
+        );
+    }
+}
+
+#[test]
 fn a_handshake_that_does_not_come_is_not_waited_for() {
     on_each_driver(|driver| {
         let authority = Authority::new();

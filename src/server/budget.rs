@@ -1,7 +1,14 @@
 //! A worker's budget of bytes for requests that are not whole.
 
+use crate::http::{Reject, Status};
 use std::cell::Cell;
 use std::rc::Rc;
+
+/// No room for a request that comes in pieces.
+pub(super) const BUSY: Reject = Reject::new(
+    Status::SERVICE_UNAVAILABLE,
+    "too many requests are being received at once; try again soon",
+);
 
 /// So many bytes may be held at one time, all connections of a worker together.
 #[derive(Debug)]

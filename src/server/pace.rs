@@ -72,7 +72,8 @@ impl Pace {
     }
 }
 
-fn taken<T: Transport>(stream: &T) -> i64 {
+/// Bytes of the send in flight that the peer has taken, from any beginning. A system call.
+pub(super) fn taken<T: Transport>(stream: &T) -> i64 {
     let known = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
     known(stream.taken_bytes()).saturating_sub(known(stream.stream().queued_bytes()))
 }

@@ -4,14 +4,9 @@ use super::{Connection, Next, PendingBody, Unread};
 use crate::http::{self, BodyDecoder, BodyFraming, HeadScanner, Reject, Status};
 use crate::limits;
 use crate::server::app::App;
+use crate::server::budget::BUSY;
 use crate::server::http2;
 use crate::server::transport::Transport;
-
-/// No room for a request that comes in pieces.
-const BUSY: Reject = Reject::new(
-    Status::SERVICE_UNAVAILABLE,
-    "too many requests are being received at once; try again soon",
-);
 
 impl<A: App, T: Transport> Connection<A, T> {
     /// Reads `input`, after what was left over, and answers what is whole.

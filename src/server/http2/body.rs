@@ -4,8 +4,10 @@ use super::gate::{Gate, Taken};
 use crate::limits;
 use crate::runtime::net;
 use crate::runtime::time::timeout;
+use crate::server::budget::{Budget, Reserved};
 use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -23,7 +25,9 @@ impl From<h2::Error> for Gone {
 /// The memory of an answer: back to the worker's spares once all of it is sent.
 pub(super) struct Body {
     pub(super) memory: Memory,
-    pub(super) taken: Taken,
+    pub(super) _taken: Taken,
+    /// Of the worker's budget for answers that peers are slow to take.
+    pub(super) _held: Option<Reserved>,
 }
 
 pub(super) enum Memory {
@@ -32,6 +36,14 @@ pub(super) enum Memory {
 }
 
 impl Memory {
+    /// Bytes that go when this goes; what others share stays anyway.
+    pub(super) fn own_bytes(&self) -> usize {
+        match self {
+            Memory::Own(bytes) => bytes.capacity(),
+            Memory::Shared(_) => 0,
+        }
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Memory::Own(bytes) => bytes,
@@ -115,6 +127,80 @@ impl Upload {
             }
         })
         .await;
+    }
+}
+
+/// What the unfinished requests of a connection hold: a part for free, as any connection has it, and the rest out of the
+/// worker's budget.
+pub(super) struct Pending {
+    budget: Rc<Budget>,
+    bytes: Cell<usize>,
+    reserved: RefCell<Option<Reserved>>,
+}
+
+impl Pending {
+    pub(super) fn new(budget: &Rc<Budget>) -> Rc<Pending> {
+        Rc::new(Pending {
+            budget: Rc::clone(budget),
+            bytes: Cell::new(0),
+            reserved: RefCell::new(None),
+        })
+    }
+
+    /// The part of one request, which holds nothing yet.
+    pub(super) fn begin(self: &Rc<Pending>) -> Held {
+        Held {
+            pending: Rc::clone(self),
+            bytes: 0,
+        }
+    }
+
+    /// False where there is no room: then it stays as it was.
+    fn resize(&self, bytes: usize) -> bool {
+        let above = bytes.saturating_sub(limits::connection::PENDING_FREE_BYTES);
+        let mut reserved = self.reserved.borrow_mut();
+        let fits = match &mut *reserved {
+            Some(reserved) if above > 0 => reserved.resize(above),
+            _ => {
+                *reserved = (above > 0).then(|| self.budget.reserve(above)).flatten();
+                above == 0 || reserved.is_some()
+            }
+        };
+        if fits {
+            self.bytes.set(bytes);
+        }
+        fits
+    }
+}
+
+/// What one request holds; dropping it gives that back.
+pub(super) struct Held {
+    pending: Rc<Pending>,
+    bytes: usize,
+}
+
+impl Held {
+    /// So many bytes more. False where there is no room.
+    #[must_use = "what was not reserved must not be held"]
+    pub(super) fn grow(&mut self, bytes: usize) -> bool {
+        let fits = self.pending.resize(self.pending.bytes.get().saturating_add(bytes));
+        if fits {
+            self.bytes = self.bytes.saturating_add(bytes);
+        }
+        fits
+    }
+
+    /// True if so many bytes more, beyond the free part, could be held now.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        let above = bytes.saturating_sub(limits::connection::PENDING_FREE_BYTES);
+        above == 0 || self.pending.budget.has_room(above)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Less always fits.
+        let _ = self.pending.resize(self.pending.bytes.get().saturating_sub(self.bytes));
     }
 }
 

@@ -1,6 +1,6 @@
 //! One connection: its streams, its time, its end.
 
-use super::body::Piece;
+use super::body::{Pending, Piece};
 use super::gate::{Gate, Taken};
 use super::meter::Unfinished;
 use super::stream::{self, Shared};
@@ -32,14 +32,15 @@ pub(super) async fn serve<A: App, T: Transport>(stream: T, guest: Guest<A>, earl
         return;
     };
     let shared = Rc::new(Shared {
-        server,
         peer,
         answers: Gate::new(limits::http2::ANSWERS_BYTES_MAX),
         bodies: Gate::new(limits::http2::BODIES_MAX),
         laters: Gate::new(limits::http2::LATERS_MAX),
         settled: Gate::new(1),
+        pending: Pending::new(&server.pending),
         answered: Default::default(),
         tasks: Default::default(),
+        server,
     });
     let mut drive = Drive {
         h2,
@@ -49,6 +50,7 @@ pub(super) async fn serve<A: App, T: Transport>(stream: T, guest: Guest<A>, earl
         sleep: Sleep::after(Duration::ZERO),
         stage: Stage::Open,
         idle_ns: Some(context::now_ns()),
+        requests: 0,
     };
     poll_fn(|cx| drive.poll(cx)).await;
     // With it go the tasks of its streams, and what the library holds.
@@ -116,6 +118,8 @@ struct Drive<A: App, T: Transport> {
     stage: Stage,
     /// Since when there is no stream, nanoseconds of the worker's clock.
     idle_ns: Option<u64>,
+    /// Begun on this connection.
+    requests: u32,
 }
 
 impl<A: App, T: Transport> Drive<A, T> {
@@ -124,12 +128,14 @@ impl<A: App, T: Transport> Drive<A, T> {
         loop {
             let answered = self.shared.answered.take();
             self.wire.borrow_mut().meter.answered(answered);
-            if self.stage == Stage::Open && self.shared.server.is_draining() {
+            // As many as it may have; none more once draining.
+            if self.stage == Stage::Open && self.requests >= self.shared.server.requests_before_close.get() {
                 self.leave();
             }
             match self.h2.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
                     self.idle_ns = None;
+                    self.requests = self.requests.saturating_add(1);
                     stream::begin(&self.shared, request, respond);
                     begun += 1;
                     if begun < limits::http2::STREAMS_MAX {
@@ -213,18 +219,19 @@ impl<A: App, T: Transport> Drive<A, T> {
     /// When the client counts as gone, and when something else is due, nanoseconds of the worker's clock.
     fn deadlines(&mut self, now: u64) -> (u64, Option<(u64, Action)>) {
         let Settings {
-            keep_alive,
             head_timeout,
             body_timeout,
-            write_timeout,
             ..
         } = self.shared.server.settings;
+        let mut wire = self.wire.borrow_mut();
+        let sending = wire.look_at_send(now);
         let is_idle = !self.h2.has_streams() && self.shared.tasks.borrow().is_empty();
-        self.idle_ns = is_idle.then(|| self.idle_ns.unwrap_or(now));
-        let wire = self.wire.borrow();
-        let stalled = wire
-            .sending_since()
-            .map_or(u64::MAX, |since| after(since, write_timeout));
+        self.idle_ns = is_idle.then_some(match (self.idle_ns, sending) {
+            (Some(since), None) => since,
+            // The client still reads: a connection that is ended now would lose what the library has handed over.
+            _ => now,
+        });
+        let stalled = sending.unwrap_or(u64::MAX);
         if let Stage::Ending(since) = self.stage {
             return (stalled.min(after(since, LINGER)), None);
         }
@@ -236,7 +243,7 @@ impl<A: App, T: Transport> Drive<A, T> {
         };
         let idle = self.idle_ns.map(|since| match self.stage {
             Stage::Open if self.shared.server.ending_idle.get() => (now, Action::Leave),
-            Stage::Open => (after(since, keep_alive), Action::Leave),
+            Stage::Open => (after(since, self.shared.server.idle_for.get()), Action::Leave),
             // The client need not answer that it has seen it.
             Stage::Leaving(left) | Stage::Ending(left) => {
                 (after(since.max(left), LINGER), Action::End(Reason::NO_ERROR))

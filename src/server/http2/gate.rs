@@ -27,6 +27,11 @@ impl Gate {
         })
     }
 
+    /// How much is taken.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.get()
+    }
+
     /// True while less than the bound is taken.
     pub(super) fn is_open(&self) -> bool {
         self.taken.get() < self.max

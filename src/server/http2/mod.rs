@@ -20,7 +20,8 @@
 //! section 3.1 removed it). Where it differs from HTTP/1.1 on the same bytes: the library takes a fragment off a
 //! `:path`; it resets streams whose fields are malformed (RFC 9113 section 8.1.1) where HTTP/1.1 answers 400; it
 //! answers 431 by itself, without a body and uncounted, to lists that are past any limit. It lets pseudo-fields stand in
-//! trailers, which are dropped whole.
+//! trailers, which are dropped whole. A body has its time, and no rate: streams share their connection's, so a slow client
+//! with many bodies would be taken for an attacker.
 
 mod answer;
 mod body;

@@ -3,7 +3,7 @@
 //! What can be answered at once is, in the connection's own turn; what must wait is a task of its own, which ends with
 //! the connection, and whose handler is dropped when the client resets the stream.
 
-use super::body::{Body, Gone, Memory, Piece, Upload, room};
+use super::body::{Body, Gone, Held, Memory, Pending, Piece, Upload, room};
 use super::gate::Gate;
 use super::{answer, request};
 use crate::http::{self as http1, BodyDecoder, Exchange, Reject, Response, Status, Version};
@@ -13,7 +13,9 @@ use crate::runtime::time::timeout;
 use crate::runtime::{context, net};
 use crate::server::Server;
 use crate::server::app::{App, Events, Later, Outbox, Outcome, Reply, ReplyBody, Request};
+use crate::server::budget::{BUSY, Reserved};
 use crate::server::guests::Peer;
+use crate::server::pace::Pace;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use slab::Slab;
@@ -35,6 +37,8 @@ pub(super) struct Shared<A: App> {
     pub(super) laters: Rc<Gate>,
     /// Shut until the client knows our settings.
     pub(super) settled: Rc<Gate>,
+    /// What its unfinished requests hold.
+    pub(super) pending: Rc<Pending>,
     /// Requests answered since `drive` last asked.
     pub(super) answered: Cell<u32>,
     pub(super) tasks: RefCell<Slab<JoinHandle<()>>>,
@@ -291,10 +295,16 @@ impl<A: App> Shared<A> {
     /// Reads the body, within its bounds, and asks the application.
     async fn gather(&self, respond: &mut SendResponse<Piece>, head: &[u8], upload: &mut Upload) -> Result<Made, Gone> {
         let is_head = head.starts_with(b"HEAD ");
+        let mut held = self.pending.begin();
         let framing = match http1::parse_head(head) {
             Ok(Some((parsed, _))) => {
                 // For its refusal of a length that is too much; the frames need no decoder.
-                BodyDecoder::new(parsed.framing, limits::http::BODY_BYTES_MAX).map(|_| parsed.expect_continue)
+                BodyDecoder::new(parsed.framing, limits::http::BODY_BYTES_MAX).and_then(|decoder| {
+                    let left = usize::try_from(decoder.bytes_left().unwrap_or(0)).unwrap_or(usize::MAX);
+                    // Refused before it is sent, where its length is known and there is no room for it.
+                    let fits = held.grow(head.len()) && held.has_room(left);
+                    if fits { Ok(parsed.expect_continue) } else { Err(BUSY) }
+                })
             }
             Ok(None) => Err(Reject::new(Status::BAD_REQUEST, "the request could not be read")),
             Err(reject) => Err(reject),
@@ -309,7 +319,7 @@ impl<A: App> Shared<A> {
             Ok(_) => {}
         }
         let patience = self.server.settings.body_timeout;
-        let gathered = match timeout(patience, self.read(respond, upload)).await {
+        let gathered = match timeout(patience, self.read(respond, upload, &mut held)).await {
             Ok(gathered) => gathered?,
             Err(_) => Err(Reject::new(
                 Status::REQUEST_TIMEOUT,
@@ -336,6 +346,7 @@ impl<A: App> Shared<A> {
         &self,
         respond: &mut SendResponse<Piece>,
         upload: &mut Upload,
+        held: &mut Held,
     ) -> Result<Result<Vec<u8>, Reject>, Gone> {
         let mut gathered = Vec::new();
         let mut place = None;
@@ -343,6 +354,9 @@ impl<A: App> Shared<A> {
             let data = data?;
             if data.len() > limits::http::BODY_BYTES_MAX - gathered.len() {
                 return Ok(Err(Reject::new(Status::CONTENT_TOO_LARGE, "the body is too large")));
+            }
+            if !held.grow(data.len()) {
+                return Ok(Err(BUSY));
             }
             gathered.extend_from_slice(&data);
             drop(data);
@@ -404,22 +418,28 @@ impl<A: App> Shared<A> {
             }
             None => (Memory::Own(answer.written), at),
         };
-        let mut body = Body {
-            memory,
-            taken: self.answers.take(0),
-        };
-        let bytes = body.memory.bytes().len();
+        let bytes = memory.bytes().len();
         if bytes <= at {
             respond.send_response(response, true)?;
             self.count();
             return Ok(None);
         }
-        body.taken = self.answers.take(bytes);
+        // Others wait before it: the client is slow to take what it asked for.
+        let is_behind = self.answers.taken() > limits::connection::WRITE_BATCH_BYTES;
         let mut stream = respond.send_response(response, false)?;
         self.count();
-        let body = Rc::new(body);
         stream.reserve_capacity(bytes - at);
-        if stream.capacity() >= bytes - at {
+        let fits = stream.capacity() >= bytes - at;
+        let body = Rc::new(Body {
+            _held: if is_behind || !fits {
+                self.hold(&memory, &mut stream)?
+            } else {
+                None
+            },
+            _taken: self.answers.take(bytes),
+            memory,
+        });
+        if fits {
             let piece = Piece {
                 body: Some(body),
                 at,
@@ -431,13 +451,28 @@ impl<A: App> Shared<A> {
         Ok(Some(Rest { stream, body, at }))
     }
 
+    /// Counts an answer that is not taken at once among those of the worker, of all protocols. Where they are too much
+    /// already the stream is reset: as HTTP/1.1 does with whoever is slow then.
+    fn hold(&self, memory: &Memory, stream: &mut SendStream<Piece>) -> Result<Option<Reserved>, Gone> {
+        let above = memory
+            .own_bytes()
+            .saturating_sub(limits::connection::PENDING_FREE_BYTES);
+        match self.server.answers.reserve(above) {
+            Some(held) => Ok(Some(held)),
+            None => {
+                stream.send_reset(Reason::ENHANCE_YOUR_CALM);
+                Err(Gone)
+            }
+        }
+    }
+
     /// Sends the rest of an answer, as the client's windows allow.
     async fn finish(&self, mut rest: Rest) -> Result<(), Gone> {
         self.send(&mut rest.stream, &rest.body, rest.at, true).await
     }
 
-    /// Sends `body` from `at`, as the client's windows allow, with [`Settings::write_timeout`](crate::server::Settings)
-    /// for each `WRITE_BATCH_BYTES`.
+    /// Sends `body` from `at`, as the client's windows allow. It has the same credit as a client of HTTP/1.1, only that
+    /// what it takes shows in its windows.
     async fn send(
         &self,
         stream: &mut SendStream<Piece>,
@@ -446,28 +481,30 @@ impl<A: App> Shared<A> {
         ends: bool,
     ) -> Result<(), Gone> {
         let bytes = body.memory.bytes().len();
+        let taken = |at: usize| i64::try_from(at).unwrap_or(i64::MAX);
+        let settings = &self.server.settings;
+        let mut pace = Pace::new(settings, context::now_ns(), taken(at));
+        let mut credit = settings.write_timeout;
         while at < bytes {
-            let batch_end = bytes.min(at.saturating_add(limits::connection::WRITE_BATCH_BYTES));
-            let sent = timeout(self.server.settings.write_timeout, async {
-                while at < batch_end {
-                    let room = room(stream, batch_end - at).await?;
-                    let piece = Piece {
-                        body: Some(Rc::clone(body)),
-                        at,
-                        end: at + room,
-                    };
-                    at += room;
-                    stream.send_data(piece, ends && at == bytes)?;
-                }
-                Ok::<(), Gone>(())
-            });
-            match sent.await {
-                Ok(sent) => sent?,
-                Err(_) => {
+            let wanted = (bytes - at).min(limits::connection::WRITE_BATCH_BYTES);
+            if let Ok(room) = timeout(credit, room(stream, wanted)).await {
+                let end = at + room?;
+                let piece = Piece {
+                    body: Some(Rc::clone(body)),
+                    at,
+                    end,
+                };
+                at = end;
+                stream.send_data(piece, ends && at == bytes)?;
+            }
+            match pace.look(context::now_ns(), taken(at)) {
+                Some(left) => credit = left,
+                None if at < bytes => {
                     // As HTTP/1.1 drops a connection whose client takes nothing.
                     stream.send_reset(Reason::CANCEL);
                     return Err(Gone);
                 }
+                None => {}
             }
         }
         Ok(())
@@ -505,9 +542,12 @@ impl<A: App> Shared<A> {
                     return Err(Gone);
                 }
             };
+            let taken = self.answers.take(out.len());
+            let memory = Memory::Own(out);
             let body = Rc::new(Body {
-                taken: self.answers.take(out.len()),
-                memory: Memory::Own(out),
+                _held: self.hold(&memory, &mut stream)?,
+                _taken: taken,
+                memory,
             });
             self.send(&mut stream, &body, 0, false).await?;
             if !more {

@@ -10,6 +10,7 @@ use crate::limits;
 use crate::runtime::{context, net};
 use crate::server::Server;
 use crate::server::app::App;
+use crate::server::pace::{self, Pace};
 use crate::server::transport::Transport;
 use std::cell::RefCell;
 use std::io;
@@ -27,8 +28,9 @@ pub(super) struct Wire<A: App, T: Transport> {
     at: usize,
     /// Written and not yet handed over.
     out: Vec<u8>,
-    /// When the last send began, nanoseconds of the worker's clock.
-    sent_ns: u64,
+    /// When the send in flight is looked at, nanoseconds of the worker's clock, and its credit from the first look on.
+    look_ns: u64,
+    pace: Option<Pace>,
     /// The library waits for input.
     reading: bool,
     /// The peer has ended its half, or the connection is broken.
@@ -48,7 +50,8 @@ impl<A: App, T: Transport> Wire<A, T> {
             rest: early,
             at: 0,
             out: Vec::new(),
-            sent_ns: now_ns,
+            look_ns: now_ns,
+            pace: None,
             reading: false,
             ended: false,
             shut: false,
@@ -61,9 +64,24 @@ impl<A: App, T: Transport> Wire<A, T> {
         self.reading
     }
 
-    /// When the send in flight began, if there is one.
-    pub(super) fn sending_since(&self) -> Option<u64> {
-        self.stream.is_sending().then_some(self.sent_ns)
+    /// When the send in flight is to be looked at again, if there is one; 0 where the peer has taken too little of it.
+    pub(super) fn look_at_send(&mut self, now_ns: u64) -> Option<u64> {
+        if !self.stream.is_sending() {
+            self.pace = None;
+            return None;
+        }
+        if now_ns >= self.look_ns {
+            let taken = pace::taken(&self.stream);
+            let settings = &self.server.settings;
+            let pace = self.pace.get_or_insert_with(|| Pace::new(settings, now_ns, taken));
+            let Some(credit) = pace.look(now_ns, taken) else {
+                self.stream.stream().reset_on_close();
+                return Some(0);
+            };
+            let next = credit.min(self.server.look);
+            self.look_ns = now_ns.saturating_add(u64::try_from(next.as_nanos()).unwrap_or(u64::MAX));
+        }
+        Some(self.look_ns)
     }
 
     /// The connection is closed on this side, and not yet on the other.
@@ -157,7 +175,10 @@ impl<A: App, T: Transport> Wire<A, T> {
         net::recycle(memory);
         let out = std::mem::take(&mut self.out);
         self.server.app.sent(out.len());
-        self.sent_ns = context::now_ns();
+        let look = u64::try_from(self.server.look.as_nanos()).unwrap_or(u64::MAX);
+        self.look_ns = context::now_ns().saturating_add(look);
+        // Each send has its own time.
+        self.pace = None;
         self.stream.start_send_detached(out);
         Poll::Ready(Ok(()))
     }

@@ -29,6 +29,8 @@ struct Inner {
     send_failed: Option<io::ErrorKind>,
     /// A byte has come.
     heard: bool,
+    /// Its early bytes are HTTP in the clear.
+    is_plain: bool,
 }
 
 /// Why a handshake came to nothing.
@@ -42,6 +44,11 @@ pub(in crate::server) enum Refusal {
     Refused(Error),
     /// The client speaks HTTP in the clear.
     Plain,
+}
+
+/// Whether the first bytes of a connection are a method; a record begins with a byte below 32 (RFC 8446 section 5.1).
+fn is_method(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(u8::is_ascii_uppercase)
 }
 
 impl TlsTransport {
@@ -58,9 +65,12 @@ impl TlsTransport {
                 sent_before: 0,
                 send_failed: None,
                 heard: false,
+                is_plain: is_method(early),
             }),
         };
-        if !early.is_empty() {
+        if transport.inner.is_plain {
+            transport.inner.heard = true;
+        } else if !early.is_empty() {
             transport.hear(early);
         }
         Ok(transport)
@@ -68,6 +78,9 @@ impl TlsTransport {
 
     /// Ready when the handshake is through.
     pub(in crate::server) fn poll_handshake(&mut self, cx: &Context<'_>) -> Poll<Result<(), Refusal>> {
+        if self.inner.is_plain {
+            return Poll::Ready(Err(Refusal::Plain));
+        }
         loop {
             if self.inner.session.fault.is_some() {
                 // With the alert, the peer knows why.
@@ -83,8 +96,7 @@ impl TlsTransport {
                 return Poll::Ready(Ok(()));
             }
             match ready!(self.stream.poll_recv(cx)) {
-                Ok(Some(bytes)) if !self.inner.heard && bytes.first().is_some_and(u8::is_ascii_uppercase) => {
-                    // A method; a record begins with a byte below 32 (RFC 8446 section 5.1).
+                Ok(Some(bytes)) if !self.inner.heard && is_method(&bytes) => {
                     self.inner.heard = true;
                     return Poll::Ready(Err(Refusal::Plain));
                 }
