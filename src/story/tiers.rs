@@ -154,7 +154,8 @@ impl StoryService {
             let _ = self.board(request, asked());
         }
         let late_ms = now.saturating_sub(story.expires_ms());
-        Some((story, late_ms.div_ceil(1000)))
+        // At the very moment of its end it counts as late too: a time to live of zero would say that it is fresh.
+        Some((story, late_ms.div_ceil(1000).max(1)))
     }
 
     /// The same where the answer is an error otherwise.
