@@ -219,7 +219,9 @@ fn what_is_not_supported_is_refused_at_boot_by_name() {
 
 #[test]
 fn a_node_of_a_cluster_is_not_used_and_said_so() {
-    let redis = Redis::with(&["--cluster-enabled", "yes"]);
+    // Not left to itself, which is the port and 10,000: somebody's outgoing connection may have that.
+    let bus = common::postgres::free_port().to_string();
+    let redis = Redis::with(&["--cluster-enabled", "yes", "--cluster-port", &bus]);
     let server = setup(&redis.url()).start();
     until("the status says so", || status(&server, "reason").contains("Cluster"));
     server.tell(&asked("Rome", 1)).expect(200);
