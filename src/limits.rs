@@ -530,8 +530,9 @@ pub mod server {
     pub const BODY_RATE_MIN: u64 = 500;
     /// Milliseconds that a body has beyond what that rate gives it: a radio link wakes up in two, and loses packets.
     pub const BODY_GRACE_MS: u64 = 5_000;
-    /// Milliseconds without the client taking a byte of its answer: a train in a tunnel, not a peer that is gone. The
-    /// kernel gives up after the same time on what it holds for a connection (TCP_USER_TIMEOUT), closed or not.
+    /// Milliseconds without the client taking a byte of its answer: a train in a tunnel, not a peer that is gone.
+    /// What the kernel holds for a connection is watched in the same way before it is closed; only for HTTP/2 the kernel
+    /// does that (TCP_USER_TIMEOUT).
     pub const WRITE_TIMEOUT_MS: u64 = 30_000;
     /// Bytes per second of an answer that a client takes at least, for the same reason as those of a body. Below it
     /// the credit of WRITE_TIMEOUT is used up.

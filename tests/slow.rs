@@ -221,6 +221,36 @@ fn a_reader_above_the_floor_is_served_and_one_that_stops_is_not() {
     });
 }
 
+/// Its window opens by a few segments at a time, and is full in between: there the kernel's own clock (TCP_USER_TIMEOUT)
+/// would go on from the first time that it was full.
+#[test]
+fn a_reader_whose_window_opens_little_by_little_is_served() {
+    on_each_driver(|driver| {
+        let server = Setup::new()
+            .driver(driver)
+            .env("WORKERS", "1")
+            .env("WRITE_TIMEOUT", "1s")
+            .env("WRITE_RATE_MIN", "1K")
+            .start();
+        let mut slow = narrow(&server, 8 * 1024);
+        let ask = b"GET /openapi.json HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
+        std::io::Write::write_all(&mut slow, ask).unwrap();
+        let (mut got, mut piece) = (0, [0; 1000]);
+        loop {
+            match slow
+                .read(&mut piece)
+                .unwrap_or_else(|error| panic!("{driver}: {error} after {got} bytes"))
+            {
+                0 => break,
+                bytes => got += bytes,
+            }
+            // 15 KB/s or so, for several write timeouts.
+            std::thread::sleep(Duration::from_millis(65));
+        }
+        assert!(got > 80_000, "{driver}: {got}");
+    });
+}
+
 #[test]
 fn a_server_without_descriptors_serves_who_is_there_and_recovers() {
     on_each_driver(|driver| {

@@ -201,7 +201,7 @@ variables! {
     BODY_RATE_MIN: Kind::Bytes { min: 0, max: limits::RATE_MIN_BOUND }, Preset::Number(limits::BODY_RATE_MIN),
         "Bytes per second that a request body must bring after its first 5 s, or it is answered 408. 0: no floor.";
     WRITE_TIMEOUT: millis(100, limits::TIMEOUT_MS_MAX), Preset::Number(limits::WRITE_TIMEOUT_MS),
-        "How long a client may take nothing of an answer before it is cut off. What the kernel holds for a client is given up after the same time.";
+        "How long a client may take nothing of an answer before it is cut off. What the kernel holds for a closed connection is given up in the same way.";
     WRITE_RATE_MIN: Kind::Bytes { min: 0, max: limits::RATE_MIN_BOUND }, Preset::Number(limits::WRITE_RATE_MIN),
         "Bytes per second that a client must take of an answer; one that is slower for longer than WRITE_TIMEOUT makes up for is cut off. 0: no floor.";
     GRACEFUL_TIMEOUT: millis(0, limits::TIMEOUT_MS_MAX), Preset::Number(limits::GRACEFUL_TIMEOUT_MS),

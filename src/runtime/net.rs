@@ -162,16 +162,6 @@ impl Listener {
         })
     }
 
-    /// How long the kernel holds on to bytes that a peer of a connection accepted from now on does not take, before it
-    /// gives the connection up, closed or not. Without it a peer that never reads would cost a socket buffer for a
-    /// quarter of an hour, where its server is long done with it.
-    ///
-    /// # Errors
-    /// Those of setsockopt(2), where this is no TCP.
-    pub fn give_up_after(&self, time: Duration) -> io::Result<()> {
-        context::with(|context| context.io.borrow_mut().driver.give_up_after(self.handle.fd(), time))
-    }
-
     /// Stops accepting until the next [`accept`](Self::accept): for a caller who has no room. What the kernel has
     /// accepted by then is given out all the same.
     pub fn pause(&mut self) {
@@ -379,6 +369,16 @@ impl Stream {
             // Refused: then the kernel keeps them.
             let _ = context.io.borrow_mut().driver.reset_on_close(self.handle.fd());
         });
+    }
+
+    /// How long the kernel holds on to bytes that the peer does not take, before it gives the connection up, closed or
+    /// not. Not while the peer's pace is watched from here: the kernel counts from when the peer's window was first full,
+    /// and the window opening by less than the next piece does not set it back, so it would cut off who reads slowly.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2), where this is no TCP.
+    pub fn give_up_after(&self, time: Duration) -> io::Result<()> {
+        context::with(|context| context.io.borrow_mut().driver.give_up_after(self.handle.fd(), time))
     }
 
     /// Bytes that were sent, of this send and those before, and wait in the kernel for the peer to take them; the end of

@@ -53,12 +53,6 @@ pub async fn run_to_end<A: App>(
     graceful: Duration,
     last: impl FnOnce(usize) -> Vec<(usize, OwnedFd)>,
 ) -> usize {
-    for port in &ports {
-        if let Err(error) = port.listener.give_up_after(server.settings.write_timeout) {
-            // No TCP: a Unix socket's peer is a process of this machine, which ends and then is gone.
-            tracing::debug!(%error, "the kernel keeps what a peer does not take for as long as it likes");
-        }
-    }
     let mut stop = pin!(stop);
     let mut failures = 0u64;
     let mut first = 0;

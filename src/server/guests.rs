@@ -45,7 +45,7 @@ impl<A: App> Guest<A> {
         let refused = self.server.crowd.refuse();
         if refused.is_power_of_two() {
             // Logged at 1, 2, 4, ...: who connects again and again must not fill the log.
-            let address = addr.ip();
+            let address = addr.ip().to_canonical();
             tracing::warn!(%address, max, refused, "an address has too many connections; more are closed at once");
         }
         false

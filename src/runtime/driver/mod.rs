@@ -284,7 +284,7 @@ pub trait Driver {
     }
 
     /// How long the kernel holds on to bytes that a peer does not take before it gives the connection up, closed or
-    /// not (TCP_USER_TIMEOUT). Set on a listening socket it holds for what is accepted from it.
+    /// not (TCP_USER_TIMEOUT).
     ///
     /// # Errors
     /// Those of setsockopt(2); ENOPROTOOPT or EOPNOTSUPP for what is no TCP.

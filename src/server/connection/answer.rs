@@ -240,6 +240,8 @@ impl<A: App, T: Transport> Connection<A, T> {
             bytes.extend_from_slice(&buffer);
         }
         if bytes.len() > limits::connection::PIPELINED_BYTES_MAX {
+            // It does not read: the kernel need not keep for it what it has not taken.
+            self.stream.stream().reset_on_close();
             return false;
         }
         if !self.reserve() {

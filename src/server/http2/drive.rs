@@ -27,6 +27,9 @@ const LINGER: Duration = Duration::from_millis(limits::connection::LINGER_MS);
 pub(super) async fn serve<A: App, T: Transport>(stream: T, guest: Guest<A>, early: Vec<u8>) {
     let server = Rc::clone(guest.server_rc());
     let peer = guest.peer(stream.stream(), T::SECURE).detached();
+    // How fast a client takes an answer is watched by its windows here, and not by what the kernel holds. A Unix socket has
+    // no such thing: its peer is a process of this machine, which ends and then is gone.
+    let _ = stream.stream().give_up_after(server.settings.write_timeout);
     let wire = Rc::new(RefCell::new(Wire::new(stream, Rc::clone(&server), early)));
     let Some(h2) = shake_hands(&wire, server.settings.head_timeout).await else {
         return;
