@@ -10,12 +10,13 @@ use std::sync::Arc;
 /// Any certificate will do. The handshake's signature is verified all the same: who answers holds the key of the
 /// certificate that channel binding is about.
 #[derive(Debug)]
-pub(super) struct Anyone {
+pub(crate) struct Anyone {
     provider: Arc<CryptoProvider>,
 }
 
 impl Anyone {
-    pub(super) fn new(provider: Arc<CryptoProvider>) -> Anyone {
+    /// With the algorithms of `provider` for the proof that the peer has its key.
+    pub(crate) fn new(provider: Arc<CryptoProvider>) -> Anyone {
         Anyone { provider }
     }
 }
