@@ -26,6 +26,14 @@ COPY . .
 RUN deploy/image/build binary \
     && deploy/image/build tree /tree
 
+# The load generator of the runbooks: docker build --target bench.
+FROM build AS bench-build
+RUN deploy/image/build bench /roadtrip-bench
+FROM scratch AS bench
+COPY --from=bench-build /roadtrip-bench /roadtrip-bench
+USER 65532:65532
+ENTRYPOINT ["/roadtrip-bench"]
+
 FROM scratch
 ARG VERSION=dev
 ARG REVISION=unknown
@@ -35,7 +43,8 @@ LABEL org.opencontainers.image.title="roadtrip-api" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="scratch"
 COPY --from=build /tree /
-ENV PORT=8080 \
+ENV PATH=/bin \
+    PORT=8080 \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 # `nonroot` of /etc/passwd, by number so that runAsNonRoot can be checked.
 USER 65532:65532

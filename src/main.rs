@@ -1,5 +1,7 @@
 //! Command line -> configuration -> one subcommand.
 
+mod kill;
+
 use clap::{Parser, Subcommand};
 use roadtrip_api::config::{self, At, Config};
 use roadtrip_api::{routes, supervisor, telemetry, tls};
@@ -70,6 +72,19 @@ const MIGRATE_CODES: &str = "Exit codes: 0 the database is up to date (now); 1 m
 65 this binary does not fit the database; 69 the database is away or refuses; 78 DATABASE_URL is missing or wrong.";
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    if kill::is_asked(arguments.next().as_deref()) {
+        let arguments: Vec<String> = arguments
+            .map(|argument| argument.to_string_lossy().into_owned())
+            .collect();
+        return match kill::run(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                let _ = writeln!(std::io::stderr().lock(), "kill: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     match Cli::parse().command.unwrap_or(Command::Serve) {
         Command::Serve => serve(),
         Command::Check => check(),
