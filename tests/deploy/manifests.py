@@ -338,7 +338,7 @@ def check_runbooks_name_what_is_there(binary):
             for path in re.findall(r"http://(?:roadtrip-api|localhost:8080)(/[\w./-]*)", command):
                 assert path in known, what
                 seen += 1
-            for name in re.findall(r"/roadtrip-api ([a-z]+)", command):
+            for name in re.findall(r" /roadtrip-api ([a-z]+)", command):
                 assert re.search(rf"^  {name}\b", subcommands, re.M), what
                 seen += 1
             for name in re.findall(r"secret generic (\S+)|--target=(\S+)", command):
