@@ -82,6 +82,35 @@ curl -s "http://localhost:$port/health/v2/ready" | grep -q 'localhost:1 (127.0.0
     || fail "the static resolver did not find localhost: $(curl -s "http://localhost:$port/health/v2/ready")"
 say "serves as user 65532 without capabilities from a read-only root, and finds names"
 
+# Under the profile of the io-uring overlay, where a call that it does not allow ends the process: a story told and kept on
+# disk, on both drivers.
+for driver in uring epoll; do
+    data=$(mktemp -d)
+    settings=(PORT=0 LOG_FORMAT=json "IO_DRIVER=$driver" "DATA_DIR=$data")
+    env -i "${settings[@]}" python3 tests/deploy/under_profile.py deploy/seccomp/roadtrip-io-uring.json \
+        "$tree/roadtrip-api" serve >"$log.$driver" 2>&1 &
+    caged=$!
+    for _ in $(seq 200); do
+        at=$(sed -n 's/.*"message":"ready".*"port":\([0-9]*\).*/\1/p; s/.*"port":\([0-9]*\).*"message":"ready".*/\1/p' "$log.$driver" | head -1)
+        [ -n "$at" ] && break
+        sleep 0.1
+    done
+    [ -n "$at" ] || fail "under the seccomp profile, $driver: it did not get ready: $(cat "$log.$driver")"
+    for place in Rome Oslo Lima; do
+        curl -sf --compressed -o /dev/null -H 'content-type: application/json' -d "{\"location\":\"$place\"}" \
+            "http://localhost:$at/api/v1/stories/generate" || fail "under the seccomp profile, $driver: no story"
+    done
+    curl -sf "http://localhost:$at/health/v2/status" | grep -q "\"$driver\"" || fail "it does not run on $driver"
+    kill -HUP "$caged"
+    sleep 0.3
+    kill -TERM "$caged"
+    status=0
+    wait "$caged" || status=$?
+    [ "$status" -eq 0 ] || fail "under the seccomp profile, $driver: it ended with $status"
+    rm -rf "$data" "$log.$driver"
+    say "serves on $driver under the seccomp profile"
+done
+
 # Its health check and its kill, as the image has them.
 settings=("PORT=$port" "DATABASE_URL=postgresql://nobody:nothing@localhost:1/none")
 run /roadtrip-api healthcheck --path /health/v2/live || fail "the health check does not find it"

@@ -64,7 +64,8 @@ def cpus(quantity):
 
 def check_schemas(_binary):
     checked = 0
-    for where, objects in every():
+    others = [(path.relative_to(ROOT), load(path)) for path in sorted(DEPLOY.glob("seccomp/*.yaml"))]
+    for where, objects in [*every(), *others]:
         for thing in objects:
             if thing["kind"] in FOREIGN:
                 continue
@@ -364,6 +365,27 @@ def check_metrics_of_the_autoscalers_are_served(_binary):
         asked |= set(re.findall(r"\b(\w+)\{", trigger["metadata"].get("query", "")))
     for name in asked:
         assert f'"{name}"' in text, f"the server has no metric {name}"
+
+
+def check_seccomp_profiles(_binary):
+    profile = json.loads((DEPLOY / "seccomp/roadtrip-io-uring.json").read_text())
+    (operators,) = load(DEPLOY / "seccomp/security-profiles-operator.yaml")
+    theirs = operators["spec"]
+    assert theirs["defaultAction"] == profile["defaultAction"]
+    assert theirs["architectures"] == profile["architectures"]
+    calls = [name for rule in profile["syscalls"] for name in rule["names"]]
+    assert sorted(calls) == sorted(name for rule in theirs["syscalls"] for name in rule["names"])
+    assert len(calls) == len(set(calls)), "a call stands there twice"
+    assert {"io_uring_setup", "io_uring_enter", "io_uring_register"} <= set(calls)
+    # What no web server needs and what containers were broken out of by.
+    bad = {"ptrace", "process_vm_readv", "bpf", "mount", "unshare", "setns", "keyctl", "userfaultfd", "perf_event_open"}
+    assert not bad & set(calls), bad & set(calls)
+    daemons = find(load(DEPLOY / "seccomp/daemonset.yaml"), "DaemonSet", "roadtrip-seccomp")
+    (folder,) = [volume["hostPath"]["path"] for volume in pod(daemons)["volumes"] if "hostPath" in volume]
+    _, container = api(render(DEPLOY / "overlays/io-uring"))
+    wanted = container["securityContext"]["seccompProfile"]["localhostProfile"]
+    assert f"/var/lib/kubelet/seccomp/{wanted}" == f"{folder}/roadtrip-io-uring.json", wanted
+    return f"{len(calls)} calls"
 
 
 def check_compose(_binary):
