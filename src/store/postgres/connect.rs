@@ -1,7 +1,8 @@
 //! One connection: to the first server in the list that will do, encrypted and authenticated as asked.
 
 use super::Shared;
-use super::settings::{Binding, Session, Settings, SslMode};
+use super::pooler;
+use super::settings::{Binding, Prepare, Session, Settings, SslMode};
 use crate::backend::dial::{DialError, Target, dial};
 use crate::backend::tls::{self, Tls};
 use crate::runtime::context;
@@ -68,6 +69,8 @@ pub(super) struct Link {
     task: Option<JoinHandle<()>>,
     /// Which server.
     pub(super) target: Target,
+    /// The session is this connection's for good, as far as is known: no pooler is in between.
+    pub(super) direct: bool,
 }
 
 impl Link {
@@ -168,13 +171,14 @@ async fn open_one(settings: &Settings, tls: Option<&Tls>, target: &Target) -> Re
         *ending.0.reason.borrow_mut() = outcome.map_or_else(String::new, |error| super::fault::describe(&error));
         drop(ending);
     });
-    let link = Link {
+    let mut link = Link {
         client: Some(client),
         end,
         task: Some(task),
         target: target.clone(),
+        direct: false,
     };
-    set_up(settings, &link).await?;
+    set_up(settings, &mut link).await?;
     Ok(link)
 }
 
@@ -191,25 +195,45 @@ impl Drop for Ending {
     }
 }
 
-/// The session's own settings, and whether it takes writes, in one round trip.
-async fn set_up(settings: &Settings, link: &Link) -> Result<(), Refusal> {
+/// Asks, in one round trip, whether the server takes writes and whether a pooler is in between; where none is, sets the
+/// session up:
+///
+/// * time limits, so that the server does not work on for who has given up;
+/// * one plan for each statement. Every statement of the story path has one index that serves it whatever its parameters
+///   (see [`super::statements`]), and planning a page anew takes the server longer than reading it. The plan is made
+///   when a statement is first used, which may be while the table is empty, and must not be to read it from end to end.
+async fn set_up(settings: &Settings, link: &mut Link) -> Result<(), Refusal> {
+    const READ_ONLY: &str = "pg_is_in_recovery() OR current_setting('transaction_read_only')::bool";
+    const SETTINGS: [(&str, &str); 3] = [
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+        ("enable_bitmapscan", "off"),
+    ];
     let Some(client) = link.client() else { return Ok(()) };
-    let ms = crate::limits::postgres::STATEMENT_MS;
-    let mut text = String::new();
-    // Behind a pooler in transaction mode these would reach some other client's session.
-    if settings.prepare {
-        text = format!("SET statement_timeout = {ms}; SET lock_timeout = {ms}; ");
+    // With `off` the operator says that the session is not ours.
+    let pid = match settings.prepare {
+        Prepare::Off => None,
+        Prepare::On | Prepare::Auto => pooler::told_pid(client).await,
+    };
+    let ours = pid.map_or_else(|| "false".to_owned(), |pid| format!("pg_backend_pid() = {pid}"));
+    let ms = crate::limits::postgres::STATEMENT_MS.to_string();
+    let times = ["statement_timeout", "lock_timeout"].map(|name| (name, ms.as_str()));
+    let set = times
+        .iter()
+        .chain(&SETTINGS)
+        .map(|(name, value)| format!("set_config('{name}', '{value}', false)"));
+    let set: Vec<String> = set.collect();
+    let text = format!(
+        "SELECT {READ_ONLY}, {ours}, CASE WHEN {ours} THEN concat({}) END",
+        set.join(", ")
+    );
+    let mut read_only = false;
+    for message in &client.simple_query(&text).await? {
+        if let SimpleQueryMessage::Row(row) = message {
+            read_only = row.get(0) == Some("t");
+            link.direct = row.get(1) == Some("t");
+        }
     }
-    if settings.session == Session::ReadWrite {
-        text.push_str("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool");
-    }
-    if text.is_empty() {
-        return Ok(());
-    }
-    let read_only = client.simple_query(&text).await?.iter().any(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0) == Some("t"),
-        _ => false,
-    });
     if read_only && settings.session == Session::ReadWrite {
         return Err(Refusal::ReadOnly);
     }

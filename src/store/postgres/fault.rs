@@ -67,7 +67,7 @@ impl From<Error> for Fault {
             ),
             SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => unavailable(
                 Remedy::Reconnect,
-                format!("{said}; behind a pooler in transaction mode, add statement_cache=off to DATABASE_URL"),
+                format!("{said}; behind this pooler, DATABASE_URL must not have statement_cache=on"),
             ),
             // "cached plan must not change result type": a migration went by.
             SqlState::FEATURE_NOT_SUPPORTED => unavailable(Remedy::Reconnect, said),

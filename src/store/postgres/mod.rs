@@ -16,6 +16,7 @@ mod batch;
 mod connect;
 mod fault;
 mod pool;
+mod pooler;
 pub mod schema;
 mod settings;
 mod statements;

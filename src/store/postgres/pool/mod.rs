@@ -287,7 +287,7 @@ impl Pool {
         // A tenth more or less, so that what was opened together is not closed together.
         let jitter = context::random(|rng| rng.f64()) * 0.2 + 0.9;
         let connection = Rc::new(Connection {
-            statements: Statements::new(self.shared.settings.prepare),
+            statements: Statements::new(self.shared.settings.prepares(link.direct)),
             begun: Cell::new(0),
             answered: Cell::new(0),
             holders: Cell::new(0),

@@ -56,6 +56,17 @@ pub enum Binding {
     Require,
 }
 
+/// `statement_cache`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prepare {
+    /// Where no pooler is in between.
+    Auto,
+    /// Always: the operator knows that a pooler keeps sessions together, or statements.
+    On,
+    /// Never.
+    Off,
+}
+
 /// A checked connection string.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -85,11 +96,20 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// None: switched off.
     pub keepalive: Option<Keepalive>,
-    /// Statements are prepared once a connection. Off for a pooler that gives each transaction another connection.
-    pub prepare: bool,
+    /// Whether statements are prepared once a connection.
+    pub prepare: Prepare,
 }
 
 impl Settings {
+    /// Whether statements are prepared on a connection; `direct`: no pooler is in between.
+    pub fn prepares(&self, direct: bool) -> bool {
+        match self.prepare {
+            Prepare::Auto => direct,
+            Prepare::On => true,
+            Prepare::Off => false,
+        }
+    }
+
     /// Reads a URL that begins with postgresql:// or postgres://. Blocks on one small file where the user is not named.
     ///
     /// # Errors
@@ -291,6 +311,6 @@ fn defaults(hosts: Vec<Target>) -> Settings {
             probes: limits::KEEPALIVE_PROBES,
             user_timeout: Duration::from_secs(limits::USER_TIMEOUT_S),
         }),
-        prepare: true,
+        prepare: Prepare::Auto,
     }
 }

@@ -1,6 +1,6 @@
 //! The parameters behind the question mark.
 
-use super::{Binding, Session, Settings, SettingsError, SslMode, defaults, wrong};
+use super::{Binding, Prepare, Session, Settings, SettingsError, SslMode, defaults, wrong};
 use crate::backend::dial::Target;
 use crate::backend::secret::percent_decoded_text;
 use crate::backend::tls::Verify;
@@ -94,13 +94,14 @@ impl Given {
             &[("disable", ()), ("prefer", ())],
             "; there is no GSSAPI here",
         )?;
-        if let Some(prepare) = self.words("statement_cache", &[("on", true), ("off", false)], "")? {
+        let caches = [("auto", Prepare::Auto), ("on", Prepare::On), ("off", Prepare::Off)];
+        if let Some(prepare) = self.words("statement_cache", &caches, "")? {
             settings.prepare = prepare;
         }
         // asyncpg's and SQLAlchemy's names: 0 is how their users get through a pooler.
         for name in ["prepared_statement_cache_size", "statement_cache_size"] {
-            if let Some(size) = self.number(name, u32::MAX)? {
-                settings.prepare = settings.prepare && size > 0;
+            if self.number(name, u32::MAX)? == Some(0) {
+                settings.prepare = Prepare::Off;
             }
         }
         match self.0.into_keys().next() {

@@ -27,7 +27,7 @@ fn the_usual_forms() {
     assert_eq!(plain.password.unwrap().expose(), b"p@ss");
     assert_eq!(
         (plain.ssl, plain.session, plain.prepare),
-        (SslMode::Prefer, Session::Any, true)
+        (SslMode::Prefer, Session::Any, Prepare::Auto)
     );
 
     assert_eq!(parsed("postgres://u@db").hosts, [tcp("db", 5432)]);
@@ -93,8 +93,12 @@ fn the_other_parameters() {
     let keepalive = given.keepalive.unwrap();
     assert_eq!((keepalive.idle.as_secs(), keepalive.probes), (7, 2));
     assert_eq!(keepalive.user_timeout.as_millis(), 900);
-    assert!(!given.prepare);
-    assert!(!parsed("postgres://u@db/x?prepared_statement_cache_size=0").prepare);
+    assert_eq!(given.prepare, Prepare::Off);
+    assert_eq!(parsed("postgres://u@db/x?statement_cache=on").prepare, Prepare::On);
+    for (size, prepare) in [("0", Prepare::Off), ("100", Prepare::Auto)] {
+        let url = format!("postgres://u@db/x?prepared_statement_cache_size={size}");
+        assert_eq!(parsed(&url).prepare, prepare);
+    }
     assert!(parsed("postgres://u@db/x?keepalives=0").keepalive.is_none());
 }
 
