@@ -364,6 +364,29 @@ pub mod postgres {
     pub const BACKOFF_MAX_MS: u64 = 2_000;
     /// Milliseconds that a connection may take to say goodbye.
     pub const GOODBYE_MS: u64 = 1_000;
+    /// Milliseconds without an outcome after which the next host of the list is tried beside the one before.
+    pub const NEXT_HOST_MS: u64 = 500;
+    /// Milliseconds that a call waits for an answer before its connection is doubted: twenty times what a slow commit
+    /// takes. New calls then go to another connection, where the server is asked what became of the first.
+    pub const SILENCE_MS: u64 = 1_000;
+    /// Milliseconds between two looks at a connection that is doubted.
+    pub const DOUBT_LOOK_MS: u64 = 100;
+    /// Milliseconds that a connection must have lived for its end to be an accident: then the next is opened at once.
+    /// Below that pauses grow, for a server that takes connections and breaks them must not be asked all the time.
+    pub const STABLE_MS: u64 = 1_000;
+    /// The longest of those pauses, milliseconds: below `GRACE_MS`, so that calls live through it.
+    pub const FLAP_MS_MAX: u64 = 800;
+    /// Milliseconds over which workers and pods that lost their connections in the same moment spread their first
+    /// attempts.
+    pub const SPREAD_MS: u64 = 30;
+    /// Milliseconds between two reconnects because the one server that is configured takes no writes: its name may lead
+    /// to the new primary.
+    pub const READONLY_REDIAL_MS: u64 = 15_000;
+    /// Milliseconds of the mean statement beyond which the server counts as slow: more than the 200 ms that the service
+    /// promises for a whole answer.
+    pub const SLOW_MS: u64 = 250;
+    /// Milliseconds for which it counts as slow after the last statement that was.
+    pub const SLOW_FOR_MS: u64 = 10_000;
     /// Milliseconds between two looks at how large the tables are.
     pub const SIZES_MS: u64 = 60_000;
     /// Pods that the service may grow to, for the comparison with the server's `max_connections`: the guide's autoscaler.
@@ -378,6 +401,9 @@ pub mod postgres {
     const _: () = assert!(POOL_WAIT_MS_MAX < super::story::STORE_MS_MAX);
     const _: () = assert!(PRE_PING_IDLE_MS > super::health::CHECK_MS && GRACE_MS <= POOL_WAIT_MS);
     const _: () = assert!(BATCH_BYTES_MAX > super::store::STORY_BYTES_MAX);
+    // A call whose connection is found dead can still be run on another.
+    const _: () = assert!(3 * SILENCE_MS < STATEMENT_MS && FLAP_MS_MAX + SPREAD_MS < GRACE_MS);
+    const _: () = assert!(PRE_PING_MS <= SILENCE_MS && DOUBT_LOOK_MS < SILENCE_MS);
 }
 
 /// The cache of each core. How much it holds is `server::CACHE_BYTES`.

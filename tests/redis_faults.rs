@@ -4,12 +4,13 @@
 mod common;
 
 use common::http::Connection;
+use common::proxy::{self, Mischief, Proxy};
 use common::redis::{Redis, asked, breaker, id_of, metrics, setup, status, sum};
 use common::{Server, until};
 use sonic_rs::JsonValueTrait;
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -300,95 +301,29 @@ fn a_port_that_talks_nonsense_is_no_redis() {
     }
 }
 
-/// What the proxy does to a piece of bytes on its way.
-enum Mischief {
-    Nothing,
-    Delay(Duration),
-    /// A part of it, then the end of the connection.
-    Cut,
-    /// One byte is another.
-    Flip,
-    /// Nothing more goes through, and nobody is told.
-    Swallow,
-}
-
-fn mischief(rng: &mut fastrand::Rng) -> Mischief {
-    match rng.u32(0..100) {
-        0..80 => Mischief::Nothing,
-        80..88 => Mischief::Delay(Duration::from_millis(rng.u64(1..150))),
-        88..93 => Mischief::Cut,
-        93..98 => Mischief::Flip,
-        _ => Mischief::Swallow,
-    }
-}
-
-/// Carries bytes one way until the end, with mischief while `on`.
-fn carry(mut from: TcpStream, mut to: TcpStream, on: &AtomicBool, mut rng: fastrand::Rng) {
-    let mut piece = [0; 1024];
-    let mut swallowing = false;
-    while let Ok(bytes @ 1..) = from.read(&mut piece) {
-        let piece = &mut piece[..bytes];
-        let what = if on.load(Ordering::Relaxed) {
-            mischief(&mut rng)
-        } else {
-            Mischief::Nothing
-        };
-        match what {
-            Mischief::Nothing => {}
-            Mischief::Delay(time) => std::thread::sleep(time),
-            Mischief::Cut => {
-                let _ = to.write_all(&piece[..rng.usize(0..bytes)]);
-                break;
-            }
-            Mischief::Flip => piece[rng.usize(0..bytes)] ^= rng.u8(1..),
-            Mischief::Swallow => swallowing = true,
-        }
-        if !swallowing && to.write_all(piece).is_err() {
-            break;
-        }
-    }
-    let _ = from.shutdown(Shutdown::Both);
-    let _ = to.shutdown(Shutdown::Both);
-}
-
-/// A proxy in front of Redis; gives its port.
-fn proxy(redis: SocketAddr, on: &'static AtomicBool, seed: u64) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        for client in listener.incoming() {
-            let (client, server) = (client.unwrap(), TcpStream::connect(redis).unwrap());
-            let both = [
-                (client.try_clone().unwrap(), server.try_clone().unwrap()),
-                (server, client),
-            ];
-            for (from, to) in both {
-                let rng = rng.fork();
-                std::thread::spawn(move || carry(from, to, on, rng));
-            }
-        }
-    });
-    port
-}
-
 #[test]
 fn no_client_sees_what_happens_on_the_way_to_redis() {
-    static ON: AtomicBool = AtomicBool::new(false);
-    let seed = std::env::var("PROXY_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
-    println!("PROXY_SEED={seed}");
+    let seed = proxy::seed();
     let redis = Redis::start();
-    let url = format!("redis://127.0.0.1:{}", proxy(redis.addr(), &ON, seed));
+    let proxy = Proxy::start(redis.addr(), seed);
+    let url = format!("redis://127.0.0.1:{}", proxy.port);
     let (one, two) = (setup(&url).start(), setup(&url).start());
     let servers = [&one, &two];
     servers.iter().for_each(|server| breaker(server, 0.0));
     under_load(&format!("delay, cut, flip, swallow (seed {seed})"), servers, || {
-        ON.store(true, Ordering::Relaxed);
+        proxy.set(Mischief {
+            delay: (8, 150),
+            cut: 5,
+            flip: 5,
+            swallow: 2,
+            ..Mischief::default()
+        });
         std::thread::sleep(Duration::from_secs(4));
-        ON.store(false, Ordering::Relaxed);
+        proxy.lift();
     });
     // It mends by itself.
     servers.iter().for_each(|server| breaker(server, 0.0));
+    assert!(proxy.done() > 0);
     let failed = |server| sum(server, "redis_errors_total");
     assert!(failed(&one) + failed(&two) > 0.0, "the proxy did something");
 }

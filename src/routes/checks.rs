@@ -101,6 +101,8 @@ impl Checks {
             Some(Change::Back) => tracing::info!(worker_id = worker.id, "the store is back"),
             None => {}
         }
+        let state = worker.service.store().health().state;
+        worker.metrics.database_state(state as u64);
         if let Some(redis) = worker.service.redis() {
             // Its own log tells of changes.
             self.redis.ask(redis.ping()).await;

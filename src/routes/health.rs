@@ -275,6 +275,8 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
     struct Database<'c> {
         status: &'c str,
         kind: &'c str,
+        /// Finer than the status, and of this moment.
+        state: crate::store::State,
         stories: u64,
         file_bytes: u64,
         queue_depth: u64,
@@ -295,7 +297,11 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
     let reason = worker.checks.store.reason.borrow();
     let store = worker.service.store().health();
     let draining = worker.process.lifecycle() == Lifecycle::Draining;
-    let database = worker.checks.store.word();
+    // It may be slow, or take no writes, and answer the checks.
+    let database = match worker.checks.store.word() {
+        "healthy" if store.state != crate::store::State::Serving => "degraded",
+        word => word,
+    };
     let redis = redis_part(worker);
     let worker_word = if !stuck.is_empty() {
         "unhealthy"
@@ -344,13 +350,14 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
             database: Database {
                 status: database,
                 kind: worker.process.store_kind,
+                state: store.state,
                 stories: store.stories,
                 file_bytes: store.file_bytes,
                 queue_depth: (store.put_queue + store.read_queue) as u64,
                 ping_ms: worker.checks.store.ping_ms(),
                 connections: (worker.process.store_kind != "embedded").then_some(store.connections),
                 places: Gazetteer::embedded().len(),
-                reason: reason.as_deref(),
+                reason: reason.as_deref().or(store.reason.as_deref()),
             },
             redis,
             external_api: Unused {

@@ -170,6 +170,7 @@ impl Worker {
     fn tell_figures(&self) {
         let figures = self.service.cache().borrow().figures();
         self.metrics.cache_holds(figures.entries, figures.bytes);
+        self.metrics.database_state(self.service.store().health().state as u64);
         self.metrics.executor(ExecutorFigures {
             turns: self.heartbeat.turns(),
             polls: self.heartbeat.pulse().polls,

@@ -18,7 +18,7 @@ mod types;
 
 pub use cursor::{Cursor, CursorError};
 pub use error::StoreError;
-pub use types::{Filter, Health, Kept, Page, Record, StoryKey};
+pub use types::{Filter, Health, Kept, Page, Record, State, StoryKey};
 
 use uuid::Uuid;
 

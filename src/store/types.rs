@@ -99,12 +99,29 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
+/// How the store serves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// As it should.
+    Serving = 0,
+    /// Right, and late.
+    Slow = 1,
+    /// What is kept can be read; nothing new is kept.
+    NoWrites = 2,
+    /// Nothing of it can be had.
+    #[default]
+    Away = 3,
+}
+
 /// Figures of the store, for health checks and metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Health {
     /// Whether puts and reads are being served.
     pub available: bool,
-    /// Why not, where not, or why the last write failed.
+    /// How.
+    pub state: State,
+    /// Why it is not as it should be, or why the last write failed.
     pub reason: Option<String>,
     /// Stories kept.
     pub stories: u64,

@@ -10,7 +10,9 @@ pub mod exposition;
 pub mod frames;
 pub mod http;
 pub mod postgres;
+pub mod proxy;
 pub mod redis;
+pub mod siege;
 pub mod tls;
 pub mod tools;
 

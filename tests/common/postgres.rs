@@ -252,8 +252,77 @@ impl Postgres {
 
     /// Ends the server in good order, connections first.
     pub fn stop(&mut self) {
-        rustix::process::kill_process(self.pid(), rustix::process::Signal::INT).unwrap();
+        self.stop_by(rustix::process::Signal::INT);
+    }
+
+    /// Ends it by this signal: SIGINT is the fast shutdown, SIGQUIT the immediate one.
+    pub fn stop_by(&mut self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(self.pid(), signal).unwrap();
         self.child.take().unwrap().wait().unwrap();
+    }
+
+    /// A streaming standby of this server, made by pg_basebackup; running. From then on this server commits what the
+    /// standby has too (`synchronous_standby_names`).
+    pub fn standby(&self) -> Postgres {
+        let dir = TempDir::new().unwrap();
+        give_away(dir.path());
+        let mut standby = Postgres {
+            dir,
+            port: free_port(),
+            child: None,
+            settings: self.settings.clone(),
+        };
+        let made = unprivileged(&program("pg_basebackup"))
+            .arg("-D")
+            .arg(standby.data())
+            .args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-U", OWNER])
+            .arg("-h")
+            .arg(self.dir.path())
+            .args(["-p", &self.port.to_string()])
+            .current_dir("/")
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        standby.launch();
+        self.sql_in("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.sql_in("postgres", "SELECT pg_reload_conf()");
+        let deadline = Instant::now() + PATIENCE;
+        while self.sql("SELECT string_agg(sync_state, ',') FROM pg_stat_replication") != "sync" {
+            assert!(
+                Instant::now() < deadline,
+                "the standby does not follow: {}",
+                standby.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        standby
+    }
+
+    /// A session of that user that runs `sql` and then holds what it has (a place, a lock) until this is dropped.
+    pub fn session(&self, user: &str, sql: &str) -> Session {
+        let mut child = Command::new(program("psql"))
+            .args(["-X", "-q", "-U", user, "-d", "trips", "-h"])
+            .arg(OsString::from(self.dir.path()))
+            .args(["-p", &self.port.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // One that was refused has ended.
+        let _ = writeln!(child.stdin.as_mut().unwrap(), "{sql};");
+        Session(child)
+    }
+
+    /// Makes this standby the primary, by `pg_ctl promote`.
+    pub fn promote(&self) {
+        let ran = unprivileged(&program("pg_ctl"))
+            .args(["promote", "-w", "-D"])
+            .arg(self.data())
+            .current_dir("/")
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     }
 
     /// Stops every process of the server where it stands (true), or lets them go on.
@@ -322,6 +391,17 @@ impl Postgres {
             true => Ok(String::from_utf8_lossy(&ran.stdout).trim_end().to_owned()),
             false => Err(String::from_utf8_lossy(&ran.stderr).into_owned()),
         }
+    }
+}
+
+/// See [`Postgres::session`].
+pub struct Session(Child);
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Its backend reads the end, and with it goes what it held.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -10,7 +10,7 @@ use super::open::{self, OpenError};
 use super::schema::{self, Tables};
 use super::{Config, ms_since};
 use crate::limits::store::{RETRY_AFTER_S, STORY_BYTES_MAX};
-use crate::store::{Health, Kept, Record, StoreError};
+use crate::store::{Health, Kept, Record, State, StoreError};
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -135,6 +135,8 @@ impl Engine {
         let get = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         Health {
             available: trouble.is_none(),
+            // It is in trouble after a failed write.
+            state: trouble.as_ref().map_or(State::Serving, |_| State::NoWrites),
             reason: trouble.map(|trouble| trouble.reason),
             stories: get(&self.figures.stories),
             file_bytes: get(&self.file_bytes),

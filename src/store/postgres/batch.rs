@@ -166,17 +166,23 @@ impl Puts {
     async fn put_all(&self, records: &[Record]) -> Result<Vec<Outcome>, Fault> {
         let columns = Columns::of(records);
         let parameters = columns.parameters();
-        let rows = self
+        let written = self
             .pool
             .run(Kind::Write, async |connection| {
                 let client = connection.client()?;
-                Ok(connection.statements.run(client, Query::Put, &parameters).await?)
+                let rows = connection.statements.run(client, Query::Put, &parameters).await?;
+                let mut written: HashMap<Vec<u8>, uuid::Uuid> = HashMap::with_capacity(rows.len());
+                for row in &rows {
+                    let (id, key): (uuid::Uuid, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+                    let is_ours = |record: &Record| record.id == id && record.key.as_bytes()[..] == key;
+                    if !records.iter().any(is_ours) {
+                        return Err(Fault::nonsense("another story"));
+                    }
+                    written.insert(key, id);
+                }
+                Ok(written)
             })
             .await?;
-        let mut written: HashMap<Vec<u8>, uuid::Uuid> = HashMap::with_capacity(rows.len());
-        for row in &rows {
-            written.insert(row.try_get(1)?, row.try_get(0)?);
-        }
         // Those whose key was there before, or whose id is another story's.
         let missing: Vec<&[u8]> = records
             .iter()
@@ -207,18 +213,21 @@ impl Puts {
         if keys.is_empty() {
             return Ok(HashMap::new());
         }
-        let rows = self
-            .pool
+        self.pool
             .run(Kind::Read, async |connection| {
                 let client = connection.client()?;
-                Ok(connection.statements.run(client, Query::FindMany, &[&keys]).await?)
+                let rows = connection.statements.run(client, Query::FindMany, &[&keys]).await?;
+                let mut kept = HashMap::with_capacity(rows.len());
+                for row in &rows {
+                    let key: Vec<u8> = row.try_get(3)?;
+                    if !keys.contains(&&key[..]) {
+                        return Err(Fault::nonsense("another key"));
+                    }
+                    kept.insert(key, statements::kept(row)?);
+                }
+                Ok(kept)
             })
-            .await?;
-        let mut kept = HashMap::with_capacity(rows.len());
-        for row in &rows {
-            kept.insert(row.try_get(3)?, statements::kept(row)?);
-        }
-        Ok(kept)
+            .await
     }
 
     fn set_trouble(&self, reason: Option<String>) {

@@ -62,6 +62,9 @@ impl End {
     }
 }
 
+/// When the server was last heard, nanoseconds of the worker's clock.
+pub(super) type Heard = Rc<Cell<u64>>;
+
 /// An open connection. Dropping it lets what is in flight finish, says goodbye, and cuts what takes too long.
 pub(super) struct Link {
     client: Option<Client>,
@@ -71,12 +74,23 @@ pub(super) struct Link {
     pub(super) target: Target,
     /// The session is this connection's for good, as far as is known: no pooler is in between.
     pub(super) direct: bool,
+    pub(super) heard: Heard,
+    /// The process that serves it there, where that stays the same (not behind a pooler in transaction mode).
+    pub(super) backend: Option<i32>,
 }
 
 impl Link {
     /// What statements are sent through; none while it is being dropped.
     pub(super) fn client(&self) -> Option<&Client> {
         self.client.as_ref()
+    }
+
+    /// Ends it here and now, without a word to the server: whoever waits for an answer on it gets an error. For one that
+    /// is dead, or whose answers cannot be believed.
+    pub(super) fn cut(&self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -107,18 +121,56 @@ pub(super) async fn open(shared: &Shared) -> Result<Link, String> {
     if settings.shuffle {
         context::random(|rng| rng.shuffle(&mut targets));
     }
-    let mut refusals: Vec<String> = Vec::new();
-    for target in targets {
+    let attempts = targets.into_iter().map(|target| async move {
         let attempt = open_one(settings, shared.tls.as_ref(), target);
         let outcome = timeout(settings.connect_timeout, attempt).await;
-        match outcome.unwrap_or(Err(Refusal::Timeout)) {
-            Ok(link) => return Ok(link),
-            // It names the server itself.
-            Err(Refusal::Dial(error)) => refusals.push(error.to_string()),
-            Err(refusal) => refusals.push(format!("{target}: {refusal}")),
+        outcome
+            .unwrap_or(Err(Refusal::Timeout))
+            .map_err(|refusal| match refusal {
+                // It names the server itself.
+                Refusal::Dial(error) => error.to_string(),
+                refusal => format!("{target}: {refusal}"),
+            })
+    });
+    first_of(attempts, Duration::from_millis(crate::limits::postgres::NEXT_HOST_MS))
+        .await
+        .map_err(|refusals| format!("PostgreSQL is not reachable: {}", refusals.join("; ")))
+}
+
+/// The first success of attempts that are begun one after the other: the next where one failed, or where `stagger` went
+/// by without an outcome, so that a host that swallows packets holds a failover up for a moment and not for its whole
+/// `connect_timeout`. Those that are not needed any more are dropped.
+async fn first_of<T>(
+    attempts: impl Iterator<Item = impl Future<Output = Result<T, String>>>,
+    stagger: Duration,
+) -> Result<T, Vec<String>> {
+    let (mut attempts, mut under_way, mut refusals) = (attempts.fuse(), Vec::new(), Vec::new());
+    loop {
+        let begun = attempts.next().map(|attempt| under_way.push(Box::pin(attempt)));
+        if under_way.is_empty() {
+            return Err(refusals);
+        }
+        let outcome = poll_fn(|cx| {
+            for at in 0..under_way.len() {
+                let attempt = under_way.get_mut(at).map(|attempt| attempt.as_mut().poll(cx));
+                if let Some(Poll::Ready(outcome)) = attempt {
+                    drop(under_way.swap_remove(at));
+                    return Poll::Ready(outcome);
+                }
+            }
+            Poll::Pending
+        });
+        let outcome = match begun {
+            Some(()) => timeout(stagger, outcome).await.ok(),
+            // The last one has been begun.
+            None => Some(outcome.await),
+        };
+        match outcome {
+            Some(Ok(value)) => return Ok(value),
+            Some(Err(refusal)) => refusals.push(refusal),
+            None => {}
         }
     }
-    Err(format!("PostgreSQL is not reachable: {}", refusals.join("; ")))
 }
 
 async fn open_one(settings: &Settings, tls: Option<&Tls>, target: &Target) -> Result<Link, Refusal> {
@@ -151,6 +203,11 @@ async fn open_one(settings: &Settings, tls: Option<&Tls>, target: &Target) -> Re
         tls: tls.cloned(),
         host,
     };
+    let heard: Heard = Rc::new(Cell::new(context::now_ns()));
+    let stream = Listening {
+        stream,
+        heard: Rc::clone(&heard),
+    };
     let (client, mut connection) = config.connect_raw(stream, encrypt).await?;
     let end = Rc::new(End::default());
     let ending = Ending(Rc::clone(&end));
@@ -177,6 +234,8 @@ async fn open_one(settings: &Settings, tls: Option<&Tls>, target: &Target) -> Re
         task: Some(task),
         target: target.clone(),
         direct: false,
+        heard,
+        backend: None,
     };
     set_up(settings, &mut link).await?;
     Ok(link)
@@ -237,7 +296,37 @@ async fn set_up(settings: &Settings, link: &mut Link) -> Result<(), Refusal> {
     if read_only && settings.session == Session::ReadWrite {
         return Err(Refusal::ReadOnly);
     }
+    // Behind a pooler it is whichever serves this very question.
+    link.backend = pid.filter(|_| link.direct);
     Ok(())
+}
+
+/// A stream that notes when something was received.
+struct Listening {
+    stream: Stream,
+    heard: Heard,
+}
+
+impl AsyncRead for Listening {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let outcome = ready!(Pin::new(&mut self.stream).poll_read(cx, out));
+        self.heard.set(context::now_ns());
+        Poll::Ready(outcome)
+    }
+}
+
+impl AsyncWrite for Listening {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 /// The step from a connected stream to an encrypted one, as tokio-postgres asks for it.
@@ -246,12 +335,12 @@ struct Encrypt {
     host: String,
 }
 
-impl TlsConnect<Stream> for Encrypt {
+impl TlsConnect<Listening> for Encrypt {
     type Stream = Encrypted;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted>>>>;
 
-    fn connect(self, stream: Stream) -> Self::Future {
+    fn connect(self, stream: Listening) -> Self::Future {
         Box::pin(async move {
             let Some(tls) = &self.tls else {
                 return Err(io::Error::other("TLS is not set up"));
@@ -262,7 +351,7 @@ impl TlsConnect<Stream> for Encrypt {
 }
 
 /// An encrypted stream that knows its channel binding.
-struct Encrypted(tls::TlsStream<Stream>);
+struct Encrypted(tls::TlsStream<Listening>);
 
 impl TlsStream for Encrypted {
     fn channel_binding(&self) -> ChannelBinding {

@@ -9,6 +9,9 @@ use tokio_postgres::error::SqlState;
 pub(super) enum Remedy {
     /// The connection is gone, or of no use: try on another.
     Reconnect,
+    /// What came on it makes no sense, so that no answer on it can be believed, neither this call's nor another's: end
+    /// it, and try on another.
+    Cut,
     /// The server takes no writes: so are the other connections to it.
     LeaveServer,
     /// The same again: the server rolled it back for the sake of another transaction.
@@ -32,6 +35,13 @@ impl Fault {
         }
     }
 
+    pub(super) fn nonsense(what: &str) -> Fault {
+        Fault {
+            remedy: Remedy::Cut,
+            error: StoreError::unavailable(format!("PostgreSQL answered what was not asked: {what}")),
+        }
+    }
+
     pub(super) fn told(error: StoreError) -> Fault {
         Fault {
             remedy: Remedy::Tell,
@@ -43,10 +53,10 @@ impl Fault {
 impl From<Error> for Fault {
     fn from(error: Error) -> Fault {
         let Some(code) = error.code().cloned() else {
-            return if is_mismatch(&error) {
-                Fault::told(StoreError::Corrupt(describe(&error)))
-            } else {
-                Fault::broken(format!("the connection to PostgreSQL broke: {}", describe(&error)))
+            // It is closed, or the protocol was broken: then questions and answers need not belong together any more.
+            return Fault {
+                remedy: Remedy::Cut,
+                ..Fault::broken(format!("the connection to PostgreSQL broke: {}", describe(&error)))
             };
         };
         let said = describe(&error);
@@ -87,12 +97,6 @@ impl From<Error> for Fault {
             }
         }
     }
-}
-
-/// A row that has another form than the statement promises.
-fn is_mismatch(error: &Error) -> bool {
-    let text = error.to_string();
-    text.starts_with("error deserializing column") || text.starts_with("invalid column")
 }
 
 /// An error with its causes, in one line. The server's own messages name users and databases, never passwords.

@@ -25,7 +25,7 @@ mod tests;
 
 pub use settings::{Settings, SettingsError};
 
-use super::{Cursor, Filter, Health, Kept, Page, Record, StoreError, StoryKey};
+use super::{Cursor, Filter, Health, Kept, Page, Record, State, StoreError, StoryKey};
 use crate::backend::tls::{Tls, TlsError};
 use crate::config::SecretUrl;
 use crate::limits::postgres as limits;
@@ -198,26 +198,39 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    async fn rows(
+    /// Asks, and `reads` the answer: while the connection is held, because an answer that does not fit says that the
+    /// connection gives none that can be believed.
+    async fn ask<T>(
         &self,
         query: Query,
         parameters: &[statements::Parameter<'_>],
-    ) -> Result<Vec<tokio_postgres::Row>, StoreError> {
+        read: impl Fn(&[tokio_postgres::Row]) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
         let run = self.0.pool.run(Kind::Read, async |connection| {
             let client = connection.client()?;
-            Ok(connection.statements.run(client, query, parameters).await?)
+            read(&connection.statements.run(client, query, parameters).await?)
         });
         run.await.map_err(|fault| fault.error)
     }
 
     /// See [`super::Store::get`].
     pub async fn get(&self, id: Uuid) -> Result<Option<Kept>, StoreError> {
-        one(&self.rows(Query::Get, &[&id]).await?)
+        let read = |rows: &[tokio_postgres::Row]| match rows.first().map(statements::kept).transpose()? {
+            Some(kept) if kept.id != id => Err(Fault::nonsense("another id")),
+            kept => Ok(kept),
+        };
+        self.ask(Query::Get, &[&id], read).await
     }
 
     /// See [`super::Store::find`].
     pub async fn find(&self, key: StoryKey) -> Result<Option<Kept>, StoreError> {
-        one(&self.rows(Query::Find, &[&&key.as_bytes()[..]]).await?)
+        let key = &key.as_bytes()[..];
+        let read = |rows: &[tokio_postgres::Row]| match rows.first() {
+            Some(row) if row.try_get::<_, &[u8]>(3)? != key => Err(Fault::nonsense("another key")),
+            Some(row) => Ok(Some(statements::kept(row)?)),
+            None => Ok(None),
+        };
+        self.ask(Query::Find, &[&key], read).await
     }
 
     /// See [`super::Store::put`].
@@ -242,8 +255,8 @@ impl Client {
         if let Some(style) = &style {
             parameters.push(style);
         }
-        let rows = self.rows(statements::list_query(&filter), &parameters).await?;
-        statements::page(&rows, limit).map_err(|error| Fault::from(error).error)
+        let read = |rows: &[tokio_postgres::Row]| Ok(statements::page(rows, limit)?);
+        self.ask(statements::list_query(&filter), &parameters, read).await
     }
 
     /// See [`super::Store::ping`].
@@ -294,10 +307,20 @@ impl Client {
     pub fn health(&self) -> Health {
         let figures = &self.0.pool.shared.figures;
         let get = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
-        let reason = self.0.pool.trouble().or_else(|| self.0.puts.trouble());
+        let (away, no_writes) = (self.0.pool.trouble(), self.0.puts.trouble());
+        let slow_ms = self.0.pool.pace.slow_ms();
+        let state = match (&away, &no_writes, slow_ms) {
+            (Some(_), ..) => State::Away,
+            (None, ..) if !self.0.ready.get() => State::Away,
+            (None, Some(_), _) => State::NoWrites,
+            (None, None, Some(_)) => State::Slow,
+            (None, None, None) => State::Serving,
+        };
+        let slow = slow_ms.map(|ms| format!("PostgreSQL is slow: a statement takes {ms} ms"));
         Health {
-            available: reason.is_none() && self.0.ready.get(),
-            reason,
+            available: matches!(state, State::Serving | State::Slow),
+            state,
+            reason: away.or(no_writes).or(slow),
             stories: get(&figures.stories),
             file_bytes: get(&figures.bytes),
             puts: get(&figures.puts),
@@ -316,9 +339,4 @@ impl Client {
         self.0.puts.finish().await;
         self.0.pool.close().await;
     }
-}
-
-fn one(rows: &[tokio_postgres::Row]) -> Result<Option<Kept>, StoreError> {
-    let kept = rows.first().map(statements::kept).transpose();
-    kept.map_err(|error| Fault::from(error).error)
 }

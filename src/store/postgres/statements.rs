@@ -78,7 +78,7 @@ impl Query {
     pub(super) fn sql(self) -> String {
         match self {
             Query::Get => "SELECT id, created_ms, json FROM stories WHERE id = $1".to_owned(),
-            Query::Find => "SELECT id, created_ms, json FROM stories WHERE key = $1".to_owned(),
+            Query::Find => "SELECT id, created_ms, json, key FROM stories WHERE key = $1".to_owned(),
             Query::FindMany => "SELECT id, created_ms, json, key FROM stories WHERE key = ANY ($1)".to_owned(),
             Query::Put => PUT.to_owned(),
             Query::List(by) => list_sql(by),

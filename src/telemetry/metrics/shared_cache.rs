@@ -20,9 +20,10 @@ pub(super) enum Shared {
     StaleRevalidated,
     StaleOnError,
     AbsentHits,
+    DatabaseState,
 }
 
-const SINGLE: usize = Shared::AbsentHits as usize + 1;
+const SINGLE: usize = Shared::DatabaseState as usize + 1;
 /// Cells of the block: single figures, faults by kind, the latency histogram.
 pub(super) const CELLS: usize = SINGLE + Fault::ALL.len() + HISTOGRAM_CELLS;
 
@@ -102,12 +103,23 @@ pub(super) const PER_WORKER: [(Shared, MetricType, &str, &str); SINGLE] = [
         "cache_absent_hits_total",
         "Ids answered 404 from memory, because they were looked for in vain a moment ago.",
     ),
+    (
+        Shared::DatabaseState,
+        MetricType::GAUGE,
+        "database_state",
+        "The story store as the worker sees it: 0 serving, 1 slow, 2 takes no writes, 3 away.",
+    ),
 ];
 
 impl WorkerMetrics {
     /// The breaker's state: 0 closed, 1 half-open, 2 open.
     pub fn redis_breaker(&self, state: u64) {
         self.set_shared(Shared::Breaker, state);
+    }
+
+    /// How the story store serves: 0 well, 1 slowly, 2 without writes, 3 not.
+    pub fn database_state(&self, state: u64) {
+        self.set_shared(Shared::DatabaseState, state);
     }
 
     /// A lookup found a story.

@@ -21,6 +21,10 @@ pub(in crate::store::postgres) struct Connection {
     pub(super) holders: Cell<u32>,
     pub(super) writes: Cell<u32>,
     pub(super) used_ns: Cell<u64>,
+    pub(super) answered_ns: Cell<u64>,
+    /// A call has waited for long: no new one gets it until it is known why (`doubt`).
+    pub(super) doubted: Cell<bool>,
+    pub(super) opened_ns: u64,
     pub(super) expires_ns: u64,
 }
 
@@ -30,6 +34,11 @@ impl Connection {
         self.link
             .client()
             .ok_or_else(|| Fault::broken("the connection was closed"))
+    }
+
+    /// New calls may go on it.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.link.end.is() && !self.doubted.get()
     }
 
     pub(super) fn load(&self) -> u32 {
@@ -58,6 +67,7 @@ impl Lease {
     pub(super) fn answered(&self) {
         let answered = &self.connection.answered;
         answered.set(answered.get().max(self.number));
+        self.connection.answered_ns.set(context::now_ns());
     }
 }
 

@@ -6,10 +6,13 @@
 //! deadpool and bb8, lend a connection to one call at a time, and want `Send` connections and tokio's timer.)
 //!
 //! While no connection is open, one task tries to open one, with pauses that grow; calls wait for it for a moment after
-//! the last connection broke (a restart, a failover), and are told at once after that.
+//! the last connection broke (a restart, a failover), and are told at once after that. A connection on which a call waits
+//! for long gets no new ones, and is ended where the server does not know of its question ([`doubt`]).
 
+mod doubt;
 mod lease;
 mod open;
+mod pace;
 
 pub(super) use lease::{Connection, Kind};
 
@@ -25,6 +28,7 @@ use crate::runtime::executor::spawn_detached;
 use crate::runtime::time::{sleep, timeout};
 use crate::store::StoreError;
 use lease::{Counted, Lease};
+use pace::Pace;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -48,8 +52,13 @@ pub(super) struct Pool {
     trouble: RefCell<Option<Trouble>>,
     /// Another connection is not opened before this time, because the last attempt failed.
     grow_ns: Cell<u64>,
-    /// Since when there is no connection.
-    down_ns: Cell<u64>,
+    /// Since when there is no connection that answers.
+    down_ns: Cell<Option<u64>>,
+    /// Connections in a row that were the last and broke after a moment.
+    flaps: Cell<u32>,
+    /// When connections were last given up because the server takes no writes.
+    left_ns: Cell<Option<u64>>,
+    pub(super) pace: Pace,
     changed: Notify,
     waiting: Cell<usize>,
     closed: Cell<bool>,
@@ -67,13 +76,16 @@ impl Pool {
             backoff: RefCell::new(Backoff::new(ms(limits::BACKOFF_FIRST_MS), ms(limits::BACKOFF_MAX_MS))),
             trouble: RefCell::default(),
             grow_ns: Cell::new(0),
-            down_ns: Cell::new(context::now_ns()),
+            down_ns: Cell::new(Some(context::now_ns())),
+            flaps: Cell::new(0),
+            left_ns: Cell::new(None),
+            pace: Pace::default(),
             changed: Notify::new(),
             waiting: Cell::new(0),
             closed: Cell::new(false),
             me: Weak::clone(me),
         });
-        pool.dial();
+        pool.dial(Duration::ZERO);
         pool
     }
 
@@ -103,7 +115,12 @@ impl Pool {
             let lease = self.acquire(kind).await.map_err(Fault::told)?;
             let left = Duration::from_nanos(end_ns.saturating_sub(context::now_ns()));
             let most = left.min(Duration::from_millis(limits::STATEMENT_MS));
-            let fault = match timeout(most, statement(&lease.connection)).await {
+            let begun_ns = context::now_ns();
+            let outcome = self
+                .watched(&lease.connection, most, statement(&lease.connection))
+                .await;
+            self.pace.note(context::now_ns().saturating_sub(begun_ns));
+            let fault = match outcome {
                 Ok(Ok(value)) => {
                     lease.answered();
                     return Ok(value);
@@ -121,7 +138,9 @@ impl Pool {
             match fault.remedy {
                 Remedy::Tell => return Err(fault),
                 Remedy::Reconnect => self.retire(&lease.connection),
-                Remedy::LeaveServer => self.leave(&lease.connection),
+                Remedy::Cut => lease.connection.link.cut(),
+                Remedy::LeaveServer if !self.leave(&lease.connection) => return Err(fault),
+                Remedy::LeaveServer => {}
                 Remedy::Repeat => {}
             }
             if attempt == limits::ATTEMPTS_MAX || context::now_ns() >= end_ns {
@@ -146,7 +165,7 @@ impl Pool {
             let connection = match self.choose(kind) {
                 Some(found) => found,
                 None => {
-                    self.dial();
+                    self.dial(Duration::ZERO);
                     self.wait(end_ns).await?;
                     continue;
                 }
@@ -197,7 +216,7 @@ impl Pool {
     /// connection and not of all. Where even the least is loaded, one more is opened.
     fn choose(&self, kind: Kind) -> Option<Rc<Connection>> {
         let connections = self.connections.borrow();
-        let open = || connections.iter().filter(|one| !one.link.end.is());
+        let open = || connections.iter().filter(|one| one.is_usable());
         let least = Rc::clone(open().min_by_key(|one| one.load())?);
         let writes = open().find(|one| kind == Kind::Write && one.writes.get() > 0 && one.load() < limits::DEPTH_MAX);
         let chosen = writes.map_or_else(|| Rc::clone(&least), Rc::clone);
@@ -211,7 +230,8 @@ impl Pool {
     /// Waits for a change, or says why there is no point in it.
     async fn wait(&self, end_ns: u64) -> Result<(), StoreError> {
         let trouble = self.trouble.borrow().clone().map(|trouble| trouble.error());
-        let down_for_ns = context::now_ns().saturating_sub(self.down_ns.get());
+        let now = context::now_ns();
+        let down_for_ns = now.saturating_sub(self.down_ns.get().unwrap_or(now));
         if let Some(error) = &trouble
             && down_for_ns > limits::GRACE_MS * 1_000_000
         {
@@ -229,20 +249,29 @@ impl Pool {
     }
 
     fn grow(&self) {
-        let open = self.connections.borrow().len();
-        if open < self.shared.pool.size + self.shared.pool.overflow && context::now_ns() >= self.grow_ns.get() {
-            self.dial();
+        if context::now_ns() >= self.grow_ns.get() {
+            self.dial(Duration::ZERO);
         }
     }
 
-    /// Opens one more connection in the background, unless that is under way. Where it fails and there is none at all,
-    /// tries on until there is one.
-    fn dial(&self) {
-        if self.closed.get() || self.dialing.replace(true) {
+    /// No call can be served now.
+    fn is_down(&self) -> bool {
+        !self.connections.borrow().iter().any(|one| one.is_usable())
+    }
+
+    /// Opens one more connection in the background, unless that is under way or there are as many as may be. Where it
+    /// fails and there is none that answers, tries on until there is one.
+    fn dial(&self, pause: Duration) {
+        let open = self.connections.borrow().len();
+        let is_full = open >= self.shared.pool.size.saturating_add(self.shared.pool.overflow);
+        if self.closed.get() || is_full || self.dialing.replace(true) {
             return;
         }
         let (me, shared) = (Weak::clone(&self.me), Arc::clone(&self.shared));
         spawn_detached("postgres-dial", async move {
+            if !pause.is_zero() {
+                sleep(pause).await;
+            }
             loop {
                 let outcome = open::open(&shared).await;
                 let Some(pool) = me.upgrade() else { return };
@@ -268,7 +297,7 @@ impl Pool {
                 let pause = self.backoff.borrow_mut().next_pause();
                 let retry_ns = ns_after(pause);
                 self.grow_ns.set(retry_ns);
-                if self.connections.borrow().is_empty() {
+                if self.is_down() {
                     self.set_trouble(Trouble { reason, retry_ns });
                     Some(pause).filter(|_| !self.closed.get())
                 } else {
@@ -293,21 +322,30 @@ impl Pool {
             holders: Cell::new(0),
             writes: Cell::new(0),
             used_ns: Cell::new(now),
+            answered_ns: Cell::new(now),
+            doubted: Cell::new(false),
+            opened_ns: now,
             expires_ns: ns_after(age.mul_f64(jitter)),
             link,
         });
         self.backoff.borrow_mut().reset();
         self.connections.borrow_mut().push(Rc::clone(&connection));
         self.shared.figures.connections.fetch_add(1, Ordering::Relaxed);
-        if self.trouble.borrow_mut().take().is_some() {
-            tracing::info!(server = %connection.link.target, "PostgreSQL is back");
-        }
+        self.serves(&connection);
         let (me, ended) = (Weak::clone(&self.me), Rc::downgrade(&connection));
         connection.link.end.then(move || {
             if let (Some(pool), Some(connection)) = (me.upgrade(), ended.upgrade()) {
                 pool.ended(&connection);
             }
         });
+    }
+
+    /// A connection answers.
+    fn serves(&self, connection: &Connection) {
+        self.down_ns.set(None);
+        if self.trouble.borrow_mut().take().is_some() {
+            tracing::info!(server = %connection.link.target, "PostgreSQL is back");
+        }
     }
 
     fn set_trouble(&self, trouble: Trouble) {
@@ -322,19 +360,25 @@ impl Pool {
         if self.remove(connection) {
             let reason = connection.link.end.reason();
             tracing::info!(server = %connection.link.target, reason, "a connection to PostgreSQL ended");
-            self.replace_last();
+            self.lost(Some(connection));
         }
     }
 
     /// Takes a connection out: no new call gets it, those that hold it may finish.
     fn retire(&self, connection: &Rc<Connection>) {
         if self.remove(connection) {
-            self.replace_last();
+            self.lost(Some(connection));
         }
     }
 
-    /// Takes out all connections to a server.
-    fn leave(&self, connection: &Rc<Connection>) {
+    /// Takes out all connections to a server, unless there is no other and that was done a moment ago: then false.
+    fn leave(&self, connection: &Rc<Connection>) -> bool {
+        let now = context::now_ns();
+        let lately = |ns| now.saturating_sub(ns) < limits::READONLY_REDIAL_MS * 1_000_000;
+        if self.shared.settings.hosts.len() < 2 && self.left_ns.get().is_some_and(lately) {
+            return false;
+        }
+        self.left_ns.set(Some(now));
         let target = &connection.link.target;
         let left: Vec<Rc<Connection>> = {
             let connections = self.connections.borrow();
@@ -347,7 +391,8 @@ impl Pool {
         left.iter().for_each(|one| {
             self.remove(one);
         });
-        self.replace_last();
+        self.lost(None);
+        true
     }
 
     fn remove(&self, connection: &Rc<Connection>) -> bool {
@@ -361,11 +406,26 @@ impl Pool {
         removed
     }
 
-    /// Where that was the last connection, opens another without being asked: calls are likely to follow.
-    fn replace_last(&self) {
-        if self.connections.borrow().is_empty() && !self.closed.get() {
-            self.down_ns.set(context::now_ns());
-            self.dial();
+    /// Where that was the last connection that answers, opens another without being asked: calls are likely to follow.
+    /// At once where it had lived (and all workers and pods that lost theirs with it, spread over a moment); after a
+    /// pause that grows where the server breaks what it takes.
+    fn lost(&self, connection: Option<&Rc<Connection>>) {
+        let now = context::now_ns();
+        if self.is_down() && !self.closed.get() {
+            if self.down_ns.get().is_none() {
+                self.down_ns.set(Some(now));
+            }
+            if let Some(connection) = connection {
+                let lived_ns = now.saturating_sub(connection.opened_ns);
+                let is_flap = lived_ns < limits::STABLE_MS * 1_000_000;
+                self.flaps
+                    .set(if is_flap { self.flaps.get().saturating_add(1) } else { 0 });
+            }
+            let most = match self.flaps.get() {
+                0 => limits::SPREAD_MS,
+                flaps => (limits::SPREAD_MS << flaps.min(16)).min(limits::FLAP_MS_MAX),
+            };
+            self.dial(Duration::from_millis(context::random(|rng| rng.u64(0..=most))));
         }
         self.changed.notify_waiters();
     }
