@@ -66,8 +66,9 @@ pub(super) fn ready(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
     }
     let worker = call.worker;
     let lifecycle = worker.process.lifecycle();
+    let answers = worker.checks.store.is_up();
     // With the database away the journal keeps stories: the pod serves on.
-    let store_up = worker.checks.store.is_up() || journal_takes_over(worker);
+    let store_up = answers || journal_takes_over(worker);
     let reason = worker.checks.store.reason.borrow();
     let redis = worker.service.redis().map(|_| &worker.checks.redis);
     let redis_reason = redis.map(|redis| redis.reason.borrow());
@@ -96,7 +97,7 @@ pub(super) fn ready(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
             database: Check {
                 ok: store_up,
                 kind: worker.process.store_kind,
-                reason: if store_up {
+                reason: if answers {
                     None
                 } else {
                     Some(reason.as_deref().unwrap_or("not checked yet"))
