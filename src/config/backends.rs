@@ -4,7 +4,8 @@ use super::parse::{self, Reader};
 use super::variables::{self as var, Kind, Variable};
 use super::{Environment, SecretUrl, count, time};
 use crate::cache::redis;
-use crate::store::postgres;
+use crate::store::{journal, postgres};
+use std::path::{Path, PathBuf};
 
 /// A URL that may hold a password.
 pub(super) fn url(r: &mut Reader, variable: &Variable, required: bool) -> Option<SecretUrl> {
@@ -65,6 +66,35 @@ pub(super) fn redis_settings(r: &mut Reader, production: bool) -> (Option<Secret
             (Some(url), Some(settings))
         }
     }
+}
+
+/// The journal behind the database; `data` is the folder of DATA_DIR.
+pub(super) fn journal_config(r: &mut Reader, has_database: bool, data: Option<&Path>) -> Option<journal::Config> {
+    let takes = r.word(&var::STORE_OUTAGE) == "journal";
+    let bytes_max = r.number(&var::JOURNAL_BYTES_MAX);
+    // A path may be any bytes, so this one is not read as text.
+    let given = r.raw(var::JOURNAL_DIR.name).map(PathBuf::from);
+    match &given {
+        Some(dir) => r.note(&var::JOURNAL_DIR, dir.display().to_string(), true),
+        None => r.note(&var::JOURNAL_DIR, var::JOURNAL_DIR.preset_text(), false),
+    }
+    if !has_database {
+        if takes {
+            let warning = "STORE_OUTAGE=journal has no effect without DATABASE_URL: the embedded store is on this disk";
+            r.warnings.push(warning.into());
+        }
+        return None;
+    }
+    let dir = given.or_else(|| data.map(|data| data.join("journal")));
+    if dir.is_none() && takes {
+        r.fault(
+            &var::JOURNAL_DIR,
+            "is not set, and neither DATA_DIR nor a home names a folder to put a default in. \
+             Set JOURNAL_DIR to a folder that outlives the process"
+                .to_owned(),
+        );
+    }
+    dir.map(|dir| journal::Config { dir, bytes_max, takes })
 }
 
 /// The database and what goes with it. Its variables are checked whether or not there is one.

@@ -24,7 +24,7 @@ use crate::cache::redis;
 use crate::routes::client::ForwardedBy;
 use crate::runtime::topology::{Pin, Requested};
 use crate::server::TrustedProxies;
-use crate::store::postgres;
+use crate::store::{journal, postgres};
 use crate::telemetry::logging::{AccessLog, LogFormat, LogLevel, LogSettings};
 use crate::tls::{MinVersion, TlsFiles};
 use parse::Reader;
@@ -115,6 +115,8 @@ pub struct Config {
     pub environment: Environment,
     /// Where stories are kept.
     pub store: StoreAt,
+    /// What keeps stories while the database is away, or has some from before; none without a database.
+    pub journal: Option<journal::Config>,
     /// The shared cache; none: each worker's own only.
     pub redis_url: Option<SecretUrl>,
     /// The same, understood, with what else is set for it.
@@ -211,6 +213,7 @@ impl Config {
         let needs_folder = !production && r.raw(var::DATABASE_URL.name).is_none();
         let folder = data_folder(r, needs_folder);
         let postgres = backends::database(r, database_url, environment);
+        let journal = backends::journal_config(r, postgres.is_some(), folder.as_deref());
         let workers = workers(r);
         let connections_max = count(r, &var::CONNECTIONS_MAX);
         let per_address = r.number_given(&var::CONNECTIONS_PER_ADDRESS);
@@ -229,6 +232,7 @@ impl Config {
                 Some(postgres) => StoreAt::Postgres(postgres),
                 None => StoreAt::Folder(folder.unwrap_or_default()),
             },
+            journal,
             redis_url,
             redis,
             workers,

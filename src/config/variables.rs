@@ -2,6 +2,7 @@
 //! described. Parsing, `--help` and the README table all read it.
 
 use crate::limits::{postgres as pg, redis, server as limits};
+use crate::store::journal::limits as journal;
 use std::fmt::Write as _;
 
 /// What a variable may hold.
@@ -174,6 +175,12 @@ variables! {
         ("yes", "true"), ("no", "false"), ("on", "true"), ("off", "false"),
     ]), Preset::Word("auto"),
         "Apply pending migrations of the database when connecting. `auto` does in development and test; elsewhere `roadtrip-api migrate` does, and readiness is 503 until it has.";
+    STORE_OUTAGE: Kind::Word(&[("refuse", "refuse"), ("journal", "journal")]), Preset::Word("refuse"),
+        "What becomes of new stories while PostgreSQL is away: `refuse` answers 503 with Retry-After; `journal` keeps them in JOURNAL_DIR, answers them, and puts them into PostgreSQL when it is back.";
+    JOURNAL_DIR: Kind::Folder, Preset::Unset("`journal` in the folder that DATA_DIR names"),
+        "Folder of that journal, on a volume that outlives the process; one process at a time. Whatever it holds from before is put into PostgreSQL, whatever STORE_OUTAGE says.";
+    JOURNAL_BYTES_MAX: Kind::Bytes { min: journal::BYTES_LEAST, max: journal::BYTES_BOUND }, Preset::Number(journal::BYTES_MAX),
+        "Bytes of its files. A journal that is full keeps no more stories: they are answered 503.";
     PODS_MAX: Kind::Count { min: 1, max: pg::PODS_BOUND }, Preset::Number(pg::PODS_MAX),
         "Pods that the service may grow to: with it the connections that they may open together are compared with the server's limit, at start.";
     WORKERS: Kind::Count { min: 1, max: limits::WORKERS_MAX as u64 }, Preset::Unset("one per usable CPU"),

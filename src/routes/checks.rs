@@ -96,7 +96,8 @@ impl Checks {
             Some(Change::Down) => tracing::warn!(
                 worker_id = worker.id,
                 reason = self.store.reason.borrow().as_deref(),
-                "the store is down: this worker is not ready"
+                has_journal = worker.service.store().journal().is_some(),
+                "the store is down: this worker is not ready, unless a journal takes its place"
             ),
             Some(Change::Back) => tracing::info!(worker_id = worker.id, "the store is back"),
             None => {}

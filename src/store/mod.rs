@@ -1,7 +1,8 @@
 //! Stories at rest: kept once, found by id, by the content of their request, or in pages, newest first.
 //!
 //! Called by `story::service`, through one [`Store`] handle per worker; opened and closed by the supervisor through
-//! [`Opened`]. [`embedded`] keeps them in a file, [`postgres`] in a database that pods share. A put is answered when the story would survive a power cut, and the same key always gives
+//! [`Opened`]. [`embedded`] keeps them in a file, [`postgres`] in a database that pods share, with [`journal`] for the
+//! time in which that one is away. A put is answered when the story would survive a power cut, and the same key always gives
 //! the same bytes: whoever wrote first wins, on whichever core.
 //!
 //! Deliberately absent: timers (the caller wraps a call in its own deadline), identity and time (ids and creation
@@ -13,6 +14,7 @@ pub(crate) mod contract;
 mod cursor;
 pub mod embedded;
 mod error;
+pub mod journal;
 pub mod postgres;
 mod types;
 
@@ -29,6 +31,8 @@ pub enum Opened {
     Embedded(embedded::Embedded),
     /// The database of DATABASE_URL.
     Postgres(postgres::Postgres),
+    /// The same, with the journal in JOURNAL_DIR.
+    Journaled(postgres::Postgres, journal::Journal),
 }
 
 impl Opened {
@@ -37,6 +41,7 @@ impl Opened {
         match self {
             Opened::Embedded(embedded) => Lent::Embedded(embedded.client()),
             Opened::Postgres(postgres) => Lent::Postgres(postgres.clone()),
+            Opened::Journaled(postgres, journal) => Lent::Journaled(postgres.clone(), journal.handle()),
         }
     }
 
@@ -44,7 +49,7 @@ impl Opened {
     pub fn kind(&self) -> &'static str {
         match self {
             Opened::Embedded(_) => "embedded",
-            Opened::Postgres(_) => "postgresql",
+            Opened::Postgres(_) | Opened::Journaled(..) => "postgresql",
         }
     }
 
@@ -57,6 +62,7 @@ impl Opened {
             Opened::Embedded(embedded) => embedded.close(deadline),
             // Each worker closed its own connections.
             Opened::Postgres(_) => Ok(()),
+            Opened::Journaled(_, journal) => journal.close(deadline),
         }
     }
 }
@@ -68,6 +74,8 @@ pub enum Lent {
     Embedded(embedded::Client),
     /// See [`Opened`].
     Postgres(postgres::Postgres),
+    /// See [`Opened`].
+    Journaled(postgres::Postgres, journal::Handle),
 }
 
 impl Lent {
@@ -76,6 +84,7 @@ impl Lent {
         match self {
             Lent::Embedded(client) => Store::Embedded(client.clone()),
             Lent::Postgres(postgres) => Store::Postgres(postgres.attach()),
+            Lent::Journaled(postgres, journal) => Store::Journaled(journal.attach(postgres)),
         }
     }
 }
@@ -88,6 +97,8 @@ pub enum Store {
     Embedded(embedded::Client),
     /// The database of DATABASE_URL.
     Postgres(postgres::Client),
+    /// The same, with the journal in JOURNAL_DIR.
+    Journaled(journal::Client),
 }
 
 impl From<embedded::Client> for Store {
@@ -102,6 +113,7 @@ impl Store {
         match self {
             Store::Embedded(client) => client.get(id).await,
             Store::Postgres(client) => client.get(id).await,
+            Store::Journaled(client) => client.get(id).await,
         }
     }
 
@@ -110,6 +122,7 @@ impl Store {
         match self {
             Store::Embedded(client) => client.find(*key).await,
             Store::Postgres(client) => client.find(*key).await,
+            Store::Journaled(client) => client.find(*key).await,
         }
     }
 
@@ -122,6 +135,7 @@ impl Store {
         match self {
             Store::Embedded(client) => client.put(record).await,
             Store::Postgres(client) => client.put(record).await,
+            Store::Journaled(client) => client.put(record).await,
         }
     }
 
@@ -133,6 +147,7 @@ impl Store {
         match self {
             Store::Embedded(client) => client.list(filter, cursor, limit).await,
             Store::Postgres(client) => client.list(filter, cursor, limit).await,
+            Store::Journaled(client) => client.list(filter, cursor, limit).await,
         }
     }
 
@@ -142,6 +157,7 @@ impl Store {
         match self {
             Store::Embedded(client) => client.ping().await,
             Store::Postgres(client) => client.ping().await,
+            Store::Journaled(client) => client.ping().await,
         }
     }
 
@@ -149,7 +165,15 @@ impl Store {
     pub fn is_shared(&self) -> bool {
         match self {
             Store::Embedded(_) => false,
-            Store::Postgres(_) => true,
+            Store::Postgres(_) | Store::Journaled(_) => true,
+        }
+    }
+
+    /// The journal behind the database, where there is one.
+    pub fn journal(&self) -> Option<&journal::Client> {
+        match self {
+            Store::Embedded(_) | Store::Postgres(_) => None,
+            Store::Journaled(client) => Some(client),
         }
     }
 
@@ -158,6 +182,7 @@ impl Store {
         match self {
             Store::Embedded(client) => client.health(),
             Store::Postgres(client) => client.health(),
+            Store::Journaled(client) => client.health(),
         }
     }
 
@@ -167,6 +192,7 @@ impl Store {
             // It belongs to the process, which closes it.
             Store::Embedded(_) => {}
             Store::Postgres(client) => client.close().await,
+            Store::Journaled(client) => client.close().await,
         }
     }
 }

@@ -272,8 +272,11 @@ impl StoryService {
             .collect();
         let canonical = key::story_bytes(&borrowed(&asked, &words), resolved.place_id(self.gazetteer));
         let key = StoryKey::of_canonical(&canonical);
-        if let Some((kept, source)) = self.search(&key).await? {
-            return Ok(self.land(request, key, kept, source));
+        match self.search(&key).await {
+            Ok(Some((kept, source))) => return Ok(self.land(request, key, kept, source)),
+            Ok(None) => {}
+            Err(error) if self.tells_anyway(request, &error) => {}
+            Err(error) => return Err(error),
         }
         // One of all workers and pods tells it, and the others wait for that one: for a while.
         let lock = match self.claim(&key).await? {

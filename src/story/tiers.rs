@@ -5,6 +5,9 @@
 //! which is this process's own, the store is asked first, and a story found in Redis is another process's: it is put
 //! into the own store before it is answered, so that whatever this process answers it can also give by id (invariant 7).
 //!
+//! Where the store is PostgreSQL with a journal (`store::journal`), a story is told though the database cannot be asked,
+//! and kept on this pod's disk; Redis lets the other pods know it meanwhile.
+//!
 //! Stories never change. So to look a stale one up anew is to see that it is still there; to serve it late is never to
 //! serve something untrue.
 
@@ -116,10 +119,29 @@ impl StoryService {
 
     /// Redis never had the story that was waited for; the store may.
     async fn told_meanwhile(&self, key: &StoryKey) -> Result<Claimed, TellError> {
-        Ok(match within(self.store.find(key)).await? {
-            Some(kept) => Claimed::Found(kept, Source::Store),
-            None => Claimed::Tell(None),
-        })
+        match within(self.store.find(key)).await {
+            Ok(Some(kept)) => Ok(Claimed::Found(kept, Source::Store)),
+            Ok(None) => Ok(Claimed::Tell(None)),
+            Err(error) if self.is_taken_over(&error) => Ok(Claimed::Tell(None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a story may be told though the database could not be asked for it: the journal keeps it. One past its
+    /// time in this worker's cache is better than another one for the same request.
+    pub(super) fn tells_anyway(&self, request: &[u8], error: &TellError) -> bool {
+        let has_stale = || {
+            self.cache
+                .borrow()
+                .stale(request, now_ms(), self.stale_if_error_ms)
+                .is_some()
+        };
+        self.is_taken_over(error) && !has_stale()
+    }
+
+    fn is_taken_over(&self, error: &TellError) -> bool {
+        let is_outage = matches!(error, TellError::Store(error) if error.is_retryable());
+        is_outage && self.store.journal().is_some_and(|journal| journal.takes_over())
     }
 
     /// Lets the other pods know a story that the store has; in the background.
@@ -244,7 +266,9 @@ impl StoryService {
             return Ok(Some(kept(entry)));
         }
         let found = within(self.store.get(id)).await?;
-        if found.is_none() {
+        // With journals a story may get into the database long after its id was made, from any pod's disk: then nothing
+        // is remembered as absent.
+        if found.is_none() && self.store.journal().is_none() {
             let unix_ms = context::unix_ns() / 1_000_000;
             self.absent.borrow_mut().note(id, now_ms(), unix_ms);
         }

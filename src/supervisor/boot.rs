@@ -13,6 +13,7 @@ use crate::runtime::topology::Topology;
 use crate::server::TrustedProxies;
 use crate::store::Opened;
 use crate::store::embedded::{self, Embedded};
+use crate::store::journal::{self, Journal};
 use crate::store::postgres::{self, Postgres};
 use crate::telemetry::logging::LogCounters;
 use crate::telemetry::metrics::Registry;
@@ -50,6 +51,9 @@ pub enum BootError {
     /// The database cannot be asked as DATABASE_URL says.
     #[error(transparent)]
     Postgres(#[from] postgres::OpenError),
+    /// The journal does not open.
+    #[error(transparent)]
+    Journal(#[from] journal::OpenError),
     /// Certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -82,7 +86,13 @@ pub(super) struct Shared {
 fn open_store(config: &Config, workers: usize) -> Result<Opened, BootError> {
     match &config.store {
         StoreAt::Folder(dir) => Ok(Opened::Embedded(Embedded::open(embedded::Config::new(dir))?)),
-        StoreAt::Postgres(postgres) => Ok(Opened::Postgres(Postgres::new(postgres, workers)?)),
+        StoreAt::Postgres(postgres) => {
+            let postgres = Postgres::new(postgres, workers)?;
+            match config.journal.as_ref().filter(|journal| journal.is_needed()) {
+                Some(journal) => Ok(Opened::Journaled(postgres, Journal::open(journal, workers)?)),
+                None => Ok(Opened::Postgres(postgres)),
+            }
+        }
     }
 }
 
@@ -191,6 +201,9 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     };
     let redis = plan_redis(&config, topology.workers)?;
     let store = open_store(&config, topology.workers)?;
+    if let Opened::Journaled(_, journal) = &store {
+        registry.watch_journal(journal.handle());
+    }
     let ports = Ports::open(&config, topology.workers)?;
     let workers = topology.workers;
     let process = Process::new(host, topology, registry, config.admin_token.clone(), store.kind());

@@ -110,6 +110,8 @@ struct Shared {
     workers: usize,
     figures: Figures,
     advised: AtomicBool,
+    /// The database that was reached last has not the schema that this binary needs.
+    unfit: AtomicBool,
 }
 
 /// The process's part: made once, lent to each worker.
@@ -139,6 +141,7 @@ impl Postgres {
                 workers,
                 figures: Figures::default(),
                 advised: AtomicBool::new(false),
+                unfit: AtomicBool::new(false),
             }),
         })
     }
@@ -332,6 +335,12 @@ impl Client {
             read_queue: self.0.pool.in_flight(),
             connections: get(&figures.connections),
         }
+    }
+
+    /// Whether the database is there and has not the schema that this binary needs: pending migrations are a deployment
+    /// that is not finished, and no outage.
+    pub(in crate::store) fn is_unfit(&self) -> bool {
+        self.0.pool.shared.unfit.load(Ordering::Relaxed)
     }
 
     /// Waits for the puts in flight, and closes the worker's connections; bounded.

@@ -13,6 +13,7 @@
 
 mod cells;
 mod expose;
+mod journal;
 mod process;
 mod registry;
 mod shared_cache;

@@ -2,7 +2,8 @@
 
 use super::cells::{Cells, Layout, Slot};
 use super::worker::{Kept, WorkerMetrics};
-use super::{Labels, expose};
+use super::{Labels, expose, journal};
+use crate::store::journal::Handle;
 use crate::telemetry::logging::LogCounters;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +18,7 @@ pub struct Registry {
     layout: Layout,
     workers: Mutex<Vec<Arc<Kept>>>,
     log: OnceLock<LogCounters>,
+    journal: OnceLock<Handle>,
     /// Seconds since 1970; [`NO_CERTIFICATE`] where none is served.
     certificate_expiry: AtomicI64,
 }
@@ -76,6 +78,7 @@ impl Registry {
             layout,
             workers: Mutex::new(Vec::new()),
             log: OnceLock::new(),
+            journal: OnceLock::new(),
             certificate_expiry: AtomicI64::new(NO_CERTIFICATE),
         })
     }
@@ -122,6 +125,11 @@ impl Registry {
         let _ = self.log.set(counters);
     }
 
+    /// Lets the scrape tell of the journal. The first call counts.
+    pub fn watch_journal(&self, journal: Handle) {
+        let _ = self.journal.set(journal);
+    }
+
     /// Lets the scrape tell when the served certificate expires, seconds since 1970.
     pub fn certificate_expires(&self, unix_s: i64) {
         self.certificate_expiry.store(unix_s, Ordering::Relaxed);
@@ -129,13 +137,15 @@ impl Registry {
 
     /// The text of `/metrics`: everything. [`CONTENT_TYPE`](super::CONTENT_TYPE) goes with it.
     pub fn text(&self) -> String {
-        expose::render(expose::everything(
+        let mut families = expose::everything(
             &self.labels,
             self.layout,
             &self.merged(),
             self.log.get(),
             Some(self.certificate_expiry.load(Ordering::Relaxed)).filter(|expiry| *expiry != NO_CERTIFICATE),
-        ))
+        );
+        families.extend(self.journal.get().map(journal::families).into_iter().flatten());
+        expose::render(families)
     }
 
     /// The text of `/health/v2/metrics/worker`: the families that are told per worker, for every worker of the pod.

@@ -19,6 +19,7 @@ pub(super) async fn open(shared: &Shared) -> Result<Link, String> {
         Ok(Err(error)) => return Err(fault::describe(&error)),
         Err(_) => return Err(format!("{} did not answer in time", link.target)),
     };
+    shared.unfit.store(true, Ordering::Relaxed);
     state.check().map_err(|mismatch| mismatch.to_string())?;
     if !state.pending.is_empty() {
         if !shared.auto_migrate {
@@ -40,6 +41,7 @@ pub(super) async fn open(shared: &Shared) -> Result<Link, String> {
             Err(_) => return Err("the migrations took too long".to_owned()),
         }
     }
+    shared.unfit.store(false, Ordering::Relaxed);
     for newer in state.newer() {
         tracing::debug!(
             migration = newer.name,
