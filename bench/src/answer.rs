@@ -34,6 +34,70 @@ impl fmt::Display for FrameError {
     }
 }
 
+/// What Cache-Status (RFC 9211) says of where an answer came from, in the words of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Told {
+    /// `hit`: the server's own memory, fresh.
+    Hit,
+    /// `detail=redis`.
+    Redis,
+    /// `detail=store`: PostgreSQL, or the embedded store.
+    Store,
+    /// `stored`: told now, and kept.
+    Stored,
+    /// `collapsed`: an equal request was under way.
+    Collapsed,
+    /// Anything else.
+    Other,
+    /// No Cache-Status.
+    Unsaid,
+}
+
+impl Told {
+    /// Every value, in the order of its number.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Hit,
+        Self::Redis,
+        Self::Store,
+        Self::Stored,
+        Self::Collapsed,
+        Self::Other,
+        Self::Unsaid,
+    ];
+
+    /// Reads a field value: the parameters of the one cache that it names.
+    fn read(value: &[u8]) -> Self {
+        let mut found = Self::Other;
+        for parameter in value.split(|&b| b == b';').skip(1) {
+            found = match parameter.trim_ascii() {
+                b"hit" => Self::Hit,
+                b"detail=redis" => Self::Redis,
+                b"detail=store" => Self::Store,
+                b"stored" => Self::Stored,
+                b"collapsed" => Self::Collapsed,
+                // Past its time (section 2.3): a hit, but not a fresh one.
+                late if late.starts_with(b"ttl=-") => return Self::Other,
+                _ => found,
+            };
+        }
+        found
+    }
+
+    /// The word for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Redis => "redis",
+            Self::Store => "store",
+            Self::Stored => "stored",
+            Self::Collapsed => "collapsed",
+            Self::Other => "other",
+            Self::Unsaid => "unsaid",
+        }
+    }
+}
+
 /// A whole answer has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -41,6 +105,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// The server closes the connection after this answer.
     pub(crate) close: bool,
+    /// What its Cache-Status says.
+    pub(crate) told: Told,
 }
 
 /// Where the reader stands within one answer.
@@ -136,6 +202,7 @@ fn read_head(bytes: &[u8], head_request: bool) -> Result<Option<Head>, FrameErro
     let status = response.code.ok_or(FrameError::BadHead)?;
     let mut close = response.version == Some(0);
     let mut length = None;
+    let mut told = Told::Unsaid;
     for header in response.headers.iter() {
         if header.name.eq_ignore_ascii_case("content-length") {
             let text = std::str::from_utf8(header.value)
@@ -151,6 +218,8 @@ fn read_head(bytes: &[u8], head_request: bool) -> Result<Option<Head>, FrameErro
             length = Some(value);
         } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
             return Err(FrameError::TransferEncoding);
+        } else if header.name.eq_ignore_ascii_case("cache-status") {
+            told = Told::read(header.value);
         } else if header.name.eq_ignore_ascii_case("connection") {
             let has = |word: &str| {
                 header
@@ -168,7 +237,7 @@ fn read_head(bytes: &[u8], head_request: bool) -> Result<Option<Head>, FrameErro
         length.ok_or(FrameError::BadLength)?
     };
     Ok(Some(Head {
-        answer: Answer { status, close },
+        answer: Answer { status, close, told },
         head_len,
         body_len,
     }))
@@ -195,7 +264,8 @@ mod tests {
                 got,
                 Some(Answer {
                     status: 200,
-                    close: false
+                    close: false,
+                    told: Told::Unsaid
                 }),
                 "cut at {cut}"
             );
@@ -231,6 +301,25 @@ mod tests {
         assert_eq!(feed(b"SMTP ready\r\n\r\n"), Err(FrameError::BadHead));
         let endless = [b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'a'; HEAD_BYTES_MAX]].concat();
         assert_eq!(feed(&endless), Err(FrameError::BadHead));
+    }
+
+    #[test]
+    fn cache_status_names_the_tier() {
+        for (value, told) in [
+            (&b"roadtrip-api; hit"[..], Told::Hit),
+            (b"roadtrip-api; hit; ttl=-5", Told::Other),
+            (b"roadtrip-api; fwd=miss; detail=redis", Told::Redis),
+            (b"roadtrip-api;fwd=miss;detail=store", Told::Store),
+            (b"roadtrip-api; fwd=miss; stored", Told::Stored),
+            (b"roadtrip-api; fwd=miss; collapsed", Told::Collapsed),
+            (b"hit", Told::Other),
+            (b"", Told::Other),
+        ] {
+            assert_eq!(Told::read(value), told, "{}", String::from_utf8_lossy(value));
+        }
+        for (place, told) in Told::ALL.into_iter().enumerate() {
+            assert_eq!(told as usize, place, "{}", told.word());
+        }
     }
 
     #[test]

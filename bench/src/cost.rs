@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 
 use serde::Serialize;
 
+use crate::load::Requests;
 use crate::procfs::CpuTimes;
 use crate::server::Server;
 use crate::target::{RequestArgs, Target};
@@ -211,7 +212,8 @@ impl Side {
             Tool::Load => {
                 let report = load::measure(&load::Plan {
                     address: self.target.address()?,
-                    request: self.target.request_bytes(&args.request)?,
+                    requests: Requests::same(self.target.request_bytes(&args.request)?),
+                    expect: None,
                     head_request: args.request.method == "HEAD",
                     connections: args.connections,
                     threads: 1,
@@ -320,7 +322,7 @@ fn read_wrk(text: &str) -> Option<(u64, u64, f64)> {
 }
 
 /// The middle value, or the mean of the two middle ones; 0 for none.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let upper = values.get(values.len() / 2).copied().unwrap_or(0.0);

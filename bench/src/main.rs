@@ -17,6 +17,7 @@ mod procfs;
 mod refuse;
 mod server;
 mod target;
+mod tiers;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ enum Command {
     Load(load::Args),
     Cost(cost::Args),
     Idle(idle::Args),
+    Tiers(tiers::Args),
     RefuseUring(refuse::Args),
 }
 
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Cost(args) => cost::run(&args),
         Command::Idle(args) => idle::run(&args),
+        Command::Tiers(args) => tiers::run(&args),
         Command::RefuseUring(args) => refuse::run(&args),
     };
     match outcome {

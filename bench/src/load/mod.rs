@@ -6,6 +6,7 @@
 //! to the last byte. Deliberately absent: pipelining, TLS, chunked answers.
 
 mod report;
+mod requests;
 mod schedule;
 mod worker;
 
@@ -14,8 +15,10 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 pub(crate) use report::Report;
+pub(crate) use requests::Requests;
 use worker::{Outcome, Worker};
 
+use crate::answer::Told;
 use crate::target::{RequestArgs, Target};
 use crate::{EXIT_FOUND_ERRORS, clock};
 
@@ -60,6 +63,9 @@ pub(crate) struct Args {
     /// CPUs to pin the threads to, one each, for example 1,2
     #[arg(long, value_delimiter = ',')]
     cpus: Vec<usize>,
+    /// What each answer's Cache-Status must say; an answer that says something else is an error
+    #[arg(long, value_enum)]
+    cache_status: Option<Told>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -69,7 +75,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let target = Target::parse(&args.url)?;
     let plan = Plan {
         address: target.address()?,
-        request: target.request_bytes(&args.request)?,
+        requests: Requests::same(target.request_bytes(&args.request)?),
+        expect: args.cache_status,
         head_request: args.request.method == "HEAD",
         connections: args.connections,
         threads: args.threads,
@@ -103,8 +110,10 @@ fn seconds(name: &str, value: f64) -> Result<u64, String> {
 pub(crate) struct Plan {
     /// Where the server listens.
     pub(crate) address: std::net::SocketAddr,
-    /// The request, whole.
-    pub(crate) request: Vec<u8>,
+    /// What is asked.
+    pub(crate) requests: Requests,
+    /// What each answer's Cache-Status must say.
+    pub(crate) expect: Option<Told>,
     /// Answers have no body, as the request is HEAD.
     pub(crate) head_request: bool,
     /// Connections over all threads; at least one for each thread is opened.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Plan;
 use super::worker::Outcome;
+use crate::answer::Told;
 
 /// Longest latency told apart, in nanoseconds; longer ones count as this.
 const LATENCY_NS_MAX: u64 = 120_000_000_000;
@@ -40,6 +41,8 @@ pub(crate) struct Errors {
     pub(crate) framing: u64,
     /// Answers with a status outside 2xx.
     pub(crate) status: u64,
+    /// Answers whose Cache-Status says another thing than what was asked for.
+    pub(crate) cache_status: u64,
     /// Requests that were due and never sent: open loop, when the server or the connections fell too far behind.
     pub(crate) unsent: u64,
     /// The first one, in words.
@@ -72,6 +75,15 @@ impl Errors {
         Self::note(&mut self.status, &mut self.first, &format!("status {status}"));
     }
 
+    pub(super) fn told(&mut self, told: Told, expected: Told) {
+        let (told, expected) = (told.word(), expected.word());
+        Self::note(
+            &mut self.cache_status,
+            &mut self.first,
+            &format!("Cache-Status says {told} and not {expected}"),
+        );
+    }
+
     /// All of them.
     pub(crate) fn total(&self) -> u64 {
         [
@@ -80,6 +92,7 @@ impl Errors {
             self.timeouts,
             self.framing,
             self.status,
+            self.cache_status,
             self.unsent,
         ]
         .into_iter()
@@ -92,6 +105,7 @@ impl Errors {
         self.timeouts = self.timeouts.saturating_add(other.timeouts);
         self.framing = self.framing.saturating_add(other.framing);
         self.status = self.status.saturating_add(other.status);
+        self.cache_status = self.cache_status.saturating_add(other.cache_status);
         self.unsent = self.unsent.saturating_add(other.unsent);
         self.first = self.first.take().or(other.first);
     }
@@ -166,6 +180,8 @@ pub(crate) struct Report {
     pub(crate) generator_lag_us: Option<Percentiles>,
     /// Answers by status.
     pub(crate) statuses: BTreeMap<String, u64>,
+    /// Answers by what their Cache-Status says, warm-up included.
+    pub(crate) cache_statuses: BTreeMap<Told, u64>,
     /// Sum of `errors`.
     pub(crate) error_count: u64,
     /// Errors by kind.
@@ -197,6 +213,7 @@ impl Report {
             latency_us: Percentiles::default(),
             generator_lag_us: None,
             statuses: BTreeMap::new(),
+            cache_statuses: BTreeMap::new(),
             error_count: 0,
             errors: Errors::default(),
             reconnects: 0,
@@ -214,6 +231,10 @@ impl Report {
         let _ = self.lag.add(&outcome.lag);
         for (status, count) in outcome.statuses {
             let sum = self.statuses.entry(status.to_string()).or_default();
+            *sum = sum.saturating_add(count);
+        }
+        for (told, count) in Told::ALL.into_iter().zip(outcome.told).filter(|(_, count)| *count > 0) {
+            let sum = self.cache_statuses.entry(told).or_default();
             *sum = sum.saturating_add(count);
         }
         self.errors.add(outcome.errors);
@@ -257,6 +278,14 @@ impl Report {
         );
         let statuses: Vec<String> = self.statuses.iter().map(|(s, n)| format!("{s}: {n}")).collect();
         let _ = writeln!(out, "statuses      {}", statuses.join(", "));
+        if self.cache_statuses.keys().any(|told| *told != Told::Unsaid) {
+            let told: Vec<String> = self
+                .cache_statuses
+                .iter()
+                .map(|(t, n)| format!("{}: {n}", t.word()))
+                .collect();
+            let _ = writeln!(out, "cache-status  {}", told.join(", "));
+        }
         let row = |p: &Percentiles| {
             format!(
                 "mean {:.1}  p50 {:.1}  p90 {:.1}  p99 {:.1}  p99.9 {:.1}  p99.99 {:.1}  max {:.1}",
@@ -275,13 +304,14 @@ impl Report {
         let e = &self.errors;
         let _ = writeln!(
             out,
-            "errors        {} (connect {}, io {}, timeout {}, framing {}, status {}, unsent {}){}",
+            "errors        {} (connect {}, io {}, timeout {}, framing {}, status {}, cache-status {}, unsent {}){}",
             self.error_count,
             e.connect,
             e.io,
             e.timeouts,
             e.framing,
             e.status,
+            e.cache_status,
             e.unsent,
             e.first
                 .as_ref()

@@ -14,7 +14,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use super::Plan;
 use super::report::{Errors, latency_histogram};
 use super::schedule::Schedule;
-use crate::answer::Reader;
+use crate::answer::{Reader, Told};
 use crate::clock::{SECOND_NS, now_ns, thread_cpu_ns};
 use crate::procfs;
 
@@ -38,8 +38,13 @@ enum State {
     Connecting { deadline_ns: u64 },
     /// Ready for a request since then.
     Idle { since_ns: u64 },
-    /// `sent` bytes of the request are out; `due_ns` is where latency starts.
-    Asking { due_ns: u64, sent: usize, deadline_ns: u64 },
+    /// `sent` bytes of the request at `place` are out; `due_ns` is where latency starts.
+    Asking {
+        due_ns: u64,
+        place: u32,
+        sent: usize,
+        deadline_ns: u64,
+    },
 }
 
 struct Connection {
@@ -56,6 +61,8 @@ pub(crate) struct Outcome {
     pub(super) lag: Histogram<u64>,
     /// Answers by status, after the warm-up.
     pub(super) statuses: std::collections::BTreeMap<u16, u64>,
+    /// Answers by what their Cache-Status says, warm-up included; by the numbers of [`Told`].
+    pub(super) told: [u64; Told::ALL.len()],
     pub(super) errors: Errors,
     /// Answers, warm-up included.
     pub(super) answers: u64,
@@ -78,6 +85,8 @@ pub(super) struct Worker<'a> {
     /// Connections that are `Idle`, longest first; an entry is stale where the connection is not.
     idle: VecDeque<usize>,
     asking: usize,
+    /// Number of this thread's next request, over all threads.
+    turn: u64,
     measure_from_ns: u64,
     end_ns: u64,
     last_answer_ns: u64,
@@ -108,6 +117,7 @@ impl<'a> Worker<'a> {
             latency: latency_histogram(),
             lag: latency_histogram(),
             statuses: Default::default(),
+            told: Default::default(),
             errors: Errors::default(),
             answers: 0,
             reconnects: 0,
@@ -124,6 +134,7 @@ impl<'a> Worker<'a> {
             connections,
             idle: VecDeque::new(),
             asking: 0,
+            turn: u64::from(thread),
             measure_from_ns: u64::MAX,
             end_ns: 0,
             last_answer_ns: 0,
@@ -182,7 +193,7 @@ impl<'a> Worker<'a> {
             let now = now_ns();
             let due = match &mut schedule {
                 Some(schedule) => {
-                    while let Some(due) = schedule.next_due_ns().filter(|&due| due <= now) {
+                    while let Some(due) = schedule.next_due_ns().filter(|&due| due <= now && self.has_more()) {
                         let Some((index, since_ns)) = self.pop_idle() else {
                             break;
                         };
@@ -193,14 +204,14 @@ impl<'a> Worker<'a> {
                         }
                         self.ask(index, due);
                     }
-                    schedule.next_due_ns()
+                    schedule.next_due_ns().filter(|_| self.has_more())
                 }
                 None => {
-                    while now < self.end_ns {
+                    while now < self.end_ns && self.has_more() {
                         let Some((index, _)) = self.pop_idle() else { break };
                         self.ask(index, now_ns());
                     }
-                    (now < self.end_ns).then_some(self.end_ns)
+                    (now < self.end_ns && self.has_more()).then_some(self.end_ns)
                 }
             };
             if now >= next_sweep_ns {
@@ -230,6 +241,11 @@ impl<'a> Worker<'a> {
         self.outcome.cpu_ns = thread_cpu_ns().saturating_sub(cpu_before);
         self.outcome.starved_ns = procfs::this_thread_starved_ns().saturating_sub(starved_before);
         Ok(self.outcome)
+    }
+
+    /// False where a series has come to its end.
+    fn has_more(&self) -> bool {
+        self.plan.requests.at(self.turn).is_some()
     }
 
     fn pop_idle(&mut self) -> Option<(usize, u64)> {
@@ -340,10 +356,14 @@ impl<'a> Worker<'a> {
     }
 
     fn ask(&mut self, index: usize, due_ns: u64) {
-        if let Some(connection) = self.connections.get_mut(index) {
+        if let Some(connection) = self.connections.get_mut(index)
+            && let Some(place) = self.plan.requests.at(self.turn)
+        {
+            self.turn = self.turn.saturating_add(u64::from(self.plan.threads));
             let deadline_ns = now_ns().saturating_add(self.plan.timeout_ns);
             connection.state = State::Asking {
                 due_ns,
+                place,
                 sent: 0,
                 deadline_ns,
             };
@@ -360,6 +380,7 @@ impl<'a> Worker<'a> {
         let (
             State::Asking {
                 due_ns,
+                place,
                 sent,
                 deadline_ns,
             },
@@ -368,7 +389,8 @@ impl<'a> Worker<'a> {
         else {
             return;
         };
-        let left = self.plan.request.get(sent..).unwrap_or_default();
+        let request = self.plan.requests.bytes(place);
+        let left = request.get(sent..).unwrap_or_default();
         let result = rustix::net::send(socket, left, SendFlags::NOSIGNAL);
         let n = match result {
             Ok(n) => n,
@@ -381,10 +403,11 @@ impl<'a> Worker<'a> {
         let sent_now = sent.saturating_add(n);
         connection.state = State::Asking {
             due_ns,
+            place,
             sent: sent_now,
             deadline_ns,
         };
-        let short = sent_now < self.plan.request.len();
+        let short = sent_now < request.len();
         if short || sent > 0 {
             let mut interest = epoll::EventFlags::IN;
             interest.set(epoll::EventFlags::OUT, short);
@@ -418,8 +441,8 @@ impl<'a> Worker<'a> {
                     }
                 }
             }
-            State::Asking { sent, .. } => {
-                if sent < self.plan.request.len() {
+            State::Asking { place, sent, .. } => {
+                if sent < self.plan.requests.bytes(place).len() {
                     self.send(index);
                 }
                 self.receive(index);
@@ -445,7 +468,10 @@ impl<'a> Worker<'a> {
                 return self.reconnect(index, true);
             }
         };
-        let State::Asking { due_ns, sent, .. } = connection.state else {
+        let State::Asking {
+            due_ns, place, sent, ..
+        } = connection.state
+        else {
             if !came.is_empty() {
                 self.outcome
                     .errors
@@ -472,7 +498,7 @@ impl<'a> Worker<'a> {
             }
             Ok(Some(answer)) => {
                 let now = now_ns();
-                let whole = sent == self.plan.request.len();
+                let whole = sent == self.plan.requests.bytes(place).len();
                 connection.state = State::Idle { since_ns: now };
                 self.asking = self.asking.saturating_sub(1);
                 self.last_answer_ns = now;
@@ -482,8 +508,13 @@ impl<'a> Worker<'a> {
                     let count = self.outcome.statuses.entry(answer.status).or_default();
                     *count = count.saturating_add(1);
                 }
+                if let Some(count) = self.outcome.told.get_mut(answer.told as usize) {
+                    *count = count.saturating_add(1);
+                }
                 if !(200..300).contains(&answer.status) {
                     self.outcome.errors.status(answer.status);
+                } else if let Some(expected) = self.plan.expect.filter(|&expected| expected != answer.told) {
+                    self.outcome.errors.told(answer.told, expected);
                 }
                 if answer.close || !whole {
                     self.reconnect(index, false);
