@@ -161,6 +161,21 @@ impl Store {
         }
     }
 
+    /// Tells these metrics what becomes of the worker's connections, where it has any.
+    pub fn observe(&self, metrics: &std::rc::Rc<crate::telemetry::metrics::WorkerMetrics>) {
+        if let Store::Postgres(client) = self {
+            client.observe(std::rc::Rc::clone(metrics));
+        }
+    }
+
+    /// The worker's connections now, where it has any.
+    pub fn pool(&self) -> Option<postgres::PoolFigures> {
+        match self {
+            Store::Embedded(_) => None,
+            Store::Postgres(client) => Some(client.figures()),
+        }
+    }
+
     /// Ends this worker's use of the store: puts in flight are waited for, for a bounded time.
     pub async fn close(&self) {
         match self {

@@ -15,6 +15,7 @@ mod advice;
 mod batch;
 mod connect;
 mod fault;
+mod observe;
 mod pool;
 mod pooler;
 pub mod schema;
@@ -23,6 +24,7 @@ mod statements;
 #[cfg(test)]
 mod tests;
 
+pub use observe::PoolFigures;
 pub use settings::{Settings, SettingsError};
 
 use super::{Cursor, Filter, Health, Kept, Page, Record, StoreError, StoryKey};
@@ -30,6 +32,7 @@ use crate::backend::tls::{Tls, TlsError};
 use crate::config::SecretUrl;
 use crate::limits::postgres as limits;
 use crate::runtime::context;
+use crate::telemetry::metrics::WorkerMetrics;
 use batch::Puts;
 use fault::Fault;
 use pool::{Kind, Pool};
@@ -309,6 +312,16 @@ impl Client {
             read_queue: self.0.pool.in_flight(),
             connections: get(&figures.connections),
         }
+    }
+
+    /// Tells these metrics what becomes of connections and calls, from now on.
+    pub fn observe(&self, metrics: Rc<WorkerMetrics>) {
+        self.0.pool.observer.tell(metrics);
+    }
+
+    /// The worker's connections now.
+    pub fn figures(&self) -> PoolFigures {
+        self.0.pool.figures()
     }
 
     /// Waits for the puts in flight, and closes the worker's connections; bounded.

@@ -6,6 +6,7 @@ use crate::runtime::context;
 use crate::store::postgres::connect::Link;
 use crate::store::postgres::fault::Fault;
 use crate::store::postgres::statements::Statements;
+use crate::telemetry::metrics::Closed;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -22,6 +23,8 @@ pub(in crate::store::postgres) struct Connection {
     pub(super) writes: Cell<u32>,
     pub(super) used_ns: Cell<u64>,
     pub(super) expires_ns: u64,
+    /// Why it is given up, where somebody decided it.
+    pub(super) why: Cell<Closed>,
 }
 
 impl Connection {
