@@ -1,21 +1,54 @@
 //! Where stories are kept and shared: DATABASE_URL, REDIS_URL, and what goes with each.
 
-use super::parse::{self, Reader};
-use super::variables::{self as var, Kind, Variable};
+use super::parse::Reader;
+use super::variables::{self as var, Kind};
 use super::{Environment, SecretUrl, count, time};
 use crate::cache::redis;
 use crate::store::{journal, postgres};
 use std::path::{Path, PathBuf};
 
-/// A URL that may hold a password.
-pub(super) fn url(r: &mut Reader, variable: &Variable, required: bool) -> Option<SecretUrl> {
-    let schemes = if let Kind::Url(schemes) = variable.kind {
-        schemes
-    } else {
-        &[]
+/// Variables of libpq by which a psql beside this program would be led elsewhere, or more safely.
+const LIBPQ: [&str; 22] = [
+    "PGHOST",
+    "PGHOSTADDR",
+    "PGPORT",
+    "PGDATABASE",
+    "PGUSER",
+    "PGPASSWORD",
+    "PGPASSFILE",
+    "PGSERVICE",
+    "PGSERVICEFILE",
+    "PGOPTIONS",
+    "PGSSLMODE",
+    "PGSSLNEGOTIATION",
+    "PGREQUIRESSL",
+    "PGREQUIREAUTH",
+    "PGREQUIREPEER",
+    "PGCHANNELBINDING",
+    "PGSSLROOTCERT",
+    "PGSSLCERT",
+    "PGSSLKEY",
+    "PGSSLCRL",
+    "PGSSLMINPROTOCOLVERSION",
+    "PGTARGETSESSIONATTRS",
+];
+
+/// DATABASE_URL, told to be a connection string, with its parts yet to be looked at.
+pub(super) fn database_url(r: &mut Reader, required: bool) -> Option<SecretUrl> {
+    let variable = &var::DATABASE_URL;
+    let parse = |text: &str| match postgres::Settings::recognised(text) {
+        Ok(text) => Ok(SecretUrl::new(text)),
+        Err(fault) => Err(fault.to_string()),
     };
-    let parse = |text: &str| parse::parse_url(schemes, text).map(SecretUrl::new);
-    let url = r.given(variable, parse, SecretUrl::to_string);
+    let url = r.given_or_why(variable, parse, SecretUrl::to_string);
+    let set: Vec<&str> = LIBPQ.into_iter().filter(|name| r.raw(name).is_some()).collect();
+    if url.is_some() && !set.is_empty() {
+        r.warnings.push(format!(
+            "{} {} set and not read: DATABASE_URL alone says how to reach PostgreSQL",
+            set.join(", "),
+            if set.len() == 1 { "is" } else { "are" }
+        ));
+    }
     if required && r.raw(variable.name).is_none() {
         r.fault(
             variable,

@@ -175,7 +175,7 @@ impl Config {
     /// DATABASE_URL is missing, or wrong.
     pub fn for_migration() -> Result<postgres::Config, ConfigErrors> {
         let mut reader = Reader::new(std::env::vars_os());
-        let database_url = backends::url(&mut reader, &var::DATABASE_URL, false);
+        let database_url = backends::database_url(&mut reader, false);
         if reader.raw(var::DATABASE_URL.name).is_none() {
             let allowed = var::DATABASE_URL.allowed();
             reader.fault(
@@ -208,7 +208,7 @@ impl Config {
             _ => Environment::Development,
         };
         let production = environment == Environment::Production;
-        let database_url = backends::url(r, &var::DATABASE_URL, production);
+        let database_url = backends::database_url(r, production);
         let (redis_url, redis) = backends::redis_settings(r, production);
         let needs_folder = !production && r.raw(var::DATABASE_URL.name).is_none();
         let folder = data_folder(r, needs_folder);

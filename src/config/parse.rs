@@ -257,15 +257,6 @@ pub(super) fn parse_address(text: &str) -> Option<Option<IpAddr>> {
     }
 }
 
-/// A URL of one of the schemes with something behind it; a SQLAlchemy driver ("+asyncpg") is taken out.
-pub(super) fn parse_url(schemes: &[&str], text: &str) -> Option<String> {
-    let (scheme, rest) = text.split_once("://")?;
-    let (scheme, _driver) = scheme.split_once('+').unwrap_or((scheme, ""));
-    let known = schemes.iter().find(|known| known.eq_ignore_ascii_case(scheme))?;
-    let bare = !rest.is_empty() && rest.chars().all(|c| !c.is_control() && !c.is_whitespace());
-    bare.then(|| format!("{known}://{rest}"))
-}
-
 /// The variable of ours that `name` is one slip away from; short names are too near to too much.
 fn near_miss(name: &str) -> Option<&'static str> {
     const LETTERS_MIN: usize = 6;

@@ -37,7 +37,9 @@ impl fmt::Debug for SecretUrl {
 
 /// Scheme, user, host, port and path; password, query and fragment replaced. Where the shape is unclear it hides more.
 fn redacted(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
+    // Pairs such as `password=a://b` are no URL.
+    let is_scheme = |scheme: &str| scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
         return "***".to_owned();
     };
     // The last '@' of all: passwords are often pasted unencoded, with '@', '/' or '?' in them.
@@ -47,7 +49,10 @@ fn redacted(url: &str) -> String {
     };
     let user = match user_info.map(|info| info.split_once(':')) {
         None => "",
-        Some(Some((user, _))) if !user.is_empty() => &format!("{user}:***@"),
+        // With one of these in it, it is more than a user: a query whose last '@' looked like the end of one.
+        Some(Some((user, _))) if !user.is_empty() && !user.contains(['/', '?', '#', '&', '=', '@']) => {
+            &format!("{user}:***@")
+        }
         Some(_) => "***@",
     };
     let (location, tail) = match location.find(['?', '#']) {
@@ -123,6 +128,8 @@ mod tests {
             ("redis://u:secret", "redis://u:***"),
             ("redis://[::1]:6379/1", "redis://[::1]:6379/1"),
             ("secret", "***"),
+            ("host=db password=a://secret", "***"),
+            ("postgres://u@db/x?password=secret&a=:@", "postgres://***@"),
         ] {
             let url = SecretUrl::new(url.to_owned());
             assert_eq!(url.to_string(), shown);

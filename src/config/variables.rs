@@ -146,7 +146,7 @@ variables! {
     ]), Preset::Word("development"),
         "`production` requires DATABASE_URL and REDIS_URL and logs as JSON.";
     DATABASE_URL: Kind::Url(&["postgresql", "postgres"]), Preset::Unset("the embedded store in DATA_DIR"),
-        "PostgreSQL that keeps the stories, as `postgresql://user:password@host:5432/name` (a SQLAlchemy driver in the scheme, `postgresql+asyncpg://`, is accepted). Required in production. See PostgreSQL below for what else it may hold.";
+        "PostgreSQL that keeps the stories, as `postgresql://user:password@host:5432/name` (a SQLAlchemy driver in the scheme, `postgresql+asyncpg://`, is accepted) or `host=db user=u dbname=name`. Required in production. See PostgreSQL below for what else it may hold.";
     REDIS_URL: Kind::Url(&["redis", "rediss", "redis+unix"]), Preset::Unset("each worker's own cache only"),
         "Redis (or Valkey, KeyDB) that all pods share as a cache, as `redis://user:password@host:6379/0`; `rediss` for TLS, `redis+unix:///path?db=0` for a Unix socket. Required in production. Cluster and Sentinel are refused.";
     REDIS_PREFIX: Kind::Text { chars_max: limits::REDIS_PREFIX_CHARS_MAX }, Preset::Word("roadtrip:v1:"),

@@ -330,6 +330,8 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
         ping_ms: f64,
         #[serde(skip_serializing_if = "Option::is_none")]
         connections: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pool: Option<crate::store::postgres::PoolFigures>,
         places: usize,
         #[serde(skip_serializing_if = "Option::is_none")]
         journal: Option<JournalPart>,
@@ -408,6 +410,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
                 queue_depth: (store.put_queue + store.read_queue) as u64,
                 ping_ms: worker.checks.store.ping_ms(),
                 connections: (worker.process.store_kind != "embedded").then_some(store.connections),
+                pool: worker.service.store().pool(),
                 places: Gazetteer::embedded().len(),
                 journal: journal.map(|(part, _)| part),
                 reason: reason.as_deref().or(store.reason.as_deref()),

@@ -186,6 +186,26 @@ impl Store {
         }
     }
 
+    /// Tells these metrics what becomes of the worker's connections, where it has any.
+    pub fn observe(&self, metrics: &std::rc::Rc<crate::telemetry::metrics::WorkerMetrics>) {
+        if let Some(client) = self.database() {
+            client.observe(std::rc::Rc::clone(metrics));
+        }
+    }
+
+    /// The worker's connections now, where it has any.
+    pub fn pool(&self) -> Option<postgres::PoolFigures> {
+        self.database().map(postgres::Client::figures)
+    }
+
+    fn database(&self) -> Option<&postgres::Client> {
+        match self {
+            Store::Embedded(_) => None,
+            Store::Postgres(client) => Some(client),
+            Store::Journaled(client) => Some(client.database()),
+        }
+    }
+
     /// Ends this worker's use of the store: puts in flight are waited for, for a bounded time.
     pub async fn close(&self) {
         match self {

@@ -125,6 +125,7 @@ fn live(
     let lived = runtime.block_on(async move {
         let config = &shared.config;
         let store = store.attach();
+        store.observe(&metrics);
         let plan = shared.redis.as_ref().filter(|plan| plan.has_room_for(index));
         let redis = plan.map(|plan| {
             let name = format!("roadtrip-api:{}", shared.process.worker_id(index));

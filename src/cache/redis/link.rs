@@ -116,7 +116,9 @@ impl Link {
                     let connection = Rc::new(connection);
                     *self.greeting.borrow_mut() = greeting;
                     self.set(State::Up(Rc::clone(&connection)));
+                    self.metrics.redis_connected();
                     let fault = connection.ended().await;
+                    self.metrics.redis_disconnected(fault as usize);
                     let stable = now_ms().saturating_sub(begun_ms) >= limits::STABLE_MS;
                     if stable {
                         backoff.reset();
@@ -138,7 +140,9 @@ impl Link {
             self.tell_away(&mut told, &failure);
             self.set(State::Away(failure.fault));
             // Never none at all: a server that refuses at once would be asked in a loop.
-            sleep(backoff.next_pause().max(pause(limits::BACKOFF_MS / 5))).await;
+            let pause = backoff.next_pause().max(pause(limits::BACKOFF_MS / 5));
+            self.metrics.redis_pauses(backoff.attempts(), pause);
+            sleep(pause).await;
         }
     }
 
@@ -309,11 +313,13 @@ impl Link {
     async fn once(&self, batch: &Batch) -> Result<Vec<Reply>, Fault> {
         let connection = self.connection().await?;
         let answers = connection.send_all(&batch.bytes, batch.commands)?;
+        self.metrics.redis_in_flight(connection.in_flight());
         drop(connection);
         let mut replies = Vec::with_capacity(answers.len());
         for answer in answers {
             replies.push(answer.await?);
         }
+        self.metrics.redis_in_flight(self.in_flight());
         Ok(replies)
     }
 

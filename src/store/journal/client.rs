@@ -162,6 +162,11 @@ impl Client {
         self.0.database.health()
     }
 
+    /// The database's side.
+    pub(in crate::store) fn database(&self) -> &postgres::Client {
+        &self.0.database
+    }
+
     /// See [`crate::store::Store::close`]. What is in the journal stays there.
     pub async fn close(&self) {
         self.0.database.close().await;

@@ -111,6 +111,7 @@ impl Puts {
             return false;
         }
         let (records, answers): (Vec<Record>, Vec<_>) = batch.into_iter().map(|one| (one.record, one.answer)).unzip();
+        self.pool.observer.batch(records.len());
         let outcomes = self.commit(&records).await;
         for (answer, outcome) in answers.into_iter().zip(outcomes) {
             let _ = answer.send(outcome);

@@ -72,10 +72,8 @@ pub(super) struct Link {
     task: Option<JoinHandle<()>>,
     /// Which server.
     pub(super) target: Target,
-    /// The session is this connection's for good, as far as is known: no pooler is in between.
-    pub(super) direct: bool,
     pub(super) heard: Heard,
-    /// The process that serves it there, where that stays the same (not behind a pooler in transaction mode).
+    /// The process that serves it there, where that is known and stays the same: none where a pooler is in between.
     pub(super) backend: Option<i32>,
 }
 
@@ -233,11 +231,10 @@ async fn open_one(settings: &Settings, tls: Option<&Tls>, target: &Target) -> Re
         end,
         task: Some(task),
         target: target.clone(),
-        direct: false,
         heard,
         backend: None,
     };
-    set_up(settings, &mut link).await?;
+    link.backend = set_up(settings, &link).await?;
     Ok(link)
 }
 
@@ -261,14 +258,14 @@ impl Drop for Ending {
 /// * one plan for each statement. Every statement of the story path has one index that serves it whatever its parameters
 ///   (see [`super::statements`]), and planning a page anew takes the server longer than reading it. The plan is made
 ///   when a statement is first used, which may be while the table is empty, and must not be to read it from end to end.
-async fn set_up(settings: &Settings, link: &mut Link) -> Result<(), Refusal> {
+async fn set_up(settings: &Settings, link: &Link) -> Result<Option<i32>, Refusal> {
     const READ_ONLY: &str = "pg_is_in_recovery() OR current_setting('transaction_read_only')::bool";
     const SETTINGS: [(&str, &str); 3] = [
         ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),
         ("enable_bitmapscan", "off"),
     ];
-    let Some(client) = link.client() else { return Ok(()) };
+    let Some(client) = link.client() else { return Ok(None) };
     // With `off` the operator says that the session is not ours.
     let pid = match settings.prepare {
         Prepare::Off => None,
@@ -286,19 +283,17 @@ async fn set_up(settings: &Settings, link: &mut Link) -> Result<(), Refusal> {
         "SELECT {READ_ONLY}, {ours}, CASE WHEN {ours} THEN concat({}) END",
         set.join(", ")
     );
-    let mut read_only = false;
+    let (mut read_only, mut is_ours) = (false, false);
     for message in &client.simple_query(&text).await? {
         if let SimpleQueryMessage::Row(row) = message {
             read_only = row.get(0) == Some("t");
-            link.direct = row.get(1) == Some("t");
+            is_ours = row.get(1) == Some("t");
         }
     }
     if read_only && settings.session == Session::ReadWrite {
         return Err(Refusal::ReadOnly);
     }
-    // Behind a pooler it is whichever serves this very question.
-    link.backend = pid.filter(|_| link.direct);
-    Ok(())
+    Ok(pid.filter(|_| is_ours))
 }
 
 /// A stream that notes when something was received.

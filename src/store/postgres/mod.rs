@@ -15,6 +15,7 @@ mod advice;
 mod batch;
 mod connect;
 mod fault;
+mod observe;
 mod pool;
 mod pooler;
 pub mod schema;
@@ -23,6 +24,7 @@ mod statements;
 #[cfg(test)]
 mod tests;
 
+pub use observe::PoolFigures;
 pub use settings::{Settings, SettingsError};
 
 use super::{Cursor, Filter, Health, Kept, Page, Record, State, StoreError, StoryKey};
@@ -30,6 +32,7 @@ use crate::backend::tls::{Tls, TlsError};
 use crate::config::SecretUrl;
 use crate::limits::postgres as limits;
 use crate::runtime::context;
+use crate::telemetry::metrics::WorkerMetrics;
 use batch::Puts;
 use fault::Fault;
 use pool::{Kind, Pool};
@@ -341,6 +344,16 @@ impl Client {
     /// that is not finished, and no outage.
     pub(in crate::store) fn is_unfit(&self) -> bool {
         self.0.pool.shared.unfit.load(Ordering::Relaxed)
+    }
+
+    /// Tells these metrics what becomes of connections and calls, from now on.
+    pub fn observe(&self, metrics: Rc<WorkerMetrics>) {
+        self.0.pool.observer.tell(metrics);
+    }
+
+    /// The worker's connections now.
+    pub fn figures(&self) -> PoolFigures {
+        self.0.pool.figures()
     }
 
     /// Waits for the puts in flight, and closes the worker's connections; bounded.

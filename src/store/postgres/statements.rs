@@ -1,6 +1,8 @@
 //! The statements, and what comes back.
 
+use super::observe::Observer;
 use crate::limits::store::PAGE_BYTES_MAX;
+use crate::runtime::context;
 use crate::store::{Cursor, Filter, Kept, Page, Record};
 use std::cell::RefCell;
 use tokio_postgres::types::{ToSql, Type};
@@ -31,6 +33,7 @@ impl By {
 }
 
 const QUERIES: usize = 4 + By::ALL.len();
+const _: () = assert!(QUERIES == crate::telemetry::metrics::STATEMENTS.len());
 
 /// A parameter of a statement.
 pub(super) type Parameter<'p> = &'p (dyn ToSql + Sync);
@@ -104,8 +107,8 @@ impl Query {
         }
     }
 
-    /// Its place among the statements of a connection.
-    fn place(self) -> usize {
+    /// Its number among the statements: its place on a connection, and in the metrics' list of their names.
+    pub(super) fn number(self) -> usize {
         match self {
             Query::Get => 0,
             Query::Find => 1,
@@ -119,12 +122,14 @@ impl Query {
 /// The prepared statements of one connection, each prepared when it is first used; or none, for a pooler that gives each
 /// transaction another connection: then text, types and values travel together each time.
 pub(super) struct Statements {
+    observer: Observer,
     prepared: Option<RefCell<[Option<Statement>; QUERIES]>>,
 }
 
 impl Statements {
-    pub(super) fn new(prepare: bool) -> Statements {
+    pub(super) fn new(prepare: bool, observer: Observer) -> Statements {
         Statements {
+            observer,
             prepared: prepare.then(RefCell::default),
         }
     }
@@ -135,16 +140,23 @@ impl Statements {
         query: Query,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, Error> {
+        let begun_ns = context::precise_now_ns();
+        let rows = self.ask(client, query, parameters).await?;
+        self.observer.answered_since(query, begun_ns);
+        Ok(rows)
+    }
+
+    async fn ask(&self, client: &Client, query: Query, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, Error> {
         let Some(prepared) = &self.prepared else {
             let typed: Vec<_> = parameters.iter().copied().zip(query.types().iter().cloned()).collect();
             return client.query_typed(&query.sql(), &typed).await;
         };
-        let known = prepared.borrow().get(query.place()).cloned().flatten();
+        let known = prepared.borrow().get(query.number()).cloned().flatten();
         let statement = match known {
             Some(statement) => statement,
             None => {
                 let statement = client.prepare_typed(&query.sql(), query.types()).await?;
-                if let Some(place) = prepared.borrow_mut().get_mut(query.place()) {
+                if let Some(place) = prepared.borrow_mut().get_mut(query.number()) {
                     *place = Some(statement.clone());
                 }
                 statement
@@ -229,5 +241,26 @@ impl<'r> Columns<'r> {
             &self.styles,
             &self.created,
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::metrics::STATEMENTS;
+
+    #[test]
+    fn each_statement_has_its_name() {
+        let lists = By::ALL.map(Query::List);
+        let all = [Query::Get, Query::Find, Query::FindMany, Query::Put];
+        for (at, query) in all.into_iter().chain(lists).enumerate() {
+            assert_eq!(query.number(), at);
+            let said: String = format!("{query:?}")
+                .to_lowercase()
+                .chars()
+                .filter(char::is_ascii_alphabetic)
+                .collect();
+            assert_eq!(said, STATEMENTS[at].replace('_', "").replace("listof", "list"));
+        }
     }
 }

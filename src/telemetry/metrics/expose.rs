@@ -2,13 +2,13 @@
 
 use super::cells::{HISTOGRAM_CELLS, Layout, Slot};
 use super::registry::Merged;
-use super::{BOUNDS_NS, DRIVERS, Labels, METHODS, OTHER, STATUS_COLUMNS, STATUSES, process, shared_cache};
+use super::{BOUNDS_NS, DRIVERS, Labels, METHODS, OTHER, STATUS_COLUMNS, STATUSES, backends, process, shared_cache};
 use crate::cache::redis::Fault;
 use crate::telemetry::logging::LogCounters;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use std::collections::BTreeMap;
 
-type Workers = BTreeMap<u32, Merged>;
+pub(super) type Workers = BTreeMap<u32, Merged>;
 
 /// Cells of single figures that become a family with one series per worker.
 const PER_WORKER: [(Slot, MetricType, &str, &str); 17] = [
@@ -140,6 +140,7 @@ pub(super) fn everything(
         MetricType::HISTOGRAM,
         vec![histogram(Vec::new(), &sum(workers, redis..redis + HISTOGRAM_CELLS))],
     ));
+    families.extend(backends::histograms(layout, workers));
     let handshakes = sum(workers, layout.handshakes()..layout.handshakes() + HISTOGRAM_CELLS);
     families.push(family(
         "tls_handshake_duration_seconds",
@@ -255,6 +256,7 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
             )
         }),
     ));
+    families.extend(backends::per_worker(layout, workers));
     families.push(family(
         "store_commits_total",
         "Stories kept.",
@@ -366,7 +368,7 @@ fn durations(labels: &Labels, layout: Layout, workers: &Workers) -> MetricFamily
 }
 
 /// A counter family of cells, per worker, zeros left out.
-fn table(
+pub(super) fn table(
     (name, help): (&str, &str),
     workers: &Workers,
     cells: impl Iterator<Item = (usize, Vec<LabelPair>)> + Clone,
@@ -384,11 +386,11 @@ fn table(
     family(name, help, MetricType::COUNTER, metrics)
 }
 
-fn get(worker: &Merged, at: usize) -> u64 {
+pub(super) fn get(worker: &Merged, at: usize) -> u64 {
     worker.cells.get(at).copied().unwrap_or_default()
 }
 
-fn sum(workers: &Workers, cells: std::ops::Range<usize>) -> Vec<u64> {
+pub(super) fn sum(workers: &Workers, cells: std::ops::Range<usize>) -> Vec<u64> {
     let total = |at| {
         workers
             .values()
@@ -414,14 +416,14 @@ pub(super) fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metr
     family
 }
 
-fn label(name: &str, value: &str) -> LabelPair {
+pub(super) fn label(name: &str, value: &str) -> LabelPair {
     let mut pair = LabelPair::default();
     pair.set_name(name.to_owned());
     pair.set_value(value.to_owned());
     pair
 }
 
-fn worker_id(worker: &Merged) -> LabelPair {
+pub(super) fn worker_id(worker: &Merged) -> LabelPair {
     label("worker_id", &worker.label)
 }
 
@@ -442,23 +444,28 @@ pub(super) fn gauge(labels: Vec<LabelPair>, level: f64) -> Metric {
     metric
 }
 
-/// A histogram from its cells: a count per bucket, the one past the last bound, nanoseconds in all.
-fn histogram(labels: Vec<LabelPair>, cells: &[u64]) -> Metric {
+/// A histogram of times from its cells: a count per bucket, the one past the last bound, nanoseconds in all.
+pub(super) fn histogram(labels: Vec<LabelPair>, cells: &[u64]) -> Metric {
+    histogram_of(labels, &BOUNDS_NS.map(|bound_ns| bound_ns as f64 / 1e9), 1e9, cells)
+}
+
+/// A histogram from its cells: a count per bound, the one past the last, and the sum in units of which `scale` make one.
+pub(super) fn histogram_of(labels: Vec<LabelPair>, bounds: &[f64], scale: f64, cells: &[u64]) -> Metric {
     let mut total = 0;
-    let mut buckets = Vec::with_capacity(BOUNDS_NS.len());
-    for (bound_ns, count) in BOUNDS_NS.iter().zip(cells) {
+    let mut buckets = Vec::with_capacity(bounds.len());
+    for (bound, count) in bounds.iter().zip(cells) {
         total += count;
         let mut bucket = Bucket::default();
-        bucket.set_upper_bound(*bound_ns as f64 / 1e9);
+        bucket.set_upper_bound(*bound);
         bucket.set_cumulative_count(total);
         buckets.push(bucket);
     }
     // The count is that of the buckets, so that the two always agree, whatever a worker writes meanwhile.
-    total += cells.get(BOUNDS_NS.len()).copied().unwrap_or_default();
+    total += cells.get(bounds.len()).copied().unwrap_or_default();
     let mut value = Histogram::default();
     value.set_bucket(buckets);
     value.set_sample_count(total);
-    value.set_sample_sum(cells.get(HISTOGRAM_CELLS - 1).copied().unwrap_or_default() as f64 / 1e9);
+    value.set_sample_sum(cells.get(bounds.len() + 1).copied().unwrap_or_default() as f64 / scale);
     let mut metric = Metric::from_label(labels);
     metric.set_histogram(value);
     metric

@@ -11,6 +11,7 @@
 //! A scrape costs what there is to tell: zero series of the tables are left out. It runs on the worker that was asked
 //! and reads /proc, which is memory and does not block.
 
+mod backends;
 mod cells;
 mod expose;
 mod journal;
@@ -21,6 +22,7 @@ mod shared_cache;
 mod tests;
 pub mod worker;
 
+pub use backends::{Closed, Failed, STATEMENTS};
 pub(crate) use process::open_fds as open_files;
 pub use registry::{Registry, WorkerSummary};
 pub use worker::{ExecutorFigures, WorkerMetrics};

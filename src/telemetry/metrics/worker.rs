@@ -7,7 +7,7 @@
 
 use super::cells::{Cells, HISTOGRAM_CELLS, Layout, Slot};
 use super::shared_cache::Shared;
-use super::{DRIVERS, bucket, method_row, status_column};
+use super::{DRIVERS, backends, bucket, method_row, status_column};
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -103,6 +103,18 @@ impl WorkerMetrics {
 
     pub(super) fn observe_shared(&self, at: usize, elapsed: Duration) {
         self.observe(self.kept.layout.shared(at), elapsed);
+    }
+
+    pub(super) fn add_backend(&self, at: usize, n: u64) {
+        self.kept.cells.add(self.kept.layout.backend(at), n);
+    }
+
+    pub(super) fn set_backend(&self, at: usize, value: u64) {
+        self.kept.cells.set(self.kept.layout.backend(at), value);
+    }
+
+    pub(super) fn observe_backend(&self, at: usize, elapsed: Duration) {
+        self.observe(self.kept.layout.backend(at), elapsed);
     }
 
     /// A request's head has been read and its handling begins.
@@ -256,6 +268,7 @@ impl Drop for WorkerMetrics {
             self.kept.cells.set(self.kept.layout.slot(slot), 0);
         }
         self.set_shared(Shared::Breaker, 0);
+        backends::end(&self.kept.cells, self.kept.layout);
         self.kept.healthy.store(false, Ordering::Relaxed);
         // Release: whoever takes these cells over sees all that was written to them.
         self.kept.live.store(false, Ordering::Release);

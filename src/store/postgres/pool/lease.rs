@@ -6,6 +6,7 @@ use crate::runtime::context;
 use crate::store::postgres::connect::Link;
 use crate::store::postgres::fault::Fault;
 use crate::store::postgres::statements::Statements;
+use crate::telemetry::metrics::Closed;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -26,6 +27,8 @@ pub(in crate::store::postgres) struct Connection {
     pub(super) doubted: Cell<bool>,
     pub(super) opened_ns: u64,
     pub(super) expires_ns: u64,
+    /// Why it is given up, where somebody decided it.
+    pub(super) why: Cell<Closed>,
 }
 
 impl Connection {

@@ -13,12 +13,15 @@ mod doubt;
 mod lease;
 mod open;
 mod pace;
+#[cfg(test)]
+mod tests;
 
 pub(super) use lease::{Connection, Kind};
 
 use super::Shared;
 use super::connect::Link;
 use super::fault::{Fault, Remedy};
+use super::observe::{Observer, PoolFigures};
 use super::statements::Statements;
 use crate::backend::backoff::Backoff;
 use crate::limits::postgres as limits;
@@ -27,6 +30,7 @@ use crate::runtime::context;
 use crate::runtime::executor::spawn_detached;
 use crate::runtime::time::{sleep, timeout};
 use crate::store::StoreError;
+use crate::telemetry::metrics::Closed;
 use lease::{Counted, Lease};
 use pace::Pace;
 use std::cell::{Cell, RefCell};
@@ -62,6 +66,9 @@ pub(super) struct Pool {
     changed: Notify,
     waiting: Cell<usize>,
     closed: Cell<bool>,
+    pub(super) observer: Observer,
+    /// The pause after the last failed attempt to connect.
+    pause: Cell<Duration>,
     me: Weak<Pool>,
 }
 
@@ -83,6 +90,8 @@ impl Pool {
             changed: Notify::new(),
             waiting: Cell::new(0),
             closed: Cell::new(false),
+            observer: Observer::default(),
+            pause: Cell::new(Duration::ZERO),
             me: Weak::clone(me),
         });
         pool.dial(Duration::ZERO);
@@ -92,6 +101,30 @@ impl Pool {
     /// Why no connection can be had, if none can.
     pub(super) fn trouble(&self) -> Option<String> {
         self.trouble.borrow().as_ref().map(|trouble| trouble.reason.clone())
+    }
+
+    /// The connections now.
+    pub(super) fn figures(&self) -> PoolFigures {
+        let connections = self.connections.borrow();
+        let count = |so: fn(&Connection) -> bool| connections.iter().filter(|one| so(one)).count();
+        let busy = count(|one| one.holders.get() > 0);
+        let attempts = self.backoff.borrow().attempts();
+        PoolFigures {
+            open: connections.len(),
+            busy,
+            idle: connections.len() - busy,
+            waiting: self.waiting.get(),
+            pooled: count(|one| one.link.backend.is_none()),
+            reconnect_attempts: attempts,
+            reconnect_pause_ms: match attempts {
+                0 => 0,
+                _ => u64::try_from(self.pause.get().as_millis()).unwrap_or(u64::MAX),
+            },
+        }
+    }
+
+    fn tell_levels(&self) {
+        self.observer.levels(self.figures());
     }
 
     /// Calls in flight and waiting.
@@ -112,7 +145,13 @@ impl Pool {
         let end_ns = ns_after(Duration::from_millis(crate::limits::story::STORE_MS_MAX));
         let mut attempt = 1;
         loop {
-            let lease = self.acquire(kind).await.map_err(Fault::told)?;
+            let lease = match self.acquire(kind).await {
+                Ok(lease) => lease,
+                Err(error) => {
+                    self.observer.not_had(&error);
+                    return Err(Fault::told(error));
+                }
+            };
             let left = Duration::from_nanos(end_ns.saturating_sub(context::now_ns()));
             let most = left.min(Duration::from_millis(limits::STATEMENT_MS));
             let begun_ns = context::now_ns();
@@ -131,14 +170,24 @@ impl Pool {
                 }
                 Err(_) => {
                     // It may be that the server hangs, or the network: no new call shall find out on this connection.
+                    lease.connection.why.set(Closed::Timeout);
                     self.retire(&lease.connection);
-                    return Err(Fault::told(StoreError::Timeout));
+                    let fault = Fault::told(StoreError::Timeout);
+                    self.observer.failed(&fault);
+                    return Err(fault);
                 }
             };
+            self.observer.failed(&fault);
             match fault.remedy {
                 Remedy::Tell => return Err(fault),
-                Remedy::Reconnect => self.retire(&lease.connection),
-                Remedy::Cut => lease.connection.link.cut(),
+                Remedy::Reconnect => {
+                    lease.connection.why.set(Closed::Fault);
+                    self.retire(&lease.connection);
+                }
+                Remedy::Cut => {
+                    lease.connection.why.set(Closed::Fault);
+                    lease.connection.link.cut();
+                }
                 Remedy::LeaveServer if !self.leave(&lease.connection) => return Err(fault),
                 Remedy::LeaveServer => {}
                 Remedy::Repeat => {}
@@ -178,6 +227,7 @@ impl Pool {
             if self.lives(&lease).await {
                 return Ok(lease);
             }
+            lease.connection.why.set(Closed::Ping);
             self.retire(&lease.connection);
         }
     }
@@ -189,6 +239,7 @@ impl Pool {
         }
         let number = connection.begun.get().saturating_add(1);
         connection.begun.set(number);
+        self.tell_levels();
         Lease {
             pool: Rc::clone(self),
             connection,
@@ -241,11 +292,14 @@ impl Pool {
             return Err(StoreError::Overloaded);
         }
         let left = Duration::from_nanos(end_ns.saturating_sub(context::now_ns()));
-        let _counted = Counted::new(&self.waiting);
-        match timeout(left, self.changed.notified()).await {
-            Ok(()) => Ok(()),
-            Err(_) => Err(trouble.unwrap_or(StoreError::Timeout)),
-        }
+        let begun_ns = context::now_ns();
+        let counted = Counted::new(&self.waiting);
+        self.tell_levels();
+        let outcome = timeout(left, self.changed.notified()).await;
+        drop(counted);
+        self.tell_levels();
+        self.observer.waited_since(begun_ns);
+        outcome.map_err(|_| trouble.unwrap_or(StoreError::Timeout))
     }
 
     fn grow(&self) {
@@ -295,6 +349,8 @@ impl Pool {
             }
             Err(reason) => {
                 let pause = self.backoff.borrow_mut().next_pause();
+                self.pause.set(pause);
+                self.observer.connect_failed(self.backoff.borrow().attempts(), pause);
                 let retry_ns = ns_after(pause);
                 self.grow_ns.set(retry_ns);
                 if self.is_down() {
@@ -316,7 +372,11 @@ impl Pool {
         // A tenth more or less, so that what was opened together is not closed together.
         let jitter = context::random(|rng| rng.f64()) * 0.2 + 0.9;
         let connection = Rc::new(Connection {
-            statements: Statements::new(self.shared.settings.prepares(link.direct)),
+            statements: Statements::new(
+                self.shared.settings.prepares(link.backend.is_some()),
+                self.observer.clone(),
+            ),
+            why: Cell::default(),
             begun: Cell::new(0),
             answered: Cell::new(0),
             holders: Cell::new(0),
@@ -331,6 +391,8 @@ impl Pool {
         self.backoff.borrow_mut().reset();
         self.connections.borrow_mut().push(Rc::clone(&connection));
         self.shared.figures.connections.fetch_add(1, Ordering::Relaxed);
+        self.observer.opened();
+        self.tell_levels();
         self.serves(&connection);
         let (me, ended) = (Weak::clone(&self.me), Rc::downgrade(&connection));
         connection.link.end.then(move || {
@@ -389,6 +451,7 @@ impl Pool {
                 .collect()
         };
         left.iter().for_each(|one| {
+            one.why.set(Closed::ReadOnly);
             self.remove(one);
         });
         self.lost(None);
@@ -400,7 +463,10 @@ impl Pool {
         let before = connections.len();
         connections.retain(|one| !Rc::ptr_eq(one, connection));
         let removed = connections.len() < before;
+        drop(connections);
         if removed {
+            self.observer.closed(connection.why.get());
+            self.tell_levels();
             self.shared.figures.connections.fetch_sub(1, Ordering::Relaxed);
         }
         removed
@@ -433,8 +499,10 @@ impl Pool {
     fn given_back(&self, connection: &Rc<Connection>) {
         let open = self.connections.borrow().len();
         if open > self.shared.pool.size && connection.load() == 0 {
+            connection.why.set(Closed::Overflow);
             self.remove(connection);
         }
+        self.tell_levels();
         if self.waiting.get() > 0 {
             self.changed.notify_one();
         }
@@ -457,11 +525,17 @@ impl Pool {
                 .collect()
         };
         for connection in &done {
+            connection.why.set(match () {
+                () if old(connection) => Closed::Age,
+                () if idle(connection) => Closed::Idle,
+                () => Closed::Timeout,
+            });
             self.remove(connection);
         }
         // One that is in use without a pause gets old, too: it finishes what it has, and gets nothing new.
         let next = self.connections.borrow().iter().find(|one| old(one)).map(Rc::clone);
         if let Some(connection) = next {
+            connection.why.set(Closed::Age);
             self.retire(&connection);
         }
     }
@@ -478,6 +552,8 @@ impl Pool {
         let ends: Vec<_> = links.iter().map(|one| Rc::clone(&one.link.end)).collect();
         let open = u64::try_from(links.len()).unwrap_or(u64::MAX);
         self.shared.figures.connections.fetch_sub(open, Ordering::Relaxed);
+        links.iter().for_each(|_| self.observer.closed(Closed::Shutdown));
+        self.tell_levels();
         drop(links);
         while ends.iter().any(|end| !end.is()) && context::now_ns() < end_ns {
             sleep(Duration::from_millis(1)).await;

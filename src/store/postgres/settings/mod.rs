@@ -1,10 +1,12 @@
 //! The connection string, as users have it.
 //!
-//! The forms of libpq's URIs (PostgreSQL documentation, section 34.1.1.2) and the few names that SQLAlchemy's drivers
-//! add. tokio-postgres has a parser of its own, which refuses `sslrootcert` and takes no file for TLS; so the whole is
+//! The forms of libpq (PostgreSQL documentation, section 34.1.1: URIs, and `key=value` pairs), and the few names that
+//! SQLAlchemy and its drivers add. The environment variables of libpq (PGHOST, PGSSLMODE, ...) and its files in the home
+//! folder (.pgpass, .postgresql/) are not read: one string says it all, and a pod has no home. tokio-postgres has a parser of its own, which refuses `sslrootcert` and takes no file for TLS; so the whole is
 //! read here, and what is not supported fails at boot with its name. No message repeats a part of the string that may
 //! be a password.
 
+mod pairs;
 mod parameters;
 #[cfg(test)]
 mod tests;
@@ -110,13 +112,60 @@ impl Settings {
         }
     }
 
-    /// Reads a URL that begins with postgresql:// or postgres://. Blocks on one small file where the user is not named.
+    /// Whether the text can be told to be a connection string, with its parts yet to be looked at: in the form in which
+    /// to keep it, without blanks around it and without SQLAlchemy's driver.
+    ///
+    /// # Errors
+    /// It is another kind of thing.
+    pub fn recognised(text: &str) -> Result<String, SettingsError> {
+        const DRIVERS: [&str; 7] = [
+            "asyncpg",
+            "psycopg",
+            "psycopg_async",
+            "psycopg2",
+            "psycopg2cffi",
+            "pg8000",
+            "aiopg",
+        ];
+        let text = text.trim();
+        if text.starts_with("jdbc:") {
+            return wrong("is a JDBC URL (not shown): take jdbc: away, and write user:password@ before the host");
+        }
+        let Some((scheme, rest)) = scheme_of(text) else {
+            return match text.contains('=') {
+                true => Ok(text.to_owned()),
+                false => wrong(NEITHER),
+            };
+        };
+        let (scheme, driver) = scheme.split_once('+').unwrap_or((scheme, ""));
+        if !["postgresql", "postgres"]
+            .iter()
+            .any(|known| scheme.eq_ignore_ascii_case(known))
+        {
+            return wrong(NEITHER);
+        }
+        if !driver.is_empty() && !DRIVERS.contains(&driver) {
+            return wrong(format!(
+                "has the driver {driver} in its scheme, which is not known; those of SQLAlchemy are understood ({}), and none is needed",
+                DRIVERS.join(", ")
+            ));
+        }
+        if rest.is_empty() || rest.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return wrong("is a URL with nothing in it, or with blanks: write a blank as %20");
+        }
+        Ok(format!("{}://{rest}", scheme.to_ascii_lowercase()))
+    }
+
+    /// Reads a URL that begins with postgresql:// or postgres://, or pairs of key=value. Blocks on one small file where
+    /// the user is not named.
     ///
     /// # Errors
     /// The first fault, by the name of what is at fault.
-    pub fn parse(url: &str) -> Result<Settings, SettingsError> {
-        let Some((_scheme, rest)) = url.split_once("://") else {
-            return wrong("is no URL");
+    pub fn parse(text: &str) -> Result<Settings, SettingsError> {
+        let text = Settings::recognised(text)?;
+        let Some((_, rest)) = scheme_of(&text) else {
+            let given = parameters::Given::new(pairs::read(&text)?)?;
+            return Settings::from_parts(String::new(), None, String::new(), "", given);
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at_checked(end).unwrap_or((rest, ""));
@@ -136,15 +185,24 @@ impl Settings {
             None => (user_info, None),
         };
         let badly_encoded = |part: &str| SettingsError(format!("has a {part} that is badly percent-encoded"));
-        let mut user = percent_decoded_text(user).ok_or_else(|| badly_encoded("user"))?;
-        let mut password = password
+        let user = percent_decoded_text(user).ok_or_else(|| badly_encoded("user"))?;
+        let password = password
             .map(|text| percent_decoded(text).map(|bytes| Password::new(bytes.into_owned())))
             .map(|decoded| decoded.ok_or_else(|| badly_encoded("password")))
             .transpose()?;
         let path = path.strip_prefix('/').unwrap_or(path);
-        let mut database = percent_decoded_text(path).ok_or_else(|| badly_encoded("database name"))?;
+        let database = percent_decoded_text(path).ok_or_else(|| badly_encoded("database name"))?;
+        Settings::from_parts(user, password, database, hosts, parameters::Given::read(query)?)
+    }
 
-        let mut given = parameters::Given::read(query)?;
+    /// From what a URL has before its question mark, and the parameters, which win.
+    fn from_parts(
+        mut user: String,
+        mut password: Option<Password>,
+        mut database: String,
+        hosts: &str,
+        mut given: parameters::Given,
+    ) -> Result<Settings, SettingsError> {
         let overridden = |own: &mut String, given: Option<String>| {
             if let Some(given) = given {
                 *own = given;
@@ -173,6 +231,17 @@ impl Settings {
             ..settings
         })
     }
+}
+
+const NEITHER: &str = "has a value (not shown) that is neither a URL which begins with postgresql:// or postgres://, nor pairs such as host=db user=u dbname=trips";
+
+/// The scheme of a URL, and what is behind its `://`.
+fn scheme_of(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let is_scheme = scheme
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"+-._".contains(&b));
+    is_scheme.then_some((scheme, rest))
 }
 
 /// The servers: from the URL's authority, or the parameters `host` and `port`, which win.

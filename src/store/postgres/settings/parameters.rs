@@ -30,12 +30,27 @@ const UNSUPPORTED: &[&str] = &[
     "ssl_max_protocol_version",
 ];
 
+/// Values that libpq or a driver knows and this client does not take: they may be repeated in a message. Any other may be
+/// part of a password that was not encoded.
+const WORDS: &[&str] = &[
+    "allow",
+    "direct",
+    "prefer-standby",
+    "read-only",
+    "require",
+    "standby",
+    "true",
+    "TLSv1",
+    "TLSv1.1",
+];
+
 /// The parameters as given, decoded, by name.
 pub(super) struct Given(BTreeMap<String, String>);
 
 impl Given {
+    /// Those behind a URL's question mark.
     pub(super) fn read(query: &str) -> Result<Given, SettingsError> {
-        let mut given = BTreeMap::new();
+        let mut given = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             // What has no "=" or an odd name may be the end of a password: it is not repeated.
             let Some((name, value)) = pair.split_once('=').filter(|(name, _)| is_name(name)) else {
@@ -44,7 +59,21 @@ impl Given {
             let Some(value) = percent_decoded_text(value).filter(|value| !value.contains('\0')) else {
                 return wrong(format!("has a value of {name} that is badly percent-encoded"));
             };
-            given.insert(name.to_owned(), value);
+            given.push((name.to_owned(), value));
+        }
+        Given::new(given)
+    }
+
+    /// Of two values libpq takes the last and SQLAlchemy both: whoever wrote them meant something.
+    pub(super) fn new(pairs: Vec<(String, String)>) -> Result<Given, SettingsError> {
+        let mut given = BTreeMap::new();
+        for (name, value) in pairs {
+            if given.contains_key(&name) {
+                return wrong(format!(
+                    "has the parameter {name} twice (several hosts are one list: host=a,b)"
+                ));
+            }
+            given.insert(name, value);
         }
         Ok(Given(given))
     }
@@ -60,7 +89,7 @@ impl Given {
             Some((_, meaning)) => Ok(Some(*meaning)),
             None => {
                 let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-                let shown = if is_name(&value) { &value } else { "(not shown)" };
+                let shown = WORDS.iter().find(|word| **word == value).unwrap_or(&"(not shown)");
                 wrong(format!(
                     "has {name}={shown}, which is not supported; supported: {}{reason}",
                     known.join(", ")
@@ -226,6 +255,6 @@ impl Given {
 }
 
 /// Short words of letters, digits, dashes and underscores: names of parameters, and most of their values.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     (1..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }

@@ -117,6 +117,27 @@ fn what_is_not_supported_is_named() {
         ("connect_timeout=soon", "connect_timeout"),
         ("sslmod=require", "sslmod"),
         ("gssencmode=require", "gssencmode"),
+        ("sslnegotiation=direct", "sslnegotiation=direct"),
+        ("sslcert=/c&sslkey=/k&sslpassword=x", "sslpassword"),
+        ("sslcertmode=require", "sslcertmode"),
+        ("sslcompression=1", "sslcompression"),
+        ("sslcrldir=/c", "sslcrldir"),
+        ("sslsni=0", "sslsni"),
+        ("ssl_max_protocol_version=TLSv1.2", "ssl_max_protocol_version"),
+        ("ssl_min_protocol_version=TLSv1", "ssl_min_protocol_version=TLSv1"),
+        ("requirepeer=x", "requirepeer"),
+        ("require_auth=md5", "require_auth"),
+        ("requiressl=1", "requiressl"),
+        ("hostaddr=10.0.0.1", "hostaddr"),
+        ("krbsrvname=x", "krbsrvname"),
+        ("gsslib=x", "gsslib"),
+        ("gssdelegation=1", "gssdelegation"),
+        ("replication=database", "replication"),
+        ("servicefile=x", "servicefile"),
+        ("client_encoding=latin1", "client_encoding"),
+        ("load_balance_hosts=always", "load_balance_hosts"),
+        ("host=a:1&host=b:1", "host twice"),
+        ("async_fallback=true", "async_fallback"),
         ("port=0", "port"),
         ("host=a,b&port=1,2,3", "3 ports"),
         ("options=%zz", "options"),
@@ -126,7 +147,73 @@ fn what_is_not_supported_is_named() {
     refused("postgres://u@db:99999/x", "port");
     refused("postgres://u@[::1/x", "bracket");
     refused("postgres://%zz@db/x", "percent-encoded");
-    refused("postgres://u@d b/x", "host");
+    refused("postgres://u@d%20b/x", "host");
+    refused("postgres://u@d b/x", "%20");
+}
+
+#[test]
+fn pairs_say_the_same_as_a_url() {
+    for (pairs, url) in [
+        (
+            "host=db port=5433 user=u password=p@ss dbname=trips sslmode=require",
+            "postgresql://u:p%40ss@db:5433/trips?sslmode=require",
+        ),
+        (
+            "host=a,b port=7,8 user=u dbname=x",
+            "postgres:///x?host=a,b&port=7,8&user=u",
+        ),
+        (r"host = /run/pg  user = 'a b' dbname='it''", ""),
+        (
+            r"host=/run/pg user='a \'b\\' dbname=c\ d password=''",
+            "postgres:///c%20d?host=/run/pg&user=a%20'b%5C",
+        ),
+        (
+            " host=db\tuser = u\n password='a://b?c=d@e' ",
+            "postgresql://u:a%3A%2F%2Fb%3Fc%3Dd%40e@db",
+        ),
+        (
+            "host=db user=u options='-c work_mem=8MB' application_name=x",
+            "postgres://u@db?options=-c%20work_mem%3D8MB&application_name=x",
+        ),
+    ] {
+        match url {
+            "" => refused(pairs, "dbname whose quotes"),
+            url => assert_eq!(parsed(pairs), parsed(url), "{pairs}"),
+        }
+    }
+    for (pairs, named) in [
+        ("host=db user=u sslpassword=x", "sslpassword"),
+        ("host=db user=u password='s3cret", "password whose quotes"),
+        ("host=db user=u password='s3c'ret", "password whose quotes"),
+        ("host=db user=u password=s3cret s3cret", "key=value"),
+        ("host=db user=u s3cret! = 1", "key=value"),
+        ("host=db host=db2", "host twice"),
+        ("user=u\\", "user whose"),
+    ] {
+        refused(pairs, named);
+        assert!(!Settings::parse(pairs).unwrap_err().to_string().contains("s3c"));
+    }
+}
+
+#[test]
+fn schemes_of_sqlalchemy_and_of_others() {
+    for scheme in [
+        "postgres",
+        "PostgreSQL",
+        "postgresql+asyncpg",
+        "postgresql+psycopg",
+        "postgresql+psycopg2",
+        "postgresql+pg8000",
+        "postgres+psycopg_async",
+    ] {
+        assert_eq!(parsed(&format!("{scheme}://u:p@db/x")), parsed("postgresql://u:p@db/x"));
+    }
+    refused("postgresql+nonsense://u:s3cret@db/x", "nonsense");
+    refused("mysql://u:s3cret@db/x", "postgresql://");
+    refused("jdbc:postgresql://db/x?user=u&password=s3cret", "JDBC");
+    refused("s3cret", "neither");
+    refused("postgresql://", "nothing");
+    refused("postgresql://u:s3 cret@db", "%20");
 }
 
 #[test]
@@ -155,7 +242,85 @@ fn passwords_that_were_not_encoded_are_not_repeated() {
     assert!(!format!("{settings:?}").contains("s3cr"));
 }
 
+/// A password between sentinels, percent-encoded for a URL.
+fn encoded(password: &str) -> String {
+    let hex = |byte: u8| match byte {
+        b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
+        b => format!("%{b:02X}"),
+    };
+    password.bytes().map(hex).collect()
+}
+
+/// The same quoted for pairs.
+fn quoted(password: &str) -> String {
+    format!("'{}'", password.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// All that can be said about a connection string: at boot, by `check`, by whoever prints what is in memory.
+fn said(text: &str) -> String {
+    let config = |url: &str| crate::store::postgres::Config {
+        url: crate::config::SecretUrl::for_test(url),
+        pool: crate::store::postgres::PoolSettings {
+            size: 1,
+            overflow: 0,
+            wait: Duration::ZERO,
+            recycle: Duration::ZERO,
+            pre_ping: false,
+        },
+        auto_migrate: false,
+        pods_max: 1,
+    };
+    let env = [("DATABASE_URL", text), ("DATA_DIR", "/nowhere")].map(|(name, value)| (name.into(), value.into()));
+    let opened = crate::store::postgres::Postgres::new(&config(text), 1);
+    let opened = opened.as_ref().map_err(|error| format!("{error} {error:?}"));
+    let parsed = Settings::parse(text);
+    let shown = parsed.as_ref().map_err(|error| format!("{error} {error:?}"));
+    let read = crate::config::Config::read(env);
+    let told = read.as_ref().map_err(|error| format!("{error} {error:?}"));
+    format!("{shown:?} {opened:?} {told:?} {:?} {}", config(text), config(text).url)
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_password_that_is_where_it_belongs_is_never_said(
+        password in "[ -~]{1,12}", name in "[a-z_]{1,12}", value in "[!-~]{0,12}", cut in 0usize..60, broken in "[ -~]{0,3}",
+    ) {
+        let sentinel = format!("QQ{password}QQ");
+        let (in_url, in_pairs) = (encoded(&sentinel), quoted(&sentinel));
+        let tails = [
+            String::new(),
+            format!("{name}={}", encoded(&value)),
+            "sslmode=verify-full&sslrootcert=/no/such/file".to_owned(),
+            "sslmode=require&sslcert=/no/such/file&sslkey=/nor/this".to_owned(),
+            format!("{name}={value}"),
+        ];
+        for tail in &tails {
+            for url in [
+                format!("postgresql://u:{in_url}@db/x?{tail}"),
+                format!("postgresql+asyncpg://u:{in_url}@a:1,b:2/x?{tail}"),
+                format!("postgresql://u@db/x?password={in_url}&{tail}"),
+            ] {
+                let said = said(&url);
+                prop_assert!(!said.contains(&sentinel) && !said.contains(&in_url), "{said}");
+            }
+            let pairs = tail.replace('&', " ");
+            let text = format!("host=db user=u password={in_pairs} dbname=x {pairs}");
+            let mut damaged = text.clone();
+            // Anything may be lost or come in before the password or behind it.
+            let before = "host=db user=u ".len();
+            let at = if cut < before { cut } else { text.len() - (cut - before).min("dbname=x ".len()) };
+            if damaged.is_char_boundary(at) {
+                damaged.insert_str(at, &broken);
+            }
+            for text in [text, damaged] {
+                let said = said(&text);
+                prop_assert!(!said.contains(&sentinel) && !said.contains(&in_pairs), "{text}: {said}");
+            }
+        }
+    }
+
     #[test]
     fn no_text_panics_and_no_password_shows(password in "[!-~]{1,12}", tail in "[ -~]{0,40}") {
         let sentinel = format!("QQ{password}QQ");

@@ -17,7 +17,7 @@ fn one_statement_for_many_puts_or_one_each() {
         let Lent::Postgres(postgres) = &lent else { return };
         let session = postgres.session().await.unwrap();
         let client = session.client().unwrap();
-        let statements = statements::Statements::new(true);
+        let statements = statements::Statements::new(true, observe::Observer::default());
         for width in [1, 8, 64, 256] {
             let records: Vec<Record> = (0..width)
                 .map(|number| Record {

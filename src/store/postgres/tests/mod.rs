@@ -10,9 +10,9 @@ mod server;
 use super::*;
 use crate::backend::tests::run;
 use crate::store::{Lent, Opened, Store};
-use server::Postgres as Server;
+pub(super) use server::Postgres as Server;
 
-fn config(url: &str) -> Config {
+pub(super) fn config(url: &str) -> Config {
     Config {
         url: SecretUrl::for_test(url),
         pool: PoolSettings {
@@ -33,13 +33,13 @@ fn lent(url: &str) -> Lent {
 }
 
 /// A worker's store, once it answers.
-async fn attached(lent: &Lent) -> Store {
+pub(super) async fn attached(lent: &Lent) -> Store {
     let store = lent.attach();
     until("it answers", async || store.ping().await.is_ok()).await;
     store
 }
 
-async fn until(what: &str, so: impl AsyncFn() -> bool) {
+pub(super) async fn until(what: &str, so: impl AsyncFn() -> bool) {
     for _ in 0..2000 {
         if so().await {
             return;
