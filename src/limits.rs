@@ -366,6 +366,8 @@ pub mod postgres {
     pub const GOODBYE_MS: u64 = 1_000;
     /// Milliseconds without an outcome after which the next host of the list is tried beside the one before.
     pub const NEXT_HOST_MS: u64 = 500;
+    /// Milliseconds without any outcome after which a server is dialled once more, beside the attempt that hangs.
+    pub const AGAIN_MS: u64 = 1_000;
     /// Milliseconds that a call waits for an answer before its connection is doubted: twenty times what a slow commit
     /// takes. New calls then go to another connection, where the server is asked what became of the first.
     pub const SILENCE_MS: u64 = 1_000;
@@ -519,6 +521,8 @@ pub mod health {
     /// Milliseconds between two looks at the dependencies: two failures make one unready, so ten seconds, which is what
     /// a readiness probe's own threshold would take.
     pub const CHECK_MS: u64 = 5_000;
+    /// Milliseconds between two looks while the store is down.
+    pub const RECHECK_MS: u64 = 1_000;
     /// Milliseconds for one look.
     pub const CHECK_TIMEOUT_MS: u64 = 2_000;
     /// Nanoseconds for which figures read from /proc are served again.
@@ -533,7 +537,7 @@ pub mod health {
     /// Milliseconds beyond the graceful timeout for threads to wind up.
     pub const DRAIN_MARGIN_MS: u64 = 3_000;
 
-    const _: () = assert!(CHECK_TIMEOUT_MS < CHECK_MS);
+    const _: () = assert!(CHECK_TIMEOUT_MS < CHECK_MS && RECHECK_MS < CHECK_MS);
     const _: () = assert!(WATCH_MS < STUCK_MS);
 }
 
