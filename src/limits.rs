@@ -354,7 +354,7 @@ pub mod postgres {
     /// Milliseconds for one statement, here and (as `statement_timeout`) at the server.
     pub const STATEMENT_MS: u64 = 4_000;
     /// Attempts of a call whose connection broke, or whose transaction the server asked to repeat.
-    pub const ATTEMPTS_MAX: u32 = 3;
+    pub const ATTEMPTS_MAX: u32 = 5;
     /// Milliseconds for which calls wait for the way back after the last connection broke; later ones are told at once.
     pub const GRACE_MS: u64 = 1_500;
     /// Longest first pause between attempts to connect, milliseconds; each later one at most twice as long.
@@ -377,7 +377,7 @@ pub mod postgres {
     /// Below that pauses grow, for a server that takes connections and breaks them must not be asked all the time.
     pub const STABLE_MS: u64 = 1_000;
     /// The longest of those pauses, milliseconds: below `GRACE_MS`, so that calls live through it.
-    pub const FLAP_MS_MAX: u64 = 800;
+    pub const FLAP_MS_MAX: u64 = 400;
     /// Milliseconds over which workers and pods that lost their connections in the same moment spread their first
     /// attempts.
     pub const SPREAD_MS: u64 = 30;

@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::postgres::Postgres;
+use common::postgres::{Postgres, free_port};
 use common::proxy::{self, Door, Mischief, Proxy};
 use common::redis::{Redis, breaker, metrics};
 use common::siege::{Row, is_ready, siege, stories_of};
@@ -288,27 +288,29 @@ fn of_the_server(right: &Server, half: usize) -> Vec<Row> {
     ]
 }
 
-/// A primary and a real standby, which is promoted when the primary is killed: over and over, the dead one's place taken
-/// by a new standby of the other.
+/// A primary and a real standby, which is promoted when the primary is gone; twice, and the second time the primary is
+/// gone without a word, as a machine is that lost its power.
 fn failover(right: &Server) -> Vec<Row> {
-    let primary = Postgres::start();
-    let server_of = |ports: [u16; 2]| {
-        started(on(&format!(
-            "postgresql://owner@127.0.0.1:{},127.0.0.1:{}/trips?sslmode=disable&target_session_attrs=read-write",
-            ports[0], ports[1]
-        )))
-    };
+    let first = RefCell::new(Postgres::start());
     // The schema comes by replication too.
-    let standby = primary.standby();
-    let server = server_of([primary.port, standby.port]);
-    let (primary, row) = (RefCell::new(primary), |name: &str, happens: &dyn Fn()| {
-        siege(name, &server, right, happens, || stories_of(&standby))
-    });
-    vec![row("failover: kill -9 of the primary, pg_ctl promote", &|| {
-        primary.borrow_mut().kill_9();
+    let (port, second) = (first.borrow().port, first.borrow().standby(free_port()));
+    let server = started(on(&format!(
+        "postgresql://owner@127.0.0.1:{port},127.0.0.1:{}/trips?sslmode=disable&target_session_attrs=read-write",
+        second.port
+    )));
+    let row = |name: &str, of: &Postgres, happens: &dyn Fn()| siege(name, &server, right, happens, || stories_of(of));
+    let killed = row("failover: primary killed, standby promoted", &second, &|| {
+        first.borrow_mut().kill_9();
         lasts(500);
-        standby.promote();
-    })]
+        second.promote();
+    });
+    let third = second.standby(port);
+    let silent = row("failover back: primary silent, standby promoted", &third, &|| {
+        second.freeze(true);
+        lasts(500);
+        third.promote();
+    });
+    vec![killed, silent]
 }
 
 fn with_redis(seed: u64, right: &Server) -> Vec<Row> {
