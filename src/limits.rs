@@ -354,7 +354,7 @@ pub mod postgres {
     /// Milliseconds for one statement, here and (as `statement_timeout`) at the server.
     pub const STATEMENT_MS: u64 = 4_000;
     /// Attempts of a call whose connection broke, or whose transaction the server asked to repeat.
-    pub const ATTEMPTS_MAX: u32 = 3;
+    pub const ATTEMPTS_MAX: u32 = 5;
     /// Milliseconds for which calls wait for the way back after the last connection broke; later ones are told at once.
     pub const GRACE_MS: u64 = 1_500;
     /// Longest first pause between attempts to connect, milliseconds; each later one at most twice as long.
@@ -366,6 +366,8 @@ pub mod postgres {
     pub const GOODBYE_MS: u64 = 1_000;
     /// Milliseconds without an outcome after which the next host of the list is tried beside the one before.
     pub const NEXT_HOST_MS: u64 = 500;
+    /// Milliseconds without any outcome after which a server is dialled once more, beside the attempt that hangs.
+    pub const AGAIN_MS: u64 = 1_000;
     /// Milliseconds that a call waits for an answer before its connection is doubted: twenty times what a slow commit
     /// takes. New calls then go to another connection, where the server is asked what became of the first.
     pub const SILENCE_MS: u64 = 1_000;
@@ -375,7 +377,7 @@ pub mod postgres {
     /// Below that pauses grow, for a server that takes connections and breaks them must not be asked all the time.
     pub const STABLE_MS: u64 = 1_000;
     /// The longest of those pauses, milliseconds: below `GRACE_MS`, so that calls live through it.
-    pub const FLAP_MS_MAX: u64 = 800;
+    pub const FLAP_MS_MAX: u64 = 400;
     /// Milliseconds over which workers and pods that lost their connections in the same moment spread their first
     /// attempts.
     pub const SPREAD_MS: u64 = 30;
@@ -519,6 +521,8 @@ pub mod health {
     /// Milliseconds between two looks at the dependencies: two failures make one unready, so ten seconds, which is what
     /// a readiness probe's own threshold would take.
     pub const CHECK_MS: u64 = 5_000;
+    /// Milliseconds between two looks while the store is down.
+    pub const RECHECK_MS: u64 = 1_000;
     /// Milliseconds for one look.
     pub const CHECK_TIMEOUT_MS: u64 = 2_000;
     /// Nanoseconds for which figures read from /proc are served again.
@@ -533,7 +537,7 @@ pub mod health {
     /// Milliseconds beyond the graceful timeout for threads to wind up.
     pub const DRAIN_MARGIN_MS: u64 = 3_000;
 
-    const _: () = assert!(CHECK_TIMEOUT_MS < CHECK_MS);
+    const _: () = assert!(CHECK_TIMEOUT_MS < CHECK_MS && RECHECK_MS < CHECK_MS);
     const _: () = assert!(WATCH_MS < STUCK_MS);
 }
 

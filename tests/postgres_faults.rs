@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::postgres::Postgres;
+use common::postgres::{Postgres, free_port};
 use common::proxy::{self, Door, Mischief, Proxy};
 use common::redis::{Redis, breaker, metrics};
 use common::siege::{Row, is_ready, siege, stories_of};
@@ -16,6 +16,7 @@ use rustix::process::Signal;
 use sonic_rs::JsonValueTrait;
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 const ALL_OF_OURS: &str =
@@ -41,96 +42,133 @@ fn addr(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-fn on_the_way(seed: u64, right: &Server) -> Vec<Row> {
-    let database = Postgres::start();
-    let proxy = Proxy::start(addr(database.port), seed);
-    let url = format!("postgresql://owner@127.0.0.1:{}/trips?sslmode=disable", proxy.port);
-    let server = started(on(&url));
-    let row = |name: &str, happens: &dyn Fn()| siege(name, &server, right, happens, || stories_of(&database));
-    let during = |mischief: Mischief, ms: u64| {
-        proxy.set(mischief);
-        lasts(ms);
-        proxy.lift();
-    };
+/// What happens to the connections that are there when it begins.
+#[derive(Clone, Copy, PartialEq)]
+enum Present {
+    Stay,
+    Reset,
+    Silent,
+}
+use Present::{Reset, Silent, Stay};
+
+/// What may happen on the way: to present connections, to chunks and to new connections, and for how long, milliseconds.
+fn ways() -> Vec<(&'static str, Present, Mischief, u64)> {
     let none = Mischief::default;
+    let (refused, silent) = (Door::Refused, Door::BlackHole);
     vec![
-        row("none", &|| {}),
-        row("each chunk delayed by up to 50 ms", &|| {
-            during(
-                Mischief {
-                    delay: (100, 50),
-                    ..none()
-                },
-                1500,
-            );
-        }),
-        row("one chunk in 20 cut in its middle", &|| {
-            during(Mischief { cut: 5, ..none() }, 1500);
-        }),
-        row("one chunk in 20 cut by RST", &|| {
-            during(Mischief { reset: 5, ..none() }, 1500);
-        }),
-        row("garbage before one message in 20", &|| {
-            during(Mischief { garbage: 5, ..none() }, 1500);
-        }),
-        row("new connections refused, old ones RST", &|| {
-            proxy.set(Mischief {
-                door: Door::Refused,
+        ("none", Stay, none(), 0),
+        (
+            "each chunk delayed by up to 50 ms",
+            Stay,
+            Mischief {
+                delay: (100, 50),
                 ..none()
-            });
-            proxy.end_present(true);
-            lasts(2000);
-            proxy.lift();
-        }),
-        row("new connections a black hole, old ones RST", &|| {
-            proxy.set(Mischief {
-                door: Door::BlackHole,
+            },
+            1500,
+        ),
+        (
+            "one chunk in 20 cut in its middle",
+            Stay,
+            Mischief { cut: 5, ..none() },
+            1500,
+        ),
+        (
+            "one chunk in 20 cut by RST",
+            Stay,
+            Mischief { reset: 5, ..none() },
+            1500,
+        ),
+        (
+            "garbage before one message in 20",
+            Stay,
+            Mischief { garbage: 5, ..none() },
+            1500,
+        ),
+        (
+            "64 bytes a millisecond",
+            Stay,
+            Mischief {
+                dribble: Some(64),
                 ..none()
-            });
-            proxy.end_present(true);
-            lasts(2000);
-            proxy.lift();
-        }),
-        row("old connections a black hole", &|| {
-            proxy.swallow_present();
-            lasts(2000);
-        }),
-        row("old and new connections a black hole", &|| {
-            proxy.set(Mischief {
-                door: Door::BlackHole,
+            },
+            1500,
+        ),
+        (
+            "nothing goes through for 2 s",
+            Stay,
+            Mischief { hold: true, ..none() },
+            2000,
+        ),
+        (
+            "old connections RST, new ones refused, 2 s",
+            Reset,
+            Mischief {
+                door: refused,
                 ..none()
-            });
-            proxy.swallow_present();
-            lasts(3000);
-            proxy.lift();
-        }),
-        row("one chunk in 50 is the last of its connection", &|| {
-            during(Mischief { swallow: 2, ..none() }, 1500);
-        }),
-        row("nothing goes through for 2 s", &|| {
-            during(Mischief { hold: true, ..none() }, 2000);
-        }),
-        row("64 bytes a millisecond", &|| {
-            during(
-                Mischief {
-                    dribble: Some(64),
-                    ..none()
-                },
-                1500,
-            );
-        }),
-        row("delays, cuts, RST, garbage and silence", &|| {
-            let all = Mischief {
+            },
+            2000,
+        ),
+        (
+            "old connections RST, new ones a black hole, 2 s",
+            Reset,
+            Mischief { door: silent, ..none() },
+            2000,
+        ),
+        ("old connections a black hole", Silent, none(), 2000),
+        (
+            "old and new connections a black hole, 3 s",
+            Silent,
+            Mischief { door: silent, ..none() },
+            3000,
+        ),
+        (
+            "one chunk in 50 is the last to come through",
+            Stay,
+            Mischief { swallow: 2, ..none() },
+            1500,
+        ),
+        (
+            "delays, cuts, RST, garbage and silence",
+            Stay,
+            Mischief {
                 delay: (20, 30),
                 cut: 2,
                 reset: 2,
                 garbage: 2,
                 swallow: 1,
                 ..none()
-            };
-            during(all, 2000);
-        }),
+            },
+            2000,
+        ),
     ]
+}
+
+/// One half of them.
+fn on_the_way(seed: u64, right: &Server, half: usize) -> Vec<Row> {
+    let database = Postgres::start();
+    let proxy = Proxy::start(addr(database.port), seed);
+    let url = format!("postgresql://owner@127.0.0.1:{}/trips?sslmode=disable", proxy.port);
+    let server = started(on(&url));
+    let (mut ways, middle) = (ways(), 7);
+    let ways = if half == 0 {
+        ways.drain(..middle)
+    } else {
+        ways.drain(middle..)
+    };
+    ways.map(|(name, present, mischief, ms)| {
+        let happens = || {
+            proxy.set(mischief);
+            match present {
+                Stay => {}
+                Reset => proxy.end_present(true),
+                Silent => proxy.swallow_present(),
+            }
+            lasts(ms);
+            proxy.lift();
+        };
+        siege(name, &server, right, happens, || stories_of(&database))
+    })
+    .collect()
 }
 
 /// Over TLS any byte may be another: the records have checksums.
@@ -167,7 +205,7 @@ fn through_tls(seed: u64, right: &Server) -> Vec<Row> {
     )]
 }
 
-fn of_the_server(right: &Server) -> Vec<Row> {
+fn of_the_server(right: &Server, half: usize) -> Vec<Row> {
     let postgres = Postgres::with(&["max_connections=20", "superuser_reserved_connections=3"]);
     // Who is no superuser has no place kept free.
     postgres.sql("CREATE ROLE teller LOGIN; GRANT ALL ON SCHEMA public TO teller");
@@ -183,42 +221,50 @@ fn of_the_server(right: &Server) -> Vec<Row> {
         until("the lock", || sql(held) == "1");
         lock
     };
-    vec![
-        row("pg_terminate_backend of all, 20 times in 2 s", &|| {
-            for _ in 0..20 {
-                sql(ALL_OF_OURS);
-                lasts(100);
-            }
-        }),
-        row("SIGSTOP of all processes, 3 s", &|| {
-            postgres.borrow().freeze(true);
-            lasts(3000);
-            postgres.borrow().freeze(false);
-        }),
-        row("default_transaction_read_only=on, 1.5 s", &|| {
-            sql("ALTER SYSTEM SET default_transaction_read_only = on");
-            sql("SELECT pg_reload_conf()");
-            shows(&server, NO_WRITES, "degraded");
-            lasts(1000);
-            sql("ALTER SYSTEM RESET default_transaction_read_only");
-            sql("SELECT pg_reload_conf()");
-        }),
-        row("too many connections (53300), after all were ended", &|| {
-            let mut hogs = Vec::new();
-            until("no place is left", || {
-                for _ in 0..4 {
-                    hogs.push(postgres.borrow().session("teller", "SELECT 1"));
+    if half == 0 {
+        return vec![
+            row("pg_terminate_backend of all, 20 times in 2 s", &|| {
+                for _ in 0..20 {
+                    sql(ALL_OF_OURS);
+                    lasts(100);
                 }
-                sql(ALL_OF_OURS);
-                server.all_said().contains("53300")
-            });
-            lasts(1500);
-            shows(&server, AWAY, "unhealthy");
-        }),
+            }),
+            row("SIGSTOP of all processes, 3 s", &|| {
+                postgres.borrow().freeze(true);
+                lasts(3000);
+                postgres.borrow().freeze(false);
+            }),
+            row("default_transaction_read_only=on, 1.5 s", &|| {
+                sql("ALTER SYSTEM SET default_transaction_read_only = on");
+                sql("SELECT pg_reload_conf()");
+                shows(&server, NO_WRITES, "degraded");
+                lasts(1000);
+                sql("ALTER SYSTEM RESET default_transaction_read_only");
+                sql("SELECT pg_reload_conf()");
+            }),
+            row("too many connections (53300), after all were ended", &|| {
+                let mut hogs = Vec::new();
+                until("no place is left", || {
+                    for _ in 0..4 {
+                        hogs.push(postgres.borrow().session("teller", "SELECT 1"));
+                    }
+                    sql(ALL_OF_OURS);
+                    let all = metrics(&server);
+                    let is_away = all.matching("database_state", &[]).any(|(_, value)| value == AWAY);
+                    is_away && server.all_said().contains("53300")
+                });
+                lasts(1500);
+                shows(&server, AWAY, "unhealthy");
+            }),
+        ];
+    }
+    vec![
         row("LOCK TABLE, 3 s and more: nobody reads or writes", &|| {
             let _lock = lock("ACCESS EXCLUSIVE");
             shows(&server, SLOW, "degraded");
             lasts(3000);
+            // The server says that it works on them: no call is run a second time.
+            assert!(!server.all_said().contains("led nowhere"));
         }),
         row("LOCK TABLE in share mode, 3 s: nobody writes", &|| {
             let _lock = lock("SHARE");
@@ -242,27 +288,29 @@ fn of_the_server(right: &Server) -> Vec<Row> {
     ]
 }
 
-/// A primary and a real standby, which is promoted when the primary is killed: over and over, the dead one's place taken
-/// by a new standby of the other.
+/// A primary and a real standby, which is promoted when the primary is gone; twice, and the second time the primary is
+/// gone without a word, as a machine is that lost its power.
 fn failover(right: &Server) -> Vec<Row> {
-    let primary = Postgres::start();
-    let server_of = |ports: [u16; 2]| {
-        started(on(&format!(
-            "postgresql://owner@127.0.0.1:{},127.0.0.1:{}/trips?sslmode=disable&target_session_attrs=read-write",
-            ports[0], ports[1]
-        )))
-    };
+    let first = RefCell::new(Postgres::start());
     // The schema comes by replication too.
-    let standby = primary.standby();
-    let server = server_of([primary.port, standby.port]);
-    let (primary, row) = (RefCell::new(primary), |name: &str, happens: &dyn Fn()| {
-        siege(name, &server, right, happens, || stories_of(&standby))
-    });
-    vec![row("failover: kill -9 of the primary, pg_ctl promote", &|| {
-        primary.borrow_mut().kill_9();
+    let (port, second) = (first.borrow().port, first.borrow().standby(free_port()));
+    let server = started(on(&format!(
+        "postgresql://owner@127.0.0.1:{port},127.0.0.1:{}/trips?sslmode=disable&target_session_attrs=read-write",
+        second.port
+    )));
+    let row = |name: &str, of: &Postgres, happens: &dyn Fn()| siege(name, &server, right, happens, || stories_of(of));
+    let killed = row("failover: primary killed, standby promoted", &second, &|| {
+        first.borrow_mut().kill_9();
         lasts(500);
-        standby.promote();
-    })]
+        second.promote();
+    });
+    let third = second.standby(port);
+    let silent = row("failover back: primary silent, standby promoted", &third, &|| {
+        second.freeze(true);
+        lasts(500);
+        third.promote();
+    });
+    vec![killed, silent]
 }
 
 fn with_redis(seed: u64, right: &Server) -> Vec<Row> {
@@ -338,10 +386,14 @@ fn whatever_happens_to_postgresql_nothing_hangs_and_nothing_is_lost() {
     println!("{}", Row::HEAD);
     let right = Server::start();
     let right = &right;
-    let parts: [Box<dyn FnOnce() -> Vec<Row> + Send>; 3] = [
-        Box::new(move || on_the_way(seed, right)),
-        Box::new(move || of_the_server(right)),
-        Box::new(move || [failover(right), with_redis(seed, right), through_tls(seed, right)].concat()),
+    let parts: [Box<dyn FnOnce() -> Vec<Row> + Send>; 7] = [
+        Box::new(move || on_the_way(seed, right, 0)),
+        Box::new(move || on_the_way(seed, right, 1)),
+        Box::new(move || through_tls(seed, right)),
+        Box::new(move || of_the_server(right, 0)),
+        Box::new(move || of_the_server(right, 1)),
+        Box::new(move || failover(right)),
+        Box::new(move || with_redis(seed, right)),
     ];
     let rows: Vec<Row> = std::thread::scope(|scope| {
         let running: Vec<_> = parts.into_iter().map(|part| scope.spawn(part)).collect();
@@ -349,6 +401,65 @@ fn whatever_happens_to_postgresql_nothing_hangs_and_nothing_is_lost() {
     });
     let table: Vec<String> = rows.iter().map(Row::text).collect();
     println!("\n{}\n{}", Row::HEAD, table.join("\n"));
+    if std::env::var_os("UPDATE_FAULTS").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults.md");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (head, _) = text.split_once("With FAULT_SEED=").unwrap();
+        let text = format!("{head}With FAULT_SEED={seed}:\n\n{}\n{}\n", Row::HEAD, table.join("\n"));
+        std::fs::write(&path, text).unwrap();
+    }
     let faults: Vec<String> = rows.iter().flat_map(Row::faults).collect();
     assert!(faults.is_empty(), "FAULT_SEED={seed}\n{}", faults.join("\n"));
+}
+
+#[test]
+fn a_call_on_a_dead_connection_is_answered_over_another() {
+    let database = Postgres::start();
+    let proxy = Proxy::start(addr(database.port), proxy::seed());
+    let url = format!("postgresql://owner@127.0.0.1:{}/trips?sslmode=disable", proxy.port);
+    let server = started(on(&url));
+    for number in 0..4 {
+        proxy.swallow_present();
+        // Found out by the deadline of the statement alone, this would be a 503.
+        let body = format!(r#"{{"location":"Cork","variation":{number}}}"#);
+        server.tell(&body).expect(200);
+    }
+    assert!(server.all_said().contains("led nowhere"));
+}
+
+#[test]
+fn one_lost_ping_drops_no_pod_and_two_do() {
+    let database = Postgres::start();
+    let proxy = Proxy::start(addr(database.port), proxy::seed());
+    let url = format!("postgresql://owner@127.0.0.1:{}/trips?sslmode=disable", proxy.port);
+    let server = started(on(&url).env("WORKERS", "1"));
+    let checks = || server.json("/health/v2/worker")["checks_performed"].as_u64().unwrap();
+    let is_ready = || server.get("/health/v2/ready").status == 200;
+    let ping_ms = || {
+        let page = server.json("/health/v2/status");
+        page["components"]["database"]["ping_ms"].as_f64().unwrap()
+    };
+    let after = |number: u64, each: &dyn Fn()| {
+        until("the checks", || {
+            each();
+            checks() >= number
+        });
+    };
+    let hold = Mischief {
+        hold: true,
+        ..Mischief::default()
+    };
+    let begun = checks();
+    after(begun + 1, &|| {});
+    proxy.set(hold);
+    after(begun + 2, &|| assert!(is_ready()));
+    assert!(ping_ms() >= 1900.0, "this ping was not lost");
+    proxy.lift();
+    after(begun + 3, &|| assert!(is_ready()));
+    assert!(ping_ms() < 1900.0, "this ping was lost");
+    proxy.set(hold);
+    until("unreadiness", || !is_ready());
+    assert!(checks() >= begun + 5, "one lost ping dropped the pod");
+    proxy.lift();
+    until("readiness", is_ready);
 }

@@ -90,6 +90,17 @@ impl Dependency {
 }
 
 impl Checks {
+    /// How long to wait before the next look: not for long where the store is down, so that the pod is back soon after
+    /// it.
+    pub(super) fn pause(&self) -> Duration {
+        let ms = if self.store.is_up() {
+            limits::health::CHECK_MS
+        } else {
+            limits::health::RECHECK_MS
+        };
+        Duration::from_millis(ms)
+    }
+
     /// Asks the dependencies once.
     pub(super) async fn refresh(&self, worker: &Worker) {
         match self.store.ask(worker.service.store().ping()).await {
@@ -102,8 +113,6 @@ impl Checks {
             Some(Change::Back) => tracing::info!(worker_id = worker.id, "the store is back"),
             None => {}
         }
-        let state = worker.service.store().health().state;
-        worker.metrics.database_state(state as u64);
         if let Some(redis) = worker.service.redis() {
             // Its own log tells of changes.
             self.redis.ask(redis.ping()).await;

@@ -134,7 +134,7 @@ impl Api {
         async move {
             loop {
                 worker.tell_figures();
-                crate::runtime::time::sleep(Duration::from_millis(crate::limits::health::CHECK_MS)).await;
+                crate::runtime::time::sleep(worker.checks.pause()).await;
                 worker.checks.refresh(&worker).await;
             }
         }

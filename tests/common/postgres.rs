@@ -261,14 +261,14 @@ impl Postgres {
         self.child.take().unwrap().wait().unwrap();
     }
 
-    /// A streaming standby of this server, made by pg_basebackup; running. From then on this server commits what the
+    /// A streaming standby of this server on that port, made by pg_basebackup; running. From then on this server commits what the
     /// standby has too (`synchronous_standby_names`).
-    pub fn standby(&self) -> Postgres {
+    pub fn standby(&self, port: u16) -> Postgres {
         let dir = TempDir::new().unwrap();
         give_away(dir.path());
         let mut standby = Postgres {
             dir,
-            port: free_port(),
+            port,
             child: None,
             settings: self.settings.clone(),
         };

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// How long an answer may take: `limits::story::TELL_MS_MAX`, after which the server gives up by itself, and as much
 /// again for a machine that is slow and busy.
 pub const DEADLINE: Duration = Duration::from_secs(24);
-const CLIENTS: u64 = 8;
+const CLIENTS: u64 = 6;
 
 /// What clients saw of one fault.
 #[derive(Debug, Clone, Default)]
@@ -133,7 +133,7 @@ impl Tally {
             if stop.load(Ordering::Relaxed) {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(rng.u64(1..6)));
+            std::thread::sleep(Duration::from_millis(rng.u64(5..25)));
             let old = known.get(rng.usize(0..known.len().max(1))).filter(|_| number % 2 == 1);
             let variation = (self.number * CLIENTS + client) * 100_000 + number;
             let body = match old {
@@ -231,10 +231,10 @@ pub fn siege(
                     tally.fresh.load(Ordering::Relaxed) >= before + more
                 });
             };
-            new_stories(50);
+            new_stories(30);
             happens();
             let over = Instant::now();
-            new_stories(50);
+            new_stories(30);
             until(&format!("{name}: readiness"), || is_ready(server));
             over.elapsed()
         }));

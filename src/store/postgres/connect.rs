@@ -119,7 +119,10 @@ pub(super) async fn open(shared: &Shared) -> Result<Link, String> {
     if settings.shuffle {
         context::random(|rng| rng.shuffle(&mut targets));
     }
-    let attempts = targets.into_iter().map(|target| async move {
+    let attempt = async |at: usize| {
+        let Some(target) = targets.get(at) else {
+            return Err(String::new());
+        };
         let attempt = open_one(settings, shared.tls.as_ref(), target);
         let outcome = timeout(settings.connect_timeout, attempt).await;
         outcome
@@ -129,44 +132,62 @@ pub(super) async fn open(shared: &Shared) -> Result<Link, String> {
                 Refusal::Dial(error) => error.to_string(),
                 refusal => format!("{target}: {refusal}"),
             })
-    });
-    first_of(attempts, Duration::from_millis(crate::limits::postgres::NEXT_HOST_MS))
-        .await
-        .map_err(|refusals| format!("PostgreSQL is not reachable: {}", refusals.join("; ")))
+    };
+    let refusals = match first_of(targets.len(), attempt).await {
+        Ok(link) => return Ok(link),
+        Err(refusals) => refusals,
+    };
+    Err(format!("PostgreSQL is not reachable: {}", refusals.join("; ")))
 }
 
-/// The first success of attempts that are begun one after the other: the next where one failed, or where `stagger` went
-/// by without an outcome, so that a host that swallows packets holds a failover up for a moment and not for its whole
-/// `connect_timeout`. Those that are not needed any more are dropped.
-async fn first_of<T>(
-    attempts: impl Iterator<Item = impl Future<Output = Result<T, String>>>,
-    stagger: Duration,
+/// The first success of `attempt(0)`, `attempt(1)`, ... below `count`. The next is begun where one failed, or where
+/// `NEXT_HOST_MS` went by without an outcome, so that a host that swallows packets holds a failover up for a moment and
+/// not for its whole `connect_timeout`. While none has an outcome, the oldest is also tried beside itself, anew every
+/// `AGAIN_MS`: what it waits for may have been lost. Those that are not needed any more are dropped.
+pub(super) async fn first_of<T>(
+    count: usize,
+    attempt: impl AsyncFn(usize) -> Result<T, String>,
 ) -> Result<T, Vec<String>> {
-    let (mut attempts, mut under_way, mut refusals) = (attempts.fuse(), Vec::new(), Vec::new());
+    use crate::limits::postgres::{AGAIN_MS, NEXT_HOST_MS};
+    struct Attempt<F> {
+        at: usize,
+        is_beside: bool,
+        future: Pin<Box<F>>,
+    }
+    let begin = |at: usize, is_beside: bool| Attempt {
+        at,
+        is_beside,
+        future: Box::pin(attempt(at)),
+    };
+    let (mut under_way, mut refusals, mut next) = (Vec::new(), Vec::new(), 0);
     loop {
-        let begun = attempts.next().map(|attempt| under_way.push(Box::pin(attempt)));
-        if under_way.is_empty() {
-            return Err(refusals);
+        if next < count {
+            under_way.push(begin(next, false));
+            next += 1;
         }
+        let Some(oldest) = under_way.iter().find(|one| !one.is_beside).map(|one| one.at) else {
+            return Err(refusals);
+        };
         let outcome = poll_fn(|cx| {
             for at in 0..under_way.len() {
-                let attempt = under_way.get_mut(at).map(|attempt| attempt.as_mut().poll(cx));
-                if let Some(Poll::Ready(outcome)) = attempt {
-                    drop(under_way.swap_remove(at));
+                let polled = under_way.get_mut(at).map(|one| one.future.as_mut().poll(cx));
+                if let Some(Poll::Ready(outcome)) = polled {
+                    drop(under_way.remove(at));
                     return Poll::Ready(outcome);
                 }
             }
             Poll::Pending
         });
-        let outcome = match begun {
-            Some(()) => timeout(stagger, outcome).await.ok(),
-            // The last one has been begun.
-            None => Some(outcome.await),
-        };
-        match outcome {
-            Some(Ok(value)) => return Ok(value),
-            Some(Err(refusal)) => refusals.push(refusal),
-            None => {}
+        let pause = if next < count { NEXT_HOST_MS } else { AGAIN_MS };
+        match timeout(Duration::from_millis(pause), outcome).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(refusal)) if refusals.contains(&refusal) => {}
+            Ok(Err(refusal)) => refusals.push(refusal),
+            Err(_) if next < count => {}
+            Err(_) => {
+                under_way.retain(|one| !one.is_beside);
+                under_way.push(begin(oldest, true));
+            }
         }
     }
 }

@@ -47,8 +47,19 @@ impl Pool {
             return;
         }
         self.lost(Some(connection));
+        if self.witness().is_none_or(|other| other.unheard_ns() >= SILENCE_NS) {
+            // The others may have died with it.
+            self.dial(Duration::ZERO);
+        }
         let (me, doubted) = (Rc::downgrade(self), Rc::downgrade(connection));
         spawn_detached("postgres-doubt", resolve(me, doubted, context::now_ns()));
+    }
+
+    /// The connection that was heard last.
+    fn witness(&self) -> Option<Rc<Connection>> {
+        let connections = self.connections.borrow();
+        let usable = connections.iter().filter(|one| one.is_usable());
+        usable.min_by_key(|one| one.unheard_ns()).map(Rc::clone)
     }
 
     fn believe(&self, connection: &Connection) {
@@ -60,11 +71,11 @@ impl Pool {
     /// Asks over another connection what the server does for this one; true where it does nothing.
     async fn is_dead(self: &Rc<Self>, connection: &Connection) -> Option<bool> {
         let pid = connection.link.backend?;
-        let other = self.choose(Kind::Read)?;
-        let lease = self.lease(other, Kind::Read);
+        let lease = self.lease(self.witness()?, Kind::Read);
         let question = format!("SELECT state FROM pg_stat_activity WHERE pid = {pid}");
         let asked = lease.connection.client().ok()?.simple_query(&question);
-        let said = timeout(Duration::from_millis(limits::PRE_PING_MS), asked).await.ok()?;
+        let said = self.watched(&lease.connection, 2 * Duration::from_millis(limits::PRE_PING_MS), asked);
+        let said = said.await.ok()?;
         lease.answered();
         let state = said.ok()?.into_iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
@@ -116,7 +127,7 @@ async fn resolve(pool: Weak<Pool>, doubted: Weak<Connection>, since_ns: u64) {
             continue;
         }
         // While bytes come it may be that a long answer is on its way.
-        let unheard_ns = now.saturating_sub(connection.link.heard.get());
+        let unheard_ns = connection.unheard_ns();
         let unanswered_ns = now.saturating_sub(connection.answered_ns.get());
         if now < ask_ns || (unheard_ns < SILENCE_NS && unanswered_ns < 3 * SILENCE_NS) {
             continue;

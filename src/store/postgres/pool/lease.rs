@@ -44,6 +44,11 @@ impl Connection {
         !self.link.end.is() && !self.doubted.get()
     }
 
+    /// For how long nothing was received on it.
+    pub(super) fn unheard_ns(&self) -> u64 {
+        context::now_ns().saturating_sub(self.link.heard.get())
+    }
+
     pub(super) fn load(&self) -> u32 {
         let in_flight = self.begun.get().saturating_sub(self.answered.get());
         let reads = u32::try_from(in_flight).unwrap_or(u32::MAX).max(self.holders.get());

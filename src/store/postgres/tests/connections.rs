@@ -262,3 +262,56 @@ fn a_full_disk_and_transactions_to_be_repeated() {
         );
     });
 }
+
+#[test]
+fn a_host_that_swallows_what_it_takes_holds_nobody_up() {
+    let server = Server::start();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "postgresql://owner@127.0.0.1:{},127.0.0.1:{}/trips?sslmode=disable&connect_timeout=120",
+        silent.local_addr().unwrap().port(),
+        server.port
+    );
+    let lent = lent(&url);
+    run(async move {
+        // Far below the time that is configured for the first.
+        attached(&lent).await.put(story(1)).await.unwrap();
+    });
+}
+
+#[test]
+fn what_comes_first_of_attempts_and_what_they_all_say() {
+    use super::super::connect::first_of;
+    run(async {
+        let tried = std::cell::RefCell::new(Vec::new());
+        let attempt = async |at: usize| {
+            tried.borrow_mut().push(at);
+            match at {
+                0 => std::future::pending().await,
+                1 => Err("no".to_owned()),
+                _ => Ok(at),
+            }
+        };
+        assert_eq!(first_of(3, attempt).await, Ok(2));
+        assert_eq!(*tried.borrow(), [0, 1, 2]);
+        // One that hangs is tried beside itself, and what is refused is said once.
+        let begun = Cell::new(0);
+        let attempt = async |_: usize| {
+            begun.set(begun.get() + 1);
+            match begun.get() {
+                1 => {
+                    sleep(Duration::from_millis(3 * limits::AGAIN_MS)).await;
+                    Err("late".to_owned())
+                }
+                2 => std::future::pending::<Result<(), String>>().await,
+                _ => Err("again".to_owned()),
+            }
+        };
+        assert_eq!(
+            first_of(1, attempt).await,
+            Err(vec!["again".to_owned(), "late".to_owned()])
+        );
+        assert!(begun.get() >= 3);
+        assert_eq!(first_of(0, async |_: usize| Ok(())).await, Err(Vec::new()));
+    });
+}
