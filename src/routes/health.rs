@@ -2,6 +2,7 @@
 
 use super::checks::Dependency;
 use super::dress::NO_STORE;
+use super::journal;
 use super::problem::Problem;
 use super::process::Lifecycle;
 use super::{Call, JSON, Worker};
@@ -68,7 +69,7 @@ pub(super) fn ready(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
     let lifecycle = worker.process.lifecycle();
     let answers = worker.checks.store.is_up();
     // With the database away the journal keeps stories: the pod serves on.
-    let store_up = answers || journal_takes_over(worker);
+    let store_up = answers || journal::takes_over(worker);
     let reason = worker.checks.store.reason.borrow();
     let redis = worker.service.redis().map(|_| &worker.checks.redis);
     let redis_reason = redis.map(|redis| redis.reason.borrow());
@@ -164,51 +165,6 @@ fn system(worker: &Worker) -> System {
             fresh
         }
     }
-}
-
-fn journal_takes_over(worker: &Worker) -> bool {
-    let journal = worker.service.store().journal();
-    journal.is_some_and(|journal| journal.takes_over())
-}
-
-/// The journal of the process.
-#[derive(Debug, Serialize)]
-struct JournalPart {
-    state: &'static str,
-    records: u64,
-    bytes: u64,
-    capacity_bytes: u64,
-    oldest_seconds: f64,
-    kept: u64,
-    replayed: u64,
-    refused: u64,
-    damaged_files: u64,
-    unwanted: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-}
-
-/// With it, whether all is well.
-fn journal_part(worker: &Worker, unix_ns: u64) -> Option<(JournalPart, bool)> {
-    let report = worker.service.store().journal()?.handle().report();
-    let is_well = report.is_well();
-    let age_ms = report
-        .oldest_ms
-        .map_or(0, |oldest| (unix_ns / 1_000_000).saturating_sub(oldest));
-    let part = JournalPart {
-        state: report.state,
-        records: report.records,
-        bytes: report.bytes,
-        capacity_bytes: report.bytes_max,
-        oldest_seconds: age_ms as f64 / 1e3,
-        kept: report.kept,
-        replayed: report.replayed,
-        refused: report.refused,
-        damaged_files: report.set_aside,
-        unwanted: report.unwanted,
-        reason: report.reason,
-    };
-    Some((part, is_well))
 }
 
 /// Redis as the worker that answers sees it.
@@ -334,7 +290,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
         pool: Option<crate::store::postgres::PoolFigures>,
         places: usize,
         #[serde(skip_serializing_if = "Option::is_none")]
-        journal: Option<JournalPart>,
+        journal: Option<journal::Part>,
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<&'c str>,
     }
@@ -348,10 +304,10 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
     let reason = worker.checks.store.reason.borrow();
     let store = worker.service.store().health();
     let draining = worker.process.lifecycle() == Lifecycle::Draining;
-    let journal = journal_part(worker, request.unix_ns);
+    let journal = journal::part(worker, request.unix_ns);
     let is_well = journal.as_ref().is_none_or(|(_, is_well)| *is_well);
     let database = match worker.checks.store.word() {
-        "unhealthy" if journal_takes_over(worker) => "degraded",
+        "unhealthy" if journal::takes_over(worker) => "degraded",
         // It may be slow, or take no writes, and answer the checks.
         "healthy" if !is_well || store.state != crate::store::State::Serving => "degraded",
         word => word,

@@ -18,6 +18,7 @@ mod forms;
 mod generate;
 mod health;
 mod input;
+mod journal;
 mod metrics;
 mod problem;
 mod process;

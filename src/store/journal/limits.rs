@@ -7,8 +7,8 @@ use crate::limits::{redis, store, story};
 pub const BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// The least that JOURNAL_BYTES_MAX may be: some segments with the largest stories.
 pub const BYTES_LEAST: u64 = 1024 * 1024;
-/// The most: the index is in memory, at some 250 bytes a story.
-pub const BYTES_BOUND: u64 = 64 * 1024 * 1024 * 1024;
+/// The most: the index is in memory, at some 400 bytes a story, and a start reads all of it.
+pub const BYTES_BOUND: u64 = 8 * 1024 * 1024 * 1024;
 /// Bytes of a segment after which the next one is begun: what is read at once at start, and what a story that was not
 /// replayed keeps from being given back to the disk. A batch may go beyond it.
 pub(super) const SEGMENT_BYTES: u64 = 8 * 1024 * 1024;

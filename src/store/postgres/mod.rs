@@ -22,7 +22,7 @@ pub mod schema;
 mod settings;
 mod statements;
 #[cfg(test)]
-mod tests;
+pub(in crate::store) mod tests;
 
 pub use observe::PoolFigures;
 pub use settings::{Settings, SettingsError};

@@ -5,11 +5,8 @@ use crate::backend::tests::run;
 use crate::config::SecretUrl;
 use crate::runtime::time::sleep;
 use crate::store::contract::{self, together};
+use crate::store::postgres::tests::server::Postgres as Server;
 use crate::store::{Lent, Opened, Store};
-
-#[path = "../../../../tests/common/postgres.rs"]
-mod server;
-use server::Postgres as Server;
 
 const MIB: u64 = 1024 * 1024;
 

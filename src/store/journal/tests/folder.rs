@@ -131,7 +131,7 @@ fn a_disk_that_fails_costs_what_was_refused_and_nothing_else() {
             let dir = tempfile::tempdir().unwrap();
             let mut journal = open(dir.path(), MIB);
             let (before, lost, after) = (told(1, 900), told(2, 900), told(3, 900));
-            assert!(journal.keep(&[before.clone()])[0].is_ok());
+            assert!(journal.keep(std::slice::from_ref(&before))[0].is_ok());
             let log = Arc::clone(&journal.log);
             let set = |on: bool| {
                 let flag = if fault == "write" {
@@ -143,17 +143,17 @@ fn a_disk_that_fails_costs_what_was_refused_and_nothing_else() {
                 log.faults.truncate.store(on && cut_fails, Ordering::Relaxed);
             };
             set(true);
-            let refused = journal.keep(&[lost.clone()]);
+            let refused = journal.keep(std::slice::from_ref(&lost));
             let error = refused[0].as_ref().unwrap_err();
             assert!(error.retry_after_s().is_some(), "{error}");
             assert!(journal.figures.trouble().is_some() && journal.figures.failing.load(Ordering::Relaxed));
             set(false);
             // Not each of many finds out anew.
-            assert!(journal.keep(&[after.clone()])[0].is_err());
+            assert!(journal.keep(std::slice::from_ref(&after))[0].is_err());
             std::thread::sleep(Duration::from_millis(crate::limits::store::RETRY_MS));
             journal.writer.probe().unwrap();
             assert_eq!(journal.figures.trouble(), None);
-            assert!(journal.keep(&[after.clone()])[0].is_ok());
+            assert!(journal.keep(std::slice::from_ref(&after))[0].is_ok());
             assert!(journal.has(&before) && !journal.has(&lost) && journal.has(&after));
             let set_aside = journal.figures.set_aside.load(Ordering::Relaxed);
             drop((journal, log));
@@ -265,7 +265,10 @@ fn a_story_that_is_damaged_while_the_program_runs_is_set_aside_too() {
         key: all[0].key,
         ..told(3, 20)
     };
-    assert_eq!(journal.keep(&[again.clone()])[0].as_ref().unwrap().id, again.id);
+    assert_eq!(
+        journal.keep(std::slice::from_ref(&again))[0].as_ref().unwrap().id,
+        again.id
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The journal under test: its folder alone, and before a real PostgreSQL.
 
 mod database;
+mod figures;
 mod folder;
 
 use super::*;

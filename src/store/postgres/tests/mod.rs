@@ -5,7 +5,7 @@ mod figures;
 mod promises;
 
 #[path = "../../../../tests/common/postgres.rs"]
-mod server;
+pub(in crate::store) mod server;
 
 use super::*;
 use crate::backend::tests::run;
