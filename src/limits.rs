@@ -77,7 +77,18 @@ pub mod runtime {
     pub const RECV_BUFFER_BYTES: usize = 2048;
     /// Buffers that one connection may have waiting before its receive is stopped: a fast sender with a slow handler
     /// must not take the buffers of the others.
-    pub const RECV_QUEUE_BUFFERS_MAX: usize = 4;
+    pub const RECV_QUEUE_BUFFERS_MAX: u16 = 4;
+    /// The same of a connection that this process has opened, to a database, of `buffers` that the worker has: the answers
+    /// to a turn's calls come together, and to stop and begin again for every fourth buffer of them costs more than they
+    /// do. A part of all, so that a client which writes before it reads on cannot take the ones its peer's answer needs.
+    pub const fn client_recv_buffers_max(buffers: u16) -> u16 {
+        let part = buffers / 16;
+        if part > RECV_QUEUE_BUFFERS_MAX {
+            part
+        } else {
+            RECV_QUEUE_BUFFERS_MAX
+        }
+    }
     /// Accepted connections that may wait to be taken before accepting stops.
     pub const ACCEPT_QUEUE_MAX: usize = 256;
     /// Submission queue entries: one turn's operations; when it is full the driver submits early.
@@ -107,7 +118,7 @@ pub mod runtime {
     pub const TEARDOWN_NS_MAX: u64 = 2_000_000_000;
 
     const _: () = assert!(RECV_BUFFERS.is_power_of_two() && RECV_BUFFERS <= 32768);
-    const _: () = assert!(RECV_QUEUE_BUFFERS_MAX * 16 <= RECV_BUFFERS as usize);
+    const _: () = assert!(RECV_QUEUE_BUFFERS_MAX * 16 <= RECV_BUFFERS);
     const _: () = assert!(COMPLETION_ENTRIES >= 2 * SUBMISSION_ENTRIES);
     const _: () = assert!((REFUSALS_MAX as u64) < super::health::STUCK_MS);
 }
@@ -434,6 +445,8 @@ pub mod redis {
     pub const LOOKUP_MS_BOUND: u64 = 2_000;
     /// Milliseconds for a write or a release in the background, which nobody waits for.
     pub const WRITE_MS: u64 = 1_000;
+    /// Milliseconds that such a write may wait for a command to go with: under load the next comes sooner.
+    pub const WRITE_LINGER_MS: u64 = 1;
     /// Milliseconds to connect, with TLS and the greeting.
     pub const CONNECT_MS: u64 = 2_000;
     /// Connections of a pod, as the scaling guide has it; a worker needs one, since commands are pipelined on it.

@@ -194,6 +194,23 @@ fn bad_answers_fail_the_run_and_are_named() {
 }
 
 #[test]
+fn an_answer_from_another_tier_fails_the_run() {
+    let (url, _) = server("127.0.0.1:0", |n| {
+        let tier = if n % 2 == 0 { "detail=redis" } else { "detail=store" };
+        Some(format!("HTTP/1.1 200 OK\r\nCache-Status: a; fwd=miss; {tier}\r\nContent-Length: 0\r\n\r\n").into_bytes())
+    });
+    let ask =
+        |expected: &[&str]| bench(&[&["load", "--url", &url, "-c", "1", "-d", "0.3", "--json"], expected].concat());
+    let out = ask(&["--cache-status", "redis"]);
+    assert_eq!(out.status.code(), Some(1), "{out:?}");
+    let report = json(&out);
+    let (redis, store) = (&report["cache_statuses"]["redis"], &report["cache_statuses"]["store"]);
+    assert!(redis.as_u64().unwrap() > 0, "{report:?}");
+    assert_eq!(report["errors"]["cache_status"].as_u64(), store.as_u64());
+    assert!(ask(&[]).status.success());
+}
+
+#[test]
 fn a_server_that_closes_after_answers_is_followed_without_error() {
     let (url, served) = server("127.0.0.1:0", |_| {
         Some(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec())
@@ -390,7 +407,7 @@ fn idle_notices_connections_that_were_closed() {
 
 #[test]
 fn help_explains_each_command() {
-    for command in ["floor", "load", "cost", "idle", "refuse-uring"] {
+    for command in ["floor", "load", "cost", "idle", "refuse-uring", "tiers"] {
         let out = bench(&[command, "--help"]);
         assert!(out.status.success());
         assert!(String::from_utf8_lossy(&out.stdout).contains("Example"), "{command}");

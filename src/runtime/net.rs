@@ -280,10 +280,22 @@ impl Stream {
 
     /// See [`recv`](Self::recv).
     pub fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<io::Result<Option<RecvBuffer>>> {
+        self.poll_recv_upto(|_| limits::runtime::RECV_QUEUE_BUFFERS_MAX, cx)
+    }
+
+    /// `buffers_max` is asked once, with how many buffers the worker has.
+    fn poll_recv_upto(
+        &mut self,
+        buffers_max: impl FnOnce(u16) -> u16,
+        cx: &Context<'_>,
+    ) -> Poll<io::Result<Option<RecvBuffer>>> {
         context::with(|context| {
             let io = &mut *context.io.borrow_mut();
             let op = *self.recv.get_or_insert_with(|| {
-                let op = super::driver::ops::OpTable::recv_op(Handle::clone(&self.handle));
+                let op = super::driver::ops::OpTable::recv_op(
+                    Handle::clone(&self.handle),
+                    buffers_max(io.driver.buffers().count()),
+                );
                 io.ops.start(&mut *io.driver, op)
             });
             io.ops.poll_recv(&mut *io.driver, op, cx)
@@ -448,7 +460,8 @@ impl Drop for Abandon {
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.rest.is_none() {
-            match ready!(self.poll_recv(cx))? {
+            // A database answers many calls at once, and is no stranger.
+            match ready!(self.poll_recv_upto(limits::runtime::client_recv_buffers_max, cx))? {
                 Some(buffer) => self.rest = Some(Box::new((buffer, 0))),
                 None => return Poll::Ready(Ok(())),
             }

@@ -136,7 +136,7 @@ pub(super) fn text(report: &Report) -> String {
             report.a, report.b, report.connections, report.seconds_per_load
         ),
         format!(
-            "{:<8} {:>9} {:>9} {:>7} {:>15} | {:>8} {:>8} {:>6} | {:>13} {:>13} | {:>11} {:>11} | {:>11}",
+            "{:<6} {:>9} {:>9} {:>6} {:>13} | {:>7} {:>7} | {:>5} {:>15} | {:>13} {:>13} | {:>11} {:>11} | {:>11}",
             "row",
             "A r/cpu-s",
             "B r/cpu-s",
@@ -145,6 +145,7 @@ pub(super) fn text(report: &Report) -> String {
             "A us",
             "B us",
             "rate",
+            "us at rate A/B",
             "A p50/p99 us",
             "B p50/p99 us",
             "A pg/redis",
@@ -155,7 +156,7 @@ pub(super) fn text(report: &Report) -> String {
     for row in &report.rows {
         let (a, b) = (&row.a, &row.b);
         lines.push(format!(
-            "{:<8} {:>9.0} {:>9.0} {:>7.3} {:>15} | {:>8.2} {:>8.2} {:>6.0} | {:>13} {:>13} | {:>11} {:>11} | {:>11}",
+            "{:<6} {:>9.0} {:>9.0} {:>6.3} {:>13} | {:>7.2} {:>7.2} | {:>5.0} {:>15} | {:>13} {:>13} | {:>11} {:>11} | {:>11}",
             row.row,
             a.requests_per_cpu_second,
             b.requests_per_cpu_second,
@@ -164,6 +165,7 @@ pub(super) fn text(report: &Report) -> String {
             a.cpu_us_per_request,
             b.cpu_us_per_request,
             row.rate,
+            format!("{:.1}/{:.1}", a.cpu_us_per_request_at_rate, b.cpu_us_per_request_at_rate),
             format!("{:.0}/{:.0}", a.p50_us, a.p99_us),
             format!("{:.0}/{:.0}", b.p50_us, b.p99_us),
             format!("{:.1}/{:.1}", a.postgres_cpu_us_per_request, a.redis_cpu_us_per_request),

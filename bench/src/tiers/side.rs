@@ -98,9 +98,10 @@ impl Setup<'_> {
     /// # Errors
     /// It does not start.
     pub(super) fn serve(&self, side: &Side, cache_bytes: u64) -> Result<Server, String> {
-        // One worker; nothing else that the two could understand differently.
+        // One worker. On a machine that others use, Redis may take longer than a service would wait for it, and the
+        // answer would come from another tier than the row's.
         let command = format!(
-            "env PORT={} HOST={} WORKERS=1 PIN=never LOG_LEVEL=warning CACHE_BYTES={cache_bytes} \
+            "env PORT={} HOST={} WORKERS=1 PIN=never LOG_LEVEL=warning REDIS_TIMEOUT=2 CACHE_BYTES={cache_bytes} \
              'DATABASE_URL={}' 'REDIS_URL={}' {}",
             side.address.port(),
             side.address.ip(),

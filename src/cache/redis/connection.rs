@@ -8,12 +8,14 @@ use super::fault::Fault;
 use super::resp::{self, Reply};
 use crate::limits::redis as limits;
 use crate::runtime::executor::spawn_detached;
+use crate::runtime::time::sleep;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 #[derive(Default)]
@@ -29,11 +31,20 @@ struct Shared {
     /// Who waits, in the order of the commands.
     waiting: RefCell<VecDeque<Rc<RefCell<Slot>>>>,
     pump: RefCell<Option<Waker>>,
+    /// Something is in `outgoing` that need not go at once, and will in a moment.
+    lingers: Cell<bool>,
     ended: Cell<Option<Fault>>,
     watching: RefCell<Option<Waker>>,
 }
 
 impl Shared {
+    fn wake_pump(&self) {
+        let pump = self.pump.borrow_mut().take();
+        if let Some(pump) = pump {
+            pump.wake();
+        }
+    }
+
     fn end(&self, fault: Fault) {
         if self.ended.get().is_some() {
             return;
@@ -110,7 +121,9 @@ impl Connection {
     pub(super) fn send(&self, words: &[&[u8]]) -> Result<Answer, Fault> {
         self.admit(1)?;
         resp::command(&mut self.shared.outgoing.borrow_mut(), words);
-        Ok(self.expect())
+        let answer = self.expect();
+        self.shared.wake_pump();
+        Ok(answer)
     }
 
     /// Sends so many commands, encoded in `bytes`, with no other between them. All or none.
@@ -118,6 +131,30 @@ impl Connection {
     /// # Errors
     /// As [`send`](Self::send).
     pub(super) fn send_all(&self, bytes: &[u8], commands: usize) -> Result<Vec<Answer>, Fault> {
+        let answers = self.append(bytes, commands)?;
+        self.shared.wake_pump();
+        Ok(answers)
+    }
+
+    /// The same for what nobody waits for: it goes with the next command, or in [`limits::WRITE_LINGER_MS`]. A loaded
+    /// worker so pays no system call and no wake-up of Redis for it.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub(super) fn send_with_others(&self, bytes: &[u8], commands: usize) -> Result<Vec<Answer>, Fault> {
+        let answers = self.append(bytes, commands)?;
+        if !self.shared.lingers.replace(true) {
+            let shared = Rc::clone(&self.shared);
+            spawn_detached("redis-linger", async move {
+                sleep(Duration::from_millis(limits::WRITE_LINGER_MS)).await;
+                shared.lingers.set(false);
+                shared.wake_pump();
+            });
+        }
+        Ok(answers)
+    }
+
+    fn append(&self, bytes: &[u8], commands: usize) -> Result<Vec<Answer>, Fault> {
         self.admit(commands)?;
         self.shared.outgoing.borrow_mut().extend_from_slice(bytes);
         Ok((0..commands).map(|_| self.expect()).collect())
@@ -138,10 +175,6 @@ impl Connection {
     fn expect(&self) -> Answer {
         let slot = Rc::new(RefCell::new(Slot::default()));
         self.shared.waiting.borrow_mut().push_back(Rc::clone(&slot));
-        let pump = self.shared.pump.borrow_mut().take();
-        if let Some(pump) = pump {
-            pump.wake();
-        }
         Answer(slot)
     }
 
@@ -314,7 +347,6 @@ mod tests {
     use crate::runtime::time::timeout;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
-    use std::time::Duration;
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -354,6 +386,41 @@ mod tests {
             drop(server.join().unwrap());
             assert_eq!(timeout(PATIENCE, connection.ended()).await, Ok(Fault::Lost));
             assert_eq!(connection.send(PING).err(), Some(Fault::Lost));
+        });
+    }
+
+    #[test]
+    fn what_nobody_waits_for_goes_with_the_next_command_or_soon() {
+        run(async {
+            let (ours, mut theirs) = pair();
+            let connection = Connection::over(ours);
+            let mut ping = Vec::new();
+            resp::command(&mut ping, PING);
+            let write = connection.send_with_others(&ping, 1).unwrap();
+            let server = std::thread::spawn(move || {
+                // Nothing else is sent: it comes by itself.
+                let mut command = [0; 14];
+                theirs.read_exact(&mut command).unwrap();
+                theirs.write_all(b"+one\r\n").unwrap();
+                // In the order in which they were given.
+                let mut commands = [0; 2 * 14];
+                theirs.read_exact(&mut commands).unwrap();
+                assert!(commands.starts_with(b"*1\r\n$4\r\nPING") && commands.ends_with(b"ECHO\r\n"));
+                theirs.write_all(b"+two\r\n+three\r\n").unwrap();
+                theirs
+            });
+            assert_eq!(
+                wait(write.into_iter().next().unwrap()).await,
+                Ok(Reply::Text(b"one".to_vec()))
+            );
+            let write = connection.send_with_others(&ping, 1).unwrap();
+            let read = connection.send(&[b"ECHO"]).unwrap();
+            assert_eq!(wait(read).await, Ok(Reply::Text(b"three".to_vec())));
+            assert_eq!(
+                wait(write.into_iter().next().unwrap()).await,
+                Ok(Reply::Text(b"two".to_vec()))
+            );
+            drop(server.join().unwrap());
         });
     }
 

@@ -48,9 +48,17 @@ pub(super) enum Purpose {
 pub(super) struct Batch {
     bytes: Vec<u8>,
     commands: usize,
+    /// Nobody waits for the answers, here or elsewhere.
+    with_others: bool,
 }
 
 impl Batch {
+    /// Lets it go with the next command, in a moment at the latest.
+    pub(super) fn with_others(mut self) -> Batch {
+        self.with_others = true;
+        self
+    }
+
     pub(super) fn add(mut self, words: &[&[u8]]) -> Batch {
         super::resp::command(&mut self.bytes, words);
         self.commands += 1;
@@ -312,7 +320,11 @@ impl Link {
 
     async fn once(&self, batch: &Batch) -> Result<Vec<Reply>, Fault> {
         let connection = self.connection().await?;
-        let answers = connection.send_all(&batch.bytes, batch.commands)?;
+        let answers = if batch.with_others {
+            connection.send_with_others(&batch.bytes, batch.commands)?
+        } else {
+            connection.send_all(&batch.bytes, batch.commands)?
+        };
         self.metrics.redis_in_flight(connection.in_flight());
         drop(connection);
         let mut replies = Vec::with_capacity(answers.len());

@@ -317,8 +317,9 @@ impl Redis {
                     ms.as_bytes(),
                 ]);
             match &lock {
+                // Others may wait for the lock.
                 Some(lock) => redis.with_release(batch, lock),
-                None => batch,
+                None => batch.with_others(),
             }
         });
     }

@@ -33,7 +33,7 @@ const WAKE: u64 = u64::MAX;
 /// Kernel events taken in one turn. More are taken in the next.
 const EVENTS_PER_TURN: usize = 1024;
 /// Buffers that one socket may fill in one turn, so that a fast sender does not keep the others waiting.
-const RECVS_PER_TURN: usize = limits::runtime::RECV_QUEUE_BUFFERS_MAX;
+const RECVS_PER_TURN: usize = limits::runtime::RECV_QUEUE_BUFFERS_MAX as usize;
 /// Connections that one listener may give in one turn.
 const ACCEPTS_PER_TURN: usize = 64;
 /// "Arm it again": the table does so without telling anybody.

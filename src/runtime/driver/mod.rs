@@ -112,6 +112,8 @@ pub enum Op {
         socket: Handle,
         /// Received and not yet taken.
         ready: BufferQueue,
+        /// So many of those stop it.
+        buffers_max: u16,
     },
     /// Sends `data[sent..]`. The table arms it again after a short write.
     Send {

@@ -6,7 +6,7 @@
 //!                    | |  queue full: cancel
 //!                    | +-------------> Stopping -- last --> Idle -- queue drained: arm --> Armed
 //!                    |
-//!                    | ENOBUFS --> Starved -- buffers have come back: arm --> Armed
+//!                    | ENOBUFS --> Starved -- buffers have come back: arm --> Armed     (Starved -- paused --> Idle)
 //!                    | future dropped: cancel
 //!                    +--> Abandoned -- last event --> (free)
 //!
@@ -195,7 +195,7 @@ impl OpTable {
             return None;
         }
         match &mut entry.op {
-            Op::Recv { ready, .. } => {
+            Op::Recv { ready, buffers_max, .. } => {
                 if let Some(buffer) = event.buffer {
                     if event.result > 0 {
                         ready.push(&pool, buffer, event.result as u32);
@@ -208,7 +208,7 @@ impl OpTable {
                     self.starved.push(event.op);
                     return None;
                 }
-                let full = ready.len() >= limits::runtime::RECV_QUEUE_BUFFERS_MAX;
+                let full = ready.len() >= usize::from(*buffers_max);
                 Self::after_multishot(driver, entry, event, event.result > 0, full)
             }
             Op::Accept { ready, .. } => {
@@ -331,9 +331,14 @@ impl OpTable {
     pub fn pause_recv(&mut self, driver: &mut dyn Driver, id: OpId) -> Vec<RecvBuffer> {
         let pool = Rc::clone(&self.pool);
         let Some(entry) = self.entry(id) else { return Vec::new() };
-        if entry.state == State::Armed {
-            entry.state = State::Stopping;
-            driver.cancel(id, &entry.op);
+        match entry.state {
+            State::Armed => {
+                entry.state = State::Stopping;
+                driver.cancel(id, &entry.op);
+            }
+            // Not to be armed when buffers come back: nobody would take what arrives.
+            State::Starved => entry.state = State::Idle,
+            _ => {}
         }
         match &mut entry.op {
             Op::Recv { ready, .. } => std::iter::from_fn(|| ready.pop(&pool)).collect(),
@@ -489,11 +494,12 @@ impl OpTable {
         }
     }
 
-    /// An empty receive operation on `socket`.
-    pub fn recv_op(socket: super::Handle) -> Op {
+    /// An empty receive operation on `socket`, which stops while `buffers_max` of its buffers wait.
+    pub fn recv_op(socket: super::Handle, buffers_max: u16) -> Op {
         Op::Recv {
             socket,
             ready: BufferQueue::new(),
+            buffers_max,
         }
     }
 }

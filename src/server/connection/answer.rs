@@ -12,7 +12,7 @@ use crate::server::pace;
 use crate::server::transport::Transport;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -98,6 +98,10 @@ impl<A: App, T: Transport> Connection<A, T> {
                 fields,
                 body: ReplyBody::Events(events),
             }) => {
+                // Nobody reads until the last of them.
+                if !self.step_back().await {
+                    return Err(());
+                }
                 let stream = {
                     let mut clock = self.guest.server().clock.borrow_mut();
                     let (_, date) = clock.read();
@@ -219,10 +223,36 @@ impl<A: App, T: Transport> Connection<A, T> {
         true
     }
 
+    /// Waits for a later answer, which is `None` where it panicked. Whoever asks mostly sends nothing meanwhile, so the
+    /// receive stays armed; the first bytes that come are the last ([`step_back`](Self::step_back)). `None` if they are
+    /// too many.
+    pub(super) async fn wait_for(&mut self, later: Later) -> Option<Option<Reply>> {
+        let mut reply = pin!(guarded(later));
+        let waited = poll_fn(|cx| match reply.as_mut().poll(cx) {
+            Poll::Ready(reply) => Poll::Ready(Ok(reply)),
+            // The end of the stream, or a broken one, is told again when the answer is there.
+            Poll::Pending => self.stream.poll_recv(cx).map(|came| Err(came.ok().flatten())),
+        });
+        match waited.await {
+            Ok(reply) => Some(reply),
+            Err(None) => Some(reply.await),
+            Err(Some(bytes)) => {
+                if !self.step_back_from(vec![bytes]).await {
+                    return None;
+                }
+                Some(reply.await)
+            }
+        }
+    }
+
     /// Before a wait that is not for input: copies what has arrived out of the worker's receive buffers, and stops
     /// receiving, so that a peer who sends without reading holds none of them. False if it has sent too much.
     pub(super) async fn step_back(&mut self) -> bool {
-        let mut arrived = self.stream.pause_recv();
+        self.step_back_from(Vec::new()).await
+    }
+
+    async fn step_back_from(&mut self, mut arrived: Vec<T::Bytes>) -> bool {
+        arrived.append(&mut self.stream.pause_recv());
         poll_fn(|cx| self.stream.poll_paused(cx)).await;
         arrived.append(&mut self.stream.pause_recv());
         if arrived.is_empty() {
@@ -302,7 +332,7 @@ impl<A: App, T: Transport> Connection<A, T> {
 }
 
 /// Awaits an answer; `None` if it panicked.
-pub(super) async fn guarded(mut later: Later) -> Option<Reply> {
+async fn guarded(mut later: Later) -> Option<Reply> {
     poll_fn(
         |cx| match catch_unwind(AssertUnwindSafe(|| Pin::as_mut(&mut later).poll(cx))) {
             Ok(Poll::Pending) => Poll::Pending,

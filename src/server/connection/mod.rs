@@ -19,7 +19,6 @@ use crate::http::{BodyDecoder, Exchange, HeadScanner, Reject, Status};
 use crate::limits;
 use crate::runtime::context;
 use crate::runtime::time::Sleep;
-use answer::guarded;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -230,10 +229,12 @@ impl<A: App, T: Transport> Connection<A, T> {
                 }
                 Next::Later(later, exchange) => {
                     // What is answered already does not wait for it.
-                    if !self.flush().await || !self.step_back().await {
+                    if !self.flush().await {
                         return None;
                     }
-                    let reply = guarded(later).await;
+                    let Some(reply) = self.wait_for(later).await else {
+                        return None;
+                    };
                     match self.reply(reply, exchange).await {
                         Ok(true) => {
                             // What was sent meanwhile was not read: its time begins now.

@@ -31,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) database_url: String,
     pub(crate) redis_url: Option<String>,
     pub(crate) redis_prefix: String,
+    pub(crate) redis_timeout: Duration,
     pub(crate) cache_bytes: u64,
     pub(crate) cache_ttl: Duration,
     workers: usize,
@@ -59,6 +60,11 @@ impl Settings {
             database_url: std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL is not set")?,
             redis_url: std::env::var("REDIS_URL").ok(),
             redis_prefix: variable("REDIS_PREFIX", "roadtrip:v1:".to_owned())?,
+            // Whole seconds; the service understands more.
+            redis_timeout: match variable("REDIS_TIMEOUT", 0)? {
+                0 => Duration::from_millis(roadtrip_api::limits::redis::LOOKUP_MS),
+                seconds => Duration::from_secs(seconds),
+            },
             cache_bytes: variable("CACHE_BYTES", 64 << 20)?,
             cache_ttl: Duration::from_secs(variable("CACHE_TTL_SECONDS", 3600)?),
             workers: variable("WORKERS", std::thread::available_parallelism().map_or(1, usize::from))?,

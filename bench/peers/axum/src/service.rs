@@ -65,7 +65,7 @@ pub(crate) struct Service {
 impl Service {
     pub(crate) async fn open(settings: Settings) -> Result<Arc<Service>, Failure> {
         let shared = match &settings.redis_url {
-            Some(url) => Some(Shared::connect(url, &settings.redis_prefix).await?),
+            Some(url) => Some(Shared::connect(url, &settings).await?),
             None => None,
         };
         let items = usize::try_from(settings.cache_bytes / 4096)

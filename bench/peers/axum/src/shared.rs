@@ -1,13 +1,12 @@
 //! Redis by redis-rs: one connection that all requests of a runtime share, pipelined; the service's keys and values.
 
-use crate::Failure;
 use crate::story::Told;
+use crate::{Failure, Settings};
 use flate2::Crc;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use roadtrip_api::limits::redis as limits;
 use roadtrip_api::store::StoryKey;
 use std::sync::Arc;
-use std::time::Duration;
 use uuid::Uuid;
 
 const MAGIC: &[u8; 4] = b"RTS1";
@@ -76,13 +75,12 @@ fn open(key: &StoryKey, value: Vec<u8>) -> Option<Told> {
 }
 
 impl Shared {
-    pub(crate) async fn connect(url: &str, prefix: &str) -> Result<Shared, Failure> {
-        let config =
-            ConnectionManagerConfig::new().set_response_timeout(Some(Duration::from_millis(limits::LOOKUP_MS)));
+    pub(crate) async fn connect(url: &str, settings: &Settings) -> Result<Shared, Failure> {
+        let config = ConnectionManagerConfig::new().set_response_timeout(Some(settings.redis_timeout));
         let connection = ConnectionManager::new_with_config(redis::Client::open(url)?, config).await?;
         Ok(Shared {
             connection,
-            prefix: prefix.into(),
+            prefix: settings.redis_prefix.as_str().into(),
         })
     }
 

@@ -277,6 +277,7 @@ fn recv_on(fd: RawFd) -> Op {
     Op::Recv {
         socket: HandleInner::new(fd, Rc::default()),
         ready: BufferQueue::new(),
+        buffers_max: 4,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The suite, run against each driver.
 
+use super::BUFFERS_MAX;
 use super::{Exchange, Rig, pattern, poll};
-use crate::limits::runtime::RECV_QUEUE_BUFFERS_MAX;
 use crate::runtime::driver::sim::{SimConfig, run_seeds};
 use crate::runtime::driver::{Park, Shutdown};
 use std::io;
@@ -124,13 +124,13 @@ fn a_reader_that_does_not_read_stops_the_sender(rig: &mut Rig) {
     let recv = rig.recv(&server);
     rig.settle(30);
     let taken = usize::from(rig.driver.buffers().taken());
-    assert!(taken >= RECV_QUEUE_BUFFERS_MAX, "{taken}");
+    assert!(taken >= usize::from(BUFFERS_MAX), "{taken}");
     // A driver may have more under way when it is told to stop. io_uring fills as many buffers as there are bytes in
     // the socket before it comes back from one wait; the simulation
     // cancels when it likes.
     if rig.driver.name() == "epoll" {
         assert!(
-            taken <= RECV_QUEUE_BUFFERS_MAX * 2,
+            taken <= usize::from(BUFFERS_MAX) * 2,
             "{taken} buffers for one connection"
         );
     }

@@ -17,6 +17,7 @@ use super::ops::OpTable;
 use super::sim::{SimConfig, SimDriver, SimNet};
 use super::uring::UringDriver;
 use super::{CloseQueue, Driver, Event, Handle, HandleInner, Op, OpId, Park, SocketAddrAny};
+use crate::limits::runtime::RECV_QUEUE_BUFFERS_MAX as BUFFERS_MAX;
 use std::collections::HashSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
@@ -197,7 +198,7 @@ impl Rig {
     }
 
     pub(super) fn recv(&mut self, socket: &Handle) -> OpId {
-        self.start(OpTable::recv_op(Rc::clone(socket)))
+        self.start(OpTable::recv_op(Rc::clone(socket), BUFFERS_MAX))
     }
 
     pub(super) fn send(&mut self, socket: &Handle, data: Vec<u8>) -> OpId {
