@@ -59,7 +59,10 @@ impl Bouncer {
     }
 
     fn url(&self, query: &str) -> String {
-        format!("postgresql://{OWNER}@127.0.0.1:{}/trips?sslmode=disable{query}", self.port)
+        format!(
+            "postgresql://{OWNER}@127.0.0.1:{}/trips?sslmode=disable{query}",
+            self.port
+        )
     }
 
     /// What psql prints, through this.
@@ -85,7 +88,10 @@ fn knows_statements() -> bool {
     let ran = Command::new(program("pgbouncer")).arg("--version").output().unwrap();
     let said = String::from_utf8_lossy(&ran.stdout).into_owned();
     let version = said.lines().next().and_then(|line| line.strip_prefix("PgBouncer "));
-    let mut numbers = version.expect("a version").split('.').map(|part| part.parse().unwrap_or(0));
+    let mut numbers = version
+        .expect("a version")
+        .split('.')
+        .map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (1u32, 21u32)
 }
 
@@ -131,7 +137,12 @@ fn tell_and_find(servers: &[Server], round: u32) {
         let found = servers[at % servers.len()].get(&path).expect(200);
         assert_eq!(found.body, *story);
     }
-    for query in ["location=cork", "style=comedy", "location=cork&style=comedy&limit=7", "limit=100"] {
+    for query in [
+        "location=cork",
+        "style=comedy",
+        "location=cork&style=comedy&limit=7",
+        "limit=100",
+    ] {
         for server in servers {
             let list = server.get(&format!("/api/v1/stories?{query}")).expect(200);
             assert!(list.text().contains("Cork"), "{query}");
@@ -152,14 +163,21 @@ fn in_transaction_mode_pods_share_few_sessions_and_leave_nothing_in_them() {
     let servers = [(); 2].map(|()| started(on(&url).env("CACHE_BYTES", "0")));
     tell_and_find(&servers, 0);
     assert_eq!(database.sql("SELECT count(*) FROM stories"), "200");
-    assert!(servers.iter().any(|server| pooled(server) > 0), "the pooler was not noticed");
+    assert!(
+        servers.iter().any(|server| pooled(server) > 0),
+        "the pooler was not noticed"
+    );
     for server in &servers {
         assert!(server.all_said().contains("a pooler stands before PostgreSQL"));
     }
     // Nothing of ours is left in a session that others get.
     for _ in 0..4 {
         assert_eq!(bouncer.sql("SELECT count(*) FROM pg_prepared_statements"), "0");
-        for (setting, usual) in [("statement_timeout", "0"), ("lock_timeout", "0"), ("plan_cache_mode", "auto")] {
+        for (setting, usual) in [
+            ("statement_timeout", "0"),
+            ("lock_timeout", "0"),
+            ("plan_cache_mode", "auto"),
+        ] {
             assert_eq!(bouncer.sql(&format!("SHOW {setting}")), usual, "{setting}");
         }
     }
@@ -167,7 +185,9 @@ fn in_transaction_mode_pods_share_few_sessions_and_leave_nothing_in_them() {
     bouncer.kill();
     until("a 503", || servers[0].tell(r#"{"location":"Oslo"}"#).status == 503);
     bouncer.launch();
-    until("the way back", || servers[0].tell(r#"{"location":"Oslo"}"#).status == 200);
+    until("the way back", || {
+        servers[0].tell(r#"{"location":"Oslo"}"#).status == 200
+    });
     // What the database itself did not get, it does not know: `options` comes to PgBouncer first.
     let said = on(&bouncer.url("&options=-c%20work_mem%3D8MB")).run(&["migrate", "status", "--wait", "0"]);
     if !knows_statements() {
@@ -194,7 +214,9 @@ fn in_transaction_mode_prepared_statements_are_the_operators_word() {
     let second = on(&url).env("CACHE_BYTES", "0").env("WORKERS", "1").start();
     until("the remedy is told", || {
         second.tell(r#"{"location":"Rome"}"#);
-        second.all_said().contains("DATABASE_URL must not have statement_cache=on")
+        second
+            .all_said()
+            .contains("DATABASE_URL must not have statement_cache=on")
             || second.get("/health/v2/status").text().contains("statement_cache=on")
     });
 }

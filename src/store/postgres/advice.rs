@@ -21,7 +21,10 @@ pub(super) async fn give(shared: &Shared, client: &Client, is_pooled: bool) {
             tracing::info!(version = number(5), max_connections = number(0), "PostgreSQL answers");
             if is_pooled {
                 let prepares = shared.settings.prepares(false);
-                tracing::info!(prepares, "a pooler stands before PostgreSQL (or statement_cache=off says so)");
+                tracing::info!(
+                    prepares,
+                    "a pooler stands before PostgreSQL (or statement_cache=off says so)"
+                );
             }
             for warning in warnings(
                 shared,
