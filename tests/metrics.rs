@@ -186,3 +186,78 @@ fn a_request_under_way_is_seen() {
         waiting.read().expect(200);
     });
 }
+
+#[test]
+fn the_pools_of_postgresql_and_redis_tell_their_figures() {
+    let database = common::postgres::Postgres::start();
+    let mut redis = common::redis::Redis::start();
+    let server = common::redis::setup(&redis.url())
+        .env("DATABASE_URL", &database.url())
+        .start();
+    until("readiness", || {
+        (0..8).all(|_| server.get("/health/v2/ready").status == 200)
+    });
+    common::redis::breaker(&server, 0.0);
+    for n in 0..30 {
+        let body = format!(r#"{{"location":"Bern","variation":{n}}}"#);
+        server.tell(&body).expect(200);
+    }
+    server.get("/api/v1/stories?location=bern").expect(200);
+    let metrics = scrape(&server, "/metrics");
+    let sum = |name: &str| metrics.sum(name, &[]);
+    let open = sum("database_connections_open");
+    assert!(open >= 2.0, "one for each worker: {open}");
+    assert_eq!(
+        open,
+        sum("database_connections_busy") + sum("database_connections_idle")
+    );
+    assert_eq!(open, sum("database_connections_opened_total"), "none was closed");
+    assert_eq!(metrics.values("database_connections_open", "worker_id").len(), 2);
+    for (name, value) in [
+        ("database_pool_waiting", 0.0),
+        ("database_reconnect_attempts", 0.0),
+        ("database_reconnect_pause_seconds", 0.0),
+        ("redis_connections_open", 2.0),
+        ("redis_connections_opened_total", 2.0),
+        ("redis_reconnect_attempts", 0.0),
+        ("database_batch_puts_sum", 30.0),
+    ] {
+        assert_eq!(sum(name), value, "{name}");
+    }
+    let asked = |statement| metrics.sum("database_query_duration_seconds_count", &[("statement", statement)]);
+    assert_eq!(asked("list_of_location"), 1.0);
+    assert!(asked("put") >= 1.0 && asked("put") <= 30.0);
+    assert!(asked("find") >= 1.0);
+    assert_eq!(metrics.kinds["database_query_duration_seconds"], "histogram");
+    assert_eq!(metrics.kinds["database_batch_puts"], "histogram");
+    let status = server.json("/health/v2/status");
+    let pool = &status["components"]["database"]["pool"];
+    use sonic_rs::JsonValueTrait;
+    assert!(
+        pool["open"].as_u64().unwrap() >= 1 && pool["pooled"].as_u64() == Some(0),
+        "{pool:?}"
+    );
+
+    // Both go away.
+    database
+        .sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'roadtrip-api'");
+    redis.kill();
+    until("what was lost is told", || {
+        let metrics = scrape(&server, "/health/v2/metrics/worker");
+        metrics.sum("database_connections_closed_total", &[("reason", "lost")]) >= 2.0
+            && metrics.sum("redis_connections_closed_total", &[]) >= 2.0
+            && metrics.sum("redis_connections_open", &[]) == 0.0
+            && metrics.sum("redis_reconnect_attempts", &[]) >= 2.0
+    });
+    let mut database = database;
+    database.stop();
+    until("the attempts are told", || {
+        let metrics = scrape(&server, "/metrics");
+        metrics.sum("database_reconnect_attempts", &[]) >= 2.0
+            && metrics.sum("database_connect_failures_total", &[]) >= 2.0
+            && metrics.sum("database_connections_open", &[]) == 0.0
+    });
+    assert_eq!(server.tell(r#"{"location":"Oslo"}"#).status, 503);
+    let metrics = scrape(&server, "/metrics");
+    assert!(metrics.sum("database_errors_total", &[("class", "no_connection")]) >= 1.0);
+}

@@ -26,7 +26,7 @@ pub struct Postgres {
 }
 
 /// A program of PostgreSQL: Debian keeps the server's out of PATH.
-fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
@@ -46,7 +46,7 @@ fn is_root() -> bool {
 }
 
 /// A command that runs as somebody whom PostgreSQL accepts.
-fn unprivileged(program: &Path) -> Command {
+pub fn unprivileged(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }
@@ -61,7 +61,8 @@ fn unprivileged(program: &Path) -> Command {
     command
 }
 
-fn give_away(path: &Path) {
+/// Makes a file that of whom [`unprivileged`] runs as.
+pub fn give_away(path: &Path) {
     if is_root() {
         std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     }

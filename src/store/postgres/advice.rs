@@ -9,8 +9,8 @@ const SETTINGS: &str = "SELECT current_setting('max_connections'), \
     current_setting('fsync'), current_setting('full_page_writes'), current_setting('server_version_num'), \
     current_setting('server_encoding')";
 
-/// Asks the server, and warns.
-pub(super) async fn give(shared: &Shared, client: &Client) {
+/// Asks the server, and warns. `is_pooled`: a pooler answers in its place, or the operator says so.
+pub(super) async fn give(shared: &Shared, client: &Client, is_pooled: bool) {
     let Ok(messages) = client.simple_query(SETTINGS).await else {
         return;
     };
@@ -19,8 +19,16 @@ pub(super) async fn give(shared: &Shared, client: &Client) {
             let text = |at: usize| row.try_get(at).ok().flatten().unwrap_or_default();
             let number = |at: usize| text(at).parse::<u64>().unwrap_or(0);
             tracing::info!(version = number(5), max_connections = number(0), "PostgreSQL answers");
+            if is_pooled {
+                let prepares = shared.settings.prepares(false);
+                tracing::info!(
+                    prepares,
+                    "a pooler stands before PostgreSQL (or statement_cache=off says so)"
+                );
+            }
             for warning in warnings(
                 shared,
+                is_pooled,
                 number(0),
                 number(1),
                 [text(2), text(3), text(4)],
@@ -35,6 +43,7 @@ pub(super) async fn give(shared: &Shared, client: &Client) {
 
 fn warnings(
     shared: &Shared,
+    is_pooled: bool,
     max_connections: u64,
     reserved: u64,
     [synchronous_commit, fsync, full_page_writes]: [&str; 3],
@@ -46,7 +55,8 @@ fn warnings(
     let (pods, workers) = (shared.pods_max, shared.workers as u64);
     let wanted = pods.saturating_mul(workers).saturating_mul(per_worker);
     let allowed = max_connections.saturating_sub(reserved);
-    if wanted > allowed {
+    // A pooler has bounds of its own, which are what holds.
+    if wanted > allowed && !is_pooled {
         warnings.push(format!(
             "{pods} pods (PODS_MAX) x {workers} workers x {per_worker} connections (DB_POOL_SIZE + DB_MAX_OVERFLOW) may be {wanted}, and PostgreSQL takes {allowed} (max_connections {max_connections} less {reserved} reserved). A worker under load needs one or two, {} for all; lower the bounds, or put PgBouncer in between",
             pods.saturating_mul(workers).saturating_mul(2)

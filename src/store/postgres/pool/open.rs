@@ -49,7 +49,7 @@ pub(super) async fn open(shared: &Shared) -> Result<Link, String> {
         );
     }
     if !shared.advised.swap(true, Ordering::Relaxed) {
-        let _ = timeout(within, advice::give(shared, client)).await;
+        let _ = timeout(within, advice::give(shared, client, link.backend.is_none())).await;
     }
     Ok(link)
 }
