@@ -13,6 +13,7 @@ mod doubt;
 mod lease;
 mod open;
 mod pace;
+mod trouble;
 
 pub(super) use lease::{Connection, Kind};
 
@@ -22,7 +23,6 @@ use super::fault::{Fault, Remedy};
 use super::statements::Statements;
 use crate::backend::backoff::Backoff;
 use crate::limits::postgres as limits;
-use crate::limits::store::RETRY_AFTER_S;
 use crate::runtime::context;
 use crate::runtime::executor::spawn_detached;
 use crate::runtime::time::{sleep, timeout};
@@ -35,13 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
-
-/// Why there is no connection.
-#[derive(Debug, Clone)]
-struct Trouble {
-    reason: String,
-    retry_ns: u64,
-}
+use trouble::Trouble;
 
 pub(super) struct Pool {
     pub(super) shared: Arc<Shared>,
@@ -489,18 +483,6 @@ impl Drop for Pool {
     fn drop(&mut self) {
         let left = u64::try_from(self.connections.borrow().len()).unwrap_or(0);
         self.shared.figures.connections.fetch_sub(left, Ordering::Relaxed);
-    }
-}
-
-impl Trouble {
-    fn error(&self) -> StoreError {
-        let left_ns = self.retry_ns.saturating_sub(context::now_ns());
-        StoreError::Unavailable {
-            reason: self.reason.clone(),
-            retry_after_s: u32::try_from(left_ns.div_ceil(1_000_000_000))
-                .unwrap_or(RETRY_AFTER_S)
-                .max(RETRY_AFTER_S),
-        }
     }
 }
 
