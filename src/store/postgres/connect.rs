@@ -177,7 +177,9 @@ pub(super) async fn first_of<T>(
             }
             Poll::Pending
         });
-        let pause = if next < count { NEXT_HOST_MS } else { again_ms };
+        let most = if next < count { NEXT_HOST_MS } else { again_ms };
+        // A quarter more or less, so that workers who began together do not go on together.
+        let pause = context::random(|rng| rng.u64(most - most / 4..=most + most / 4));
         match timeout(Duration::from_millis(pause), outcome).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(refusal)) if refusals.contains(&refusal) => {}
