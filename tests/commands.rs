@@ -282,8 +282,12 @@ fn pinned_workers_run_on_their_cpu_alone() {
     let status = topology(&server);
     assert_eq!(status["topology"]["pin"].as_bool(), Some(false));
     let free = allowed_of(server.pid(), "worker-0");
+    // A thread that has just begun has the first one's name for a moment.
     let main = allowed_of(server.pid(), "roadtrip-api");
-    assert_eq!(free, main);
+    assert!(
+        !main.is_empty() && main.iter().all(|cpus| free == [cpus.as_str()]),
+        "{main:?} {free:?}"
+    );
 }
 
 #[test]
