@@ -75,8 +75,14 @@ impl From<Error> for Fault {
                 Remedy::Tell,
                 format!("the disk of PostgreSQL is full ({said}); free space there, the store goes on by itself"),
             ),
+            // On a session of one's own the one comes of a DISCARD, which a new session mends. The other only comes where
+            // sessions are shared: to try on until a name is free would hide that names may mean others' statements.
             SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => unavailable(
-                Remedy::Reconnect,
+                if code == SqlState::DUPLICATE_PSTATEMENT {
+                    Remedy::Tell
+                } else {
+                    Remedy::Reconnect
+                },
                 format!("{said}; behind this pooler, DATABASE_URL must not have statement_cache=on"),
             ),
             // "cached plan must not change result type": a migration went by.
