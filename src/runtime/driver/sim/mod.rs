@@ -280,6 +280,15 @@ impl Driver for SimDriver {
         Ok(self.world.borrow().queued_bytes(fd)?)
     }
 
+    fn unread_bytes(&self, fd: RawFd) -> io::Result<usize> {
+        Ok(self.world.borrow().unread_bytes(fd)?)
+    }
+
+    fn hush(&mut self, fd: RawFd) -> io::Result<()> {
+        self.world.borrow_mut().hush(fd);
+        Ok(())
+    }
+
     /// Nobody vanishes here without a word.
     fn set_keepalive(&mut self, _fd: RawFd, _keepalive: &Keepalive) -> io::Result<()> {
         Ok(())
