@@ -194,6 +194,7 @@ impl Listener {
     /// lost, since that stays with the process's socket.
     pub async fn stop(mut self) -> Vec<Stream> {
         let Some(op) = self.op.take() else { return Vec::new() };
+        let _pending = Abandon(Some(op));
         let fds = poll_fn(|cx| {
             context::with(|context| {
                 let io = &mut *context.io.borrow_mut();
@@ -202,8 +203,6 @@ impl Listener {
         })
         .await;
         context::with(|context| {
-            let io = &mut *context.io.borrow_mut();
-            io.ops.abandon(&mut *io.driver, op);
             fds.into_iter().map(|fd| Stream::new(context.handle(fd))).collect()
         })
     }

@@ -8,7 +8,7 @@ use super::driver::interrupt::{Registers, interrupt};
 use crate::limits::drain::{FRAMES_MAX, STACK_BYTES_MAX};
 use framehop::{ExplicitModuleSectionInfo, Module, Unwinder};
 use object::read::ReadCache;
-use object::{Object, ObjectSection, ObjectSegment};
+use object::{Object, ObjectSection, ObjectSegment, SegmentFlags};
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io;
@@ -16,6 +16,9 @@ use std::os::unix::fs::FileExt;
 
 /// Characters of a name, at most: generic code has names without end.
 const NAME_CHARS_MAX: usize = 160;
+
+/// elf(5): the segment is code.
+const PF_X: u32 = 1;
 
 /// What a thread is doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -184,8 +187,10 @@ fn module(line: &str) -> Option<Module<Vec<u8>>> {
     let file = object::File::parse(&file).ok()?;
     // Where the file lies, against where it says that it would.
     let segment = file.segments().find(|segment| {
+        let is_code = matches!(segment.flags(), SegmentFlags::Elf { p_flags } if p_flags & PF_X != 0);
         let (at, bytes) = segment.file_range();
-        (at..at.saturating_add(bytes)).contains(&offset) || at & !0xfff == offset
+        // What is mapped begins at a page, the segment somewhere in it.
+        is_code && (at & !0xfff..at.saturating_add(bytes)).contains(&offset)
     })?;
     let bias = begin.wrapping_sub(segment.address().wrapping_sub(segment.file_range().0).wrapping_add(offset));
     let section = |name: &str| {

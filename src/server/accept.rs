@@ -295,19 +295,21 @@ impl<A: App> Door<A> {
         let server = Rc::clone(&self.server);
         server.begin_drain();
         let stages = spawn("drain", hurry(Rc::clone(&server), graceful));
-        let end = timeout(graceful, async {
-            let terms = self.terms();
-            if last.is_some() {
-                self.hush();
-                self.until_nobody_waits().await;
-            }
-            self.shut().await;
-            if let Some(last) = last {
-                adopt(&server, &terms, last(usize::MAX));
-            }
-            poll_fn(|cx| server.poll_empty(cx)).await;
-        });
-        let _ = end.await;
+        let mut left = Sleep::after(graceful);
+        if last.is_some() {
+            self.hush();
+            let _ = timeout(graceful, self.until_nobody_waits()).await;
+        }
+        let terms = self.terms();
+        self.shut().await;
+        if let Some(last) = last {
+            adopt(&server, &terms, last(usize::MAX));
+        }
+        poll_fn(|cx| match server.poll_empty(cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => left.poll_elapsed(cx),
+        })
+        .await;
         stages.abort();
         server.open.get()
     }
