@@ -81,7 +81,10 @@ fn a_batch_that_has_come_is_answered_whole_and_its_last_answer_says_close() {
         let mut batch = server.connect();
         batch.get("/health").expect(200);
         // Half of a request before the end begins: the connection is not idle.
-        let one = format!("GET /api/v1/styles HTTP/1.1\r\nHost: test\r\nX-Padding: {}\r\n\r\n", "x".repeat(900));
+        let one = format!(
+            "GET /api/v1/styles HTTP/1.1\r\nHost: test\r\nX-Padding: {}\r\n\r\n",
+            "x".repeat(900)
+        );
         let all = one.repeat(12);
         batch.send(&all[..500]);
         std::thread::sleep(Duration::from_millis(100));
@@ -90,7 +93,9 @@ fn a_batch_that_has_come_is_answered_whole_and_its_last_answer_says_close() {
         std::thread::sleep(Duration::from_millis(500));
         batch.send(&all[500..]);
         for at in 0..12 {
-            let answer = batch.try_read(false).unwrap_or_else(|why| panic!("request {at}: {why}"));
+            let answer = batch
+                .try_read(false)
+                .unwrap_or_else(|why| panic!("request {at}: {why}"));
             assert_eq!((answer.status, answer.closes()), (200, at == 11), "request {at}");
         }
         assert!(batch.is_closed());
@@ -107,7 +112,12 @@ fn http2_is_told_in_two_steps_and_streams_in_between_are_served() {
         let mut client = Frames::open(server.addr());
         let get = |id: u32| {
             let flags = frames::END_STREAM | frames::END_HEADERS;
-            frames::frame(frames::HEADERS, flags, id, frames::request("GET", "/api/v1/styles", &[]))
+            frames::frame(
+                frames::HEADERS,
+                flags,
+                id,
+                frames::request("GET", "/api/v1/styles", &[]),
+            )
         };
         client.send(&[&frames::frame(frames::SETTINGS, frames::ACK, 0, []), &get(1)]);
         client.answer(1);
@@ -131,7 +141,11 @@ fn http2_is_told_in_two_steps_and_streams_in_between_are_served() {
             }
         }
         assert!(answered, "a stream within the last one's number was not answered");
-        assert_eq!(last.as_deref(), Some(&[0, 0, 0, 3][..]), "the last GOAWAY names the last stream");
+        assert_eq!(
+            last.as_deref(),
+            Some(&[0, 0, 0, 3][..]),
+            "the last GOAWAY names the last stream"
+        );
         assert_eq!(server.wait().code(), Some(0), "{}", server.all_said());
     });
 }
@@ -171,13 +185,21 @@ fn a_stream_without_an_end_is_ended_with_a_hint_before_the_time_is_over() {
             plain.read().expect(200).text(),
             silent.read().expect(200).text(),
         ];
+        // They have what they came for.
+        drop((streams, plain, silent));
         for text in &said {
             let end = text.rfind("retry: ").unwrap_or_else(|| panic!("no hint: {text}"));
-            assert!(text[end..].starts_with("retry: 2000\nevent: shutdown\ndata: {"), "{text}");
+            assert!(
+                text[end..].starts_with("retry: 2000\nevent: shutdown\ndata: {"),
+                "{text}"
+            );
             assert!(text.ends_with("\n\n"), "{text}");
         }
         assert!(said[0].contains("on and on") && said[1].contains("on and on") && !said[2].contains("on and on"));
-        assert!(begun.elapsed() >= Duration::from_millis(4400), "they had three quarters of the time");
+        assert!(
+            begun.elapsed() >= Duration::from_millis(4400),
+            "they had three quarters of the time"
+        );
         assert_eq!(server.wait().code(), Some(0), "{}", server.all_said());
         assert!(!server.all_said().contains("cut off"), "{}", server.all_said());
     });
@@ -212,14 +234,23 @@ fn late_in_the_delay_answers_say_close_and_everything_is_served_all_the_while() 
 #[test]
 fn what_does_not_fit_into_the_pods_grace_is_said_at_start() {
     let server = Setup::new().env("TERMINATION_GRACE", "30").start();
-    let line = server
-        .log
-        .find(|line| line["message"].as_str().is_some_and(|text| text.contains("TERMINATION_GRACE")));
+    let line = server.log.find(|line| {
+        line["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("TERMINATION_GRACE"))
+    });
     let line = line.unwrap_or_else(|| panic!("{}", server.all_said()));
     assert_eq!(line["level"].as_str(), Some("WARN"));
     assert!(line["message"].as_str().unwrap().contains("may take 38s"), "{line}");
-    let checked = Setup::new().env("TERMINATION_GRACE", "30").run(&["check"]).expect(0).out();
-    assert!(checked.contains("warning: TERMINATION_GRACE is 30s, but the end may take 38s"), "{checked}");
+    let checked = Setup::new()
+        .env("TERMINATION_GRACE", "30")
+        .run(&["check"])
+        .expect(0)
+        .out();
+    assert!(
+        checked.contains("warning: TERMINATION_GRACE is 30s, but the end may take 38s"),
+        "{checked}"
+    );
     let refused = Setup::new()
         .env("TERMINATION_GRACE", "5")
         .env("DRAIN_DELAY", "6")
@@ -239,7 +270,16 @@ fn through_a_unix_socket_the_end_needs_the_token() {
         .env("ADMIN_TOKEN", token)
         .start();
     let ask = |fields: &[&str]| {
-        let mut args = vec!["-X", "POST", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket", path.to_str().unwrap()];
+        let mut args = vec![
+            "-X",
+            "POST",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "--unix-socket",
+            path.to_str().unwrap(),
+        ];
         args.extend(fields.iter().flat_map(|field| ["-H", field]));
         args.push("http://localhost/health/v2/shutdown/graceful");
         String::from_utf8(common::tools::curl(&args)).unwrap()

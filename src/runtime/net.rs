@@ -202,9 +202,7 @@ impl Listener {
             })
         })
         .await;
-        context::with(|context| {
-            fds.into_iter().map(|fd| Stream::new(context.handle(fd))).collect()
-        })
+        context::with(|context| fds.into_iter().map(|fd| Stream::new(context.handle(fd))).collect())
     }
 }
 

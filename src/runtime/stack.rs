@@ -192,7 +192,12 @@ fn module(line: &str) -> Option<Module<Vec<u8>>> {
         // What is mapped begins at a page, the segment somewhere in it.
         is_code && (at & !0xfff..at.saturating_add(bytes)).contains(&offset)
     })?;
-    let bias = begin.wrapping_sub(segment.address().wrapping_sub(segment.file_range().0).wrapping_add(offset));
+    let bias = begin.wrapping_sub(
+        segment
+            .address()
+            .wrapping_sub(segment.file_range().0)
+            .wrapping_add(offset),
+    );
     let section = |name: &str| {
         let section = file.section_by_name(name)?;
         let data = section.data().ok()?.to_vec();

@@ -212,10 +212,16 @@ impl<A: App> Door<A> {
                 None => return events,
                 Some(Ok((terms, stream))) => {
                     self.taken += 1;
+                    events += 1;
                     begin(&self.server, terms, stream);
                 }
                 Some(Err(error)) => {
-                    self.note(&error);
+                    // EINVAL: another worker has ended a socket of all, or of this one, which is about to hear of the end.
+                    let has_ended = error.kind() == io::ErrorKind::InvalidInput;
+                    if !has_ended {
+                        self.note(&error);
+                        events += 1;
+                    }
                     // The clients wait in the kernel's queue meanwhile; those that are connected are served.
                     let mut pause = sleep(Duration::from_millis(limits::ACCEPT_PAUSE_MS));
                     let stopped = poll_fn(|cx| match stop.as_mut().poll(cx) {
@@ -224,11 +230,10 @@ impl<A: App> Door<A> {
                     });
                     if stopped.await {
                         // A future that is done must not be asked again.
-                        return events + 1;
+                        return events;
                     }
                 }
             }
-            events += 1;
         }
     }
 
@@ -246,10 +251,6 @@ impl<A: App> Door<A> {
     }
 
     fn note(&mut self, error: &io::Error) {
-        // EINVAL: another worker has ended a socket of all, and this one is about to hear of the end.
-        if error.kind() == io::ErrorKind::InvalidInput {
-            return;
-        }
         self.failures += 1;
         if self.failures.is_power_of_two() {
             // Logged at 1, 2, 4, ...: a server out of descriptors must not fill its log as well.

@@ -116,7 +116,8 @@ async fn header<A: App>(stream: &mut Stream, guest: &Guest<A>) -> Result<(Source
             if let Poll::Ready(received) = stream.poll_recv(cx) {
                 return Poll::Ready(received.ok().flatten().ok_or(Unmet::Gone));
             }
-            if bytes.is_empty() && server.ending_idle.get() && moment.poll_elapsed(cx).is_ready() && !stream.has_more() {
+            if bytes.is_empty() && server.ending_idle.get() && moment.poll_elapsed(cx).is_ready() && !stream.has_more()
+            {
                 return Poll::Ready(Err(Unmet::Gone));
             }
             sleep.poll_elapsed(cx).map(|()| Err(Unmet::Late))

@@ -103,7 +103,11 @@ impl Rescue {
                 return;
             }
         };
-        tracing::warn!(worker, stand_in = index, "standing in: new connections of that worker are taken here");
+        tracing::warn!(
+            worker,
+            stand_in = index,
+            "standing in: new connections of that worker are taken here"
+        );
         let mut posts = self.posts.subscribe();
         let stop = async move {
             let back = posts.wait_for(|posts| posts.get(&worker) != Some(&index));
@@ -180,7 +184,10 @@ mod tests {
         rescue.assign(&[0, 1, 2], &[3]);
         assert_eq!([0, 1, 2].map(|worker| rescue.stand_in_of(worker)), [Some(3); 3]);
         rescue.assign(&[2], &[0, 1, 3]);
-        assert_eq!([0, 1, 2].map(|worker| rescue.stand_in_of(worker)), [None, None, Some(3)]);
+        assert_eq!(
+            [0, 1, 2].map(|worker| rescue.stand_in_of(worker)),
+            [None, None, Some(3)]
+        );
         // Nobody is left.
         rescue.assign(&[0, 1, 2, 3], &[]);
         assert_eq!(rescue.stand_in_of(2), None);

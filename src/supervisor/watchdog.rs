@@ -251,7 +251,11 @@ mod tests {
             assert!(begun.elapsed() >= Duration::from_secs(4));
             assert!(process.stuck().is_empty());
             let text = process.registry.text();
-            assert!(!text.lines().any(|line| line.starts_with("worker_stuck_total") && !line.ends_with(" 0")));
+            assert!(
+                !text
+                    .lines()
+                    .any(|line| line.starts_with("worker_stuck_total") && !line.ends_with(" 0"))
+            );
         });
     }
 }

@@ -107,7 +107,10 @@ impl Crowd {
         for client in self.clients {
             client.join().expect("a client");
         }
-        println!("{what}:\n{:14} {:>8} {:>8} {:>6} {:>8}", "", "offered", "answered", "failed", "gap, ms");
+        println!(
+            "{what}:\n{:14} {:>8} {:>8} {:>6} {:>8}",
+            "", "offered", "answered", "failed", "gap, ms"
+        );
         for (name, tally) in &self.tallies {
             println!(
                 "{name:14} {:>8} {:>8} {:>6} {:>8}",
@@ -120,7 +123,11 @@ impl Crowd {
         for (name, tally) in &self.tallies {
             let why = tally.why.lock().unwrap();
             assert_eq!(Tally::get(&tally.failed), 0, "{what}: {name} lost requests: {why:?}");
-            assert_eq!(Tally::get(&tally.offered), Tally::get(&tally.answered), "{what}: {name}");
+            assert_eq!(
+                Tally::get(&tally.offered),
+                Tally::get(&tally.answered),
+                "{what}: {name}"
+            );
         }
     }
 }
@@ -204,7 +211,10 @@ fn short_lived(client: &Client) {
     {
         client.offer(1);
         let request = "GET /api/v1/styles HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
-        let sent = connection.stream.write_all(request.as_bytes()).map_err(|error| error.to_string());
+        let sent = connection
+            .stream
+            .write_all(request.as_bytes())
+            .map_err(|error| error.to_string());
         match sent.and_then(|()| connection.try_read(false)) {
             Ok(answer) if answer.status == 200 && connection.is_closed() => client.tally.answer(&mut last),
             Ok(answer) => client.tally.fail(1, format!("{answer:?}")),
@@ -238,7 +248,9 @@ fn pipelined(client: &Client) {
                         if answer.closes() {
                             let lost = DEPTH - at - 1;
                             if lost > 0 {
-                                client.tally.fail(lost, format!("{lost} behind the answer that says close"));
+                                client
+                                    .tally
+                                    .fail(lost, format!("{lost} behind the answer that says close"));
                             }
                             continue 'connections;
                         }
@@ -268,7 +280,10 @@ fn http2(client: &Client) {
                 let head = frames::request("GET", "/api/v1/styles", &[]);
                 let flags = frames::END_STREAM | frames::END_HEADERS;
                 client.offer(1);
-                if connection.try_send(&frames::frame(frames::HEADERS, flags, next, head)).is_err() {
+                if connection
+                    .try_send(&frames::frame(frames::HEADERS, flags, next, head))
+                    .is_err()
+                {
                     // Whether it counts is up to the GOAWAY that has come, or has not.
                     open.push(next);
                     break;
@@ -299,7 +314,9 @@ fn http2(client: &Client) {
                         let _ = connection.try_send(&frames::frame(frames::WINDOW_UPDATE, 0, 0, bytes));
                     }
                 }
-                frames::RST_STREAM => client.tally.fail(1, format!("stream {} was reset: {frame:?}", frame.stream)),
+                frames::RST_STREAM => client
+                    .tally
+                    .fail(1, format!("stream {} was reset: {frame:?}", frame.stream)),
                 _ => {}
             }
             if frame.flags & frames::END_STREAM != 0 && matches!(frame.kind, frames::DATA | frames::HEADERS) {
@@ -308,11 +325,15 @@ fn http2(client: &Client) {
             }
         }
         // Past the last one they were not looked at, and may be sent again elsewhere (RFC 9113 section 6.8).
-        let (owed, beyond): (Vec<u32>, Vec<u32>) =
-            open.into_iter().partition(|stream| leaving.is_none_or(|last| *stream <= last));
+        let (owed, beyond): (Vec<u32>, Vec<u32>) = open
+            .into_iter()
+            .partition(|stream| leaving.is_none_or(|last| *stream <= last));
         client.tally.offered.fetch_sub(beyond.len() as u64, Ordering::Relaxed);
         if !owed.is_empty() {
-            client.tally.fail(owed.len(), format!("streams {owed:?} up to {leaving:?} were not answered"));
+            client.tally.fail(
+                owed.len(),
+                format!("streams {owed:?} up to {leaving:?} were not answered"),
+            );
         }
     }
 }
@@ -326,7 +347,10 @@ fn events(client: &Client) {
         client.offer(1);
         let request = story_request(r#"{"location":"Cusco"}"#)
             .replace("Content-Type", "Accept: text/event-stream\r\nContent-Type");
-        let sent = connection.stream.write_all(request.as_bytes()).map_err(|error| error.to_string());
+        let sent = connection
+            .stream
+            .write_all(request.as_bytes())
+            .map_err(|error| error.to_string());
         match sent.and_then(|()| connection.try_read(false)) {
             Ok(answer) if answer.status == 200 && answer.text().contains("event: story") => {
                 client.tally.answer(&mut last);

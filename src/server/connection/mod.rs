@@ -292,7 +292,11 @@ impl<A: App, T: Transport> Connection<A, T> {
         let mut idle_for = server.idle_for.get();
         if server.ending_idle.get() {
             // Who was served has had its time since the drain began.
-            idle_for = if self.requests > 0 { Duration::ZERO } else { limits::drain::IDLE };
+            idle_for = if self.requests > 0 {
+                Duration::ZERO
+            } else {
+                limits::drain::IDLE
+            };
         }
         if spent >= idle_for {
             // A request that has come meanwhile is no event yet.

@@ -275,7 +275,14 @@ impl<A: App> Shared<A> {
             received_ns: context::now_ns(),
             unix_ns,
         };
-        let (app, outbox) = (&self.server.app, Outbox { out: &mut out, exchange, date: &date });
+        let (app, outbox) = (
+            &self.server.app,
+            Outbox {
+                out: &mut out,
+                exchange,
+                date: &date,
+            },
+        );
         let outcome = catch_unwind(AssertUnwindSafe(|| app.call(&request, outbox)));
         match outcome {
             Ok(Outcome::Done { .. }) => Made::Answer(Answer {
