@@ -69,17 +69,19 @@ fn a_panic_costs_its_own_request_and_nothing_else() {
             assert_eq!(failed.json()["request_id"].as_str(), Some(id));
             assert!(!failed.closes());
             client.read().expect(200);
-            let logged = server.log.find(|line| {
-                line["request_id"].as_str() == Some(id) && line["message"].as_str().unwrap().contains("panicked")
-            });
-            let logged = logged.unwrap_or_else(|| panic!("{fault}: {}", server.all_said()));
+            // The log has a thread of its own.
+            let wait_for = |fits: &dyn Fn(&Value) -> bool| {
+                until("the log to tell", || server.log.find(fits).is_some());
+                server.log.find(fits).unwrap()
+            };
+            let is_its_own = |line: &Value| line["request_id"].as_str() == Some(id);
+            let panicked = |line: &Value| line["message"].as_str().unwrap().contains("panicked");
+            let logged = wait_for(&|line| is_its_own(line) && panicked(line));
             assert_eq!(logged["level"].as_str(), Some("ERROR"));
             assert_eq!(logged["route"].as_str(), Some("/api/v1/styles"));
             // In the books as any other request.
-            let access = server
-                .log
-                .find(|line| line["target"].as_str() == Some("access") && line["request_id"].as_str() == Some(id));
-            assert_eq!(access.unwrap()["status"].as_u64(), Some(500));
+            let access = wait_for(&|line| is_its_own(line) && line["target"].as_str() == Some("access"));
+            assert_eq!(access["status"].as_u64(), Some(500));
             panics += 1.0;
             let metrics = metrics(&server);
             assert_eq!(metrics.sum("http_handler_panics_total", &[]), panics);
@@ -235,6 +237,7 @@ fn is_seen_and_helped(setup: Setup, fault: &str, task: &str, within: &str) {
     // It comes back: liveness too, and the log says for how long.
     held.read().expect(200);
     until("liveness to return", || server.get("/health/v2/live").status == 200);
+    until("the log to tell", || line(&server, "no longer stuck").is_some());
     let back = line(&server, "no longer stuck").unwrap();
     assert!(back["seconds"].as_u64().unwrap() >= 1, "{back}");
     until("the stand-in to say what it did", || {
@@ -277,7 +280,7 @@ fn a_worker_that_computes_is_seen_and_can_be_told_to_end_the_process() {
             (found["state"].as_str(), found["syscall"].as_str()),
             (Some("R"), Some("running"))
         );
-        assert!(line(&server, "STUCK=abort").is_some());
+        assert!(line(&server, "STUCK=abort").is_some(), "{}", server.all_said());
         drop(held);
     });
 }
