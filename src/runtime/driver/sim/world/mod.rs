@@ -125,6 +125,8 @@ pub(super) struct World {
     with_driver: Vec<bool>,
     next_port: u16,
     trace: VecDeque<(u64, &'static str, i64, i64)>,
+    /// Halves of connections that were ended while bytes lay unread.
+    pub(super) ended_over_unread: usize,
 }
 
 impl World {
@@ -145,6 +147,7 @@ impl World {
             pool,
             next_port: 40_000,
             trace: VecDeque::new(),
+            ended_over_unread: 0,
             config,
         }
     }
@@ -389,6 +392,9 @@ impl World {
     pub(super) fn shutdown(&mut self, fd: RawFd, how: Shutdown) -> Result<(), Errno> {
         self.note("shutdown", i64::from(fd), 0);
         let (id, side) = self.stream(fd)?;
+        if how == Shutdown::Write && self.unread_bytes(fd)? > 0 {
+            self.ended_over_unread += 1;
+        }
         let at = self.after_delay();
         let now = self.now_ns;
         let conn = self.conns.get_mut(&id).ok_or(Errno::NOTCONN)?;
