@@ -18,19 +18,11 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
 /// Who stands in for whom.
+#[derive(Default)]
 pub(super) struct Rescue {
     sockets: Mutex<BTreeMap<u32, Vec<Lent>>>,
     /// The worker that stands in, by the one that is away.
     posts: watch::Sender<BTreeMap<u32, u32>>,
-}
-
-impl Default for Rescue {
-    fn default() -> Rescue {
-        Rescue {
-            sockets: Mutex::default(),
-            posts: watch::Sender::default(),
-        }
-    }
 }
 
 impl Rescue {

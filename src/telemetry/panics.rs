@@ -13,7 +13,12 @@ pub fn log_them() {
 }
 
 fn say(info: &PanicHookInfo<'_>) {
-    let message = info.payload_as_str().unwrap_or("(no message)");
+    let payload = info.payload();
+    let message = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no message)");
     let place = info.location().map(ToString::to_string);
     tracing::error!(message_of_panic = message, place, "panicked");
 }

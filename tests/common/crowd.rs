@@ -41,8 +41,10 @@ impl Tally {
     }
 }
 
+type Run = fn(&Client);
+
 /// The kinds, and how many of each.
-const KINDS: [(&str, usize, fn(&Client)); 6] = [
+const KINDS: [(&str, usize, Run); 6] = [
     ("keep-alive", 3, keep_alive),
     ("now and then", 6, now_and_then),
     ("short-lived", 3, short_lived),

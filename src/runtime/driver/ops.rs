@@ -330,7 +330,7 @@ impl OpTable {
     pub fn has_received(&self, id: OpId) -> bool {
         let entry = self.entries.get(id.index as usize);
         entry.is_some_and(|entry| {
-            entry.generation == id.generation && matches!(&entry.op, Op::Recv { ready, .. } if ready.len() > 0)
+            entry.generation == id.generation && matches!(&entry.op, Op::Recv { ready, .. } if !ready.is_empty())
         })
     }
 
