@@ -7,6 +7,7 @@
 
 mod backends;
 mod bind;
+mod end;
 mod face;
 mod parse;
 mod secret;
@@ -15,6 +16,7 @@ mod tests;
 mod variables;
 
 pub use bind::{At, Bind, Listen, Scheme};
+pub use end::Watch;
 pub use face::{Cors, Face, Origins};
 pub use parse::{ConfigError, ConfigErrors, Setting};
 pub use secret::{SecretToken, SecretUrl};
@@ -141,6 +143,8 @@ pub struct Config {
     pub write_rate_min: u64,
     /// Times after which the server stops waiting.
     pub timeouts: Timeouts,
+    /// What is done about workers that are stuck.
+    pub watch: Watch,
     /// Bytes of cached answers per worker; 0: no cache.
     pub cache_bytes: usize,
     /// How long a cached answer is served.
@@ -262,8 +266,9 @@ impl Config {
                 body: time(r, &var::BODY_TIMEOUT),
                 write: time(r, &var::WRITE_TIMEOUT),
                 graceful: time(r, &var::GRACEFUL_TIMEOUT),
-                drain_delay: time(r, &var::DRAIN_DELAY),
+                drain_delay: end::drain_delay(r, production),
             },
+            watch: end::watch(r),
             cache_bytes: count(r, &var::CACHE_BYTES),
             cache_ttl: time(r, &var::CACHE_TTL_SECONDS),
             stale_while_revalidate: time(r, &var::STALE_WHILE_REVALIDATE),
@@ -287,6 +292,7 @@ impl Config {
             let warning = "TRUSTED_PROXIES trusts every address: any client can say that it is another";
             r.warnings.push(warning.into());
         }
+        end::check_grace(r, &config.timeouts);
         r.warn_of_near_misses();
         if reader.errors.is_empty() {
             Ok(Config {

@@ -1,7 +1,7 @@
 //! The table of environment variables: the one place where a variable is named, bounded, given its default and
 //! described. Parsing, `--help` and the README table all read it.
 
-use crate::limits::{postgres as pg, redis, server as limits};
+use crate::limits::{drain, postgres as pg, redis, server as limits};
 use crate::store::journal::limits as journal;
 use std::fmt::Write as _;
 
@@ -213,8 +213,14 @@ variables! {
         "Bytes per second that a client must take of an answer; one that is slower for longer than WRITE_TIMEOUT makes up for is cut off. 0: no floor.";
     GRACEFUL_TIMEOUT: millis(0, limits::TIMEOUT_MS_MAX), Preset::Number(limits::GRACEFUL_TIMEOUT_MS),
         "How long requests in flight may take after SIGTERM.";
-    DRAIN_DELAY: millis(0, limits::TIMEOUT_MS_MAX), Preset::Number(limits::DRAIN_DELAY_MS),
-        "How long to go on accepting after SIGTERM while readiness already answers 503.";
+    DRAIN_DELAY: millis(0, limits::TIMEOUT_MS_MAX), Preset::Unset("5s in production, 0s elsewhere"),
+        "How long to go on accepting after SIGTERM while readiness already answers 503, so that endpoints can follow. In its last quarter answers say `Connection: close`.";
+    TERMINATION_GRACE: millis(0, limits::TIMEOUT_MS_MAX), Preset::Unset("not compared"),
+        "The pod's `terminationGracePeriodSeconds`: with it the sum of the delays is compared at start, and what does not fit is warned of.";
+    WORKER_TIMEOUT: millis(drain::WORKER_TIMEOUT_MS_MIN, limits::TIMEOUT_MS_MAX), Preset::Number(drain::WORKER_TIMEOUT_MS),
+        "After how long without a turn of its loop a worker is stuck: its stack is logged, liveness and readiness answer 503, and another worker takes its new connections.";
+    STUCK: Kind::Word(&[("report", "report"), ("abort", "abort")]), Preset::Word("report"),
+        "What else is done then: `report` leaves the end of the process to the orchestrator's liveness probe, `abort` ends it at once.";
     CACHE_BYTES: Kind::Bytes { min: 0, max: limits::CACHE_BYTES_BOUND }, Preset::Number(limits::CACHE_BYTES),
         "Memory for cached answers, per worker. 0 switches the cache off.";
     CACHE_TTL_SECONDS: millis(1000, limits::CACHE_TTL_MS_BOUND), Preset::Number(limits::CACHE_TTL_MS),

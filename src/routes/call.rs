@@ -3,6 +3,7 @@
 
 use super::Worker;
 use super::dress::NO_STORE;
+use super::panics;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::request_id::RequestId;
 use super::router::Route;
@@ -239,6 +240,13 @@ impl LaterCall {
             ReplyBody::Events(_) | ReplyBody::Omitted => 0,
         };
         self.book(status, bytes);
+        let body = match body {
+            ReplyBody::Events(events) => ReplyBody::Events(Box::new(panics::Watched {
+                events,
+                request_id: self.id.clone(),
+            })),
+            whole => whole,
+        };
         fields.push((field::X_REQUEST_ID, self.id.clone().into_bytes()));
         fields.extend(self.worker.dress.vary(vary).map(|vary| (field::VARY, vary.into())));
         self.worker
@@ -280,7 +288,14 @@ impl LaterCall {
 
 impl Drop for LaterCall {
     fn drop(&mut self) {
-        if !self.ended {
+        if self.ended {
+            return;
+        }
+        if std::thread::panicking() {
+            // It will be answered 500, and counted then.
+            let lost = panics::Lost::of(self);
+            self.worker.lost.replace(Some(lost));
+        } else {
             self.worker.metrics.request_abandoned();
         }
     }

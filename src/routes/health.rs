@@ -75,14 +75,16 @@ pub(super) fn ready(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
     let redis_reason = redis.map(|redis| redis.reason.borrow());
     // Without Redis a pod is slower and as right: it stays ready.
     let redis_up = redis.is_none_or(Dependency::is_up);
+    let stuck = worker.process.stuck();
     let (ready, word) = match lifecycle {
         Lifecycle::Draining => (false, "shutdown"),
-        Lifecycle::Serving if store_up => (true, "ready"),
+        Lifecycle::Serving if store_up && stuck.is_empty() => (true, "ready"),
         Lifecycle::Serving | Lifecycle::Starting => (false, "not_ready"),
     };
     let worker_reason = match lifecycle {
         Lifecycle::Starting => Some("starting"),
-        Lifecycle::Serving => None,
+        Lifecycle::Serving if stuck.is_empty() => None,
+        Lifecycle::Serving => Some("a worker is stuck"),
         Lifecycle::Draining => Some("shutting down"),
     };
     let body = Ready {

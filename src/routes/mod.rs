@@ -13,6 +13,8 @@ pub mod client;
 mod compress;
 mod docs;
 mod dress;
+#[cfg(debug_assertions)]
+mod faults;
 mod fixed;
 mod forms;
 mod generate;
@@ -20,6 +22,7 @@ mod health;
 mod input;
 mod journal;
 mod metrics;
+mod panics;
 mod problem;
 mod process;
 mod request_id;
@@ -85,6 +88,11 @@ pub(crate) struct Worker {
     key: RefCell<Vec<u8>>,
     /// A body being written: kept for its capacity.
     scratch: RefCell<Vec<u8>>,
+    /// The request whose handler has just panicked, where it was to be answered later.
+    lost: RefCell<Option<panics::Lost>>,
+    /// Requests may ask for faults.
+    #[cfg(debug_assertions)]
+    faults: bool,
 }
 
 impl Api {
@@ -117,6 +125,9 @@ impl Api {
             system: RefCell::default(),
             key: RefCell::default(),
             scratch: RefCell::default(),
+            lost: RefCell::default(),
+            #[cfg(debug_assertions)]
+            faults: faults::are_allowed(),
         };
         Api {
             worker: Rc::new(worker),
@@ -158,6 +169,11 @@ impl Api {
             response = response.header(field::RETRY_AFTER, seconds.to_string());
         }
         response.body(&problem.to_json(id.as_str()))
+    }
+
+    /// So many connections were taken for another worker.
+    pub fn stood_in(&self, connections: u64) {
+        self.worker.metrics.stood_in(connections);
     }
 
     /// The worker takes no new connections any more.
@@ -241,6 +257,12 @@ impl App for Api {
             origin: self.worker.dress.origin(head),
         };
         self.worker.metrics.request_began();
+        #[cfg(debug_assertions)]
+        if self.worker.faults
+            && let Some(fault) = head.headers.get("x-fault")
+        {
+            return faults::commit(&call, fault, outbox);
+        }
         if !route.takes(head.method) {
             return refuse_method(&call, outbox);
         }
@@ -276,22 +298,8 @@ impl App for Api {
         self.without_request(outbox, &id, &problem);
     }
 
-    fn failed(&self, outbox: Outbox<'_>) -> bool {
-        self.worker.metrics.request_abandoned();
-        self.worker
-            .metrics
-            .request_rejected(Status::INTERNAL_SERVER_ERROR.code());
-        let id = RequestId::made();
-        tracing::error!(
-            request_id = id.as_str(),
-            worker_id = self.worker.id,
-            "a handler panicked"
-        );
-        let problem = Problem::new(
-            Status::INTERNAL_SERVER_ERROR,
-            "a mistake in the server; the log has it under this id",
-        );
-        self.without_request(outbox, &id, &problem)
+    fn failed(&self, request: Option<&Request<'_>>, outbox: Outbox<'_>) -> bool {
+        panics::answer(self, request, outbox)
     }
 
     fn unintroduced(&self) {

@@ -8,6 +8,7 @@ use super::dress::NO_STORE;
 use super::generate::Shared;
 use super::{LaterCall, Vary};
 use crate::http::{Status, field};
+use crate::limits::drain::RETRY_MS;
 use crate::server::{Events, Reply, ReplyBody};
 use crate::story::types::Story;
 use serde::Serialize;
@@ -64,6 +65,14 @@ fn piece_end(text: &str, at: usize) -> usize {
     end
 }
 
+/// The end of a stream whose server ends: when to ask again, and why.
+pub(super) fn farewell(out: &mut Vec<u8>) {
+    let text = format!(
+        "retry: {RETRY_MS}\nevent: shutdown\ndata: {{\"reason\":\"this server is shutting down; ask again\",\"retry_ms\":{RETRY_MS}}}\n\n"
+    );
+    out.extend_from_slice(text.as_bytes());
+}
+
 impl Events for StoryEvents {
     fn poll_next(&mut self, _cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, ()>> {
         #[derive(Serialize)]
@@ -86,6 +95,11 @@ impl Events for StoryEvents {
         out.extend_from_slice(self.whole.body());
         out.extend_from_slice(b"\n\n");
         Poll::Ready(Ok(false))
+    }
+
+    fn end_early(&mut self, out: &mut Vec<u8>) -> bool {
+        farewell(out);
+        true
     }
 }
 

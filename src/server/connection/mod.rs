@@ -289,9 +289,19 @@ impl<A: App, T: Transport> Connection<A, T> {
     #[cold]
     fn must_go(&mut self) -> bool {
         let spent = self.spent();
-        let idle_for = self.guest.server().idle_for.get();
-        if self.guest.server().ending_idle.get() || spent >= idle_for {
-            return true;
+        let server = self.guest.server();
+        let mut idle_for = server.idle_for.get();
+        if server.ending_idle.get() {
+            // Who was served has had its time since the drain began.
+            idle_for = if self.requests > 0 {
+                Duration::ZERO
+            } else {
+                limits::drain::IDLE
+            };
+        }
+        if spent >= idle_for {
+            // A request that has come meanwhile is no event yet.
+            return !self.stream.stream().has_more();
         }
         if !self.stream.is_sending() {
             self.sleep.reset(idle_for.saturating_sub(spent));
@@ -342,7 +352,13 @@ impl<A: App, T: Transport> Connection<A, T> {
         if sending {
             return Some(Next::Watch);
         }
-        if self.phase() != Phase::Idle {
+        if self.phase() == Phase::Idle {
+            if self.stream.stream().has_more() {
+                // A request has come in the last moment, and is no event yet.
+                self.sleep.reset(Duration::from_millis(1));
+                return None;
+            }
+        } else {
             let reject = Reject::new(Status::REQUEST_TIMEOUT, "the request took too long to arrive");
             self.refuse(&reject);
         }

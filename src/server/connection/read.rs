@@ -129,7 +129,7 @@ impl<A: App, T: Transport> Connection<A, T> {
             _ => None,
         };
         if let Some(body) = whole {
-            let next = self.call(&head, body);
+            let next = self.call(&head, body, after.len() > body.len());
             return Ok((head_bytes + body.len(), next));
         }
         let decoder = BodyDecoder::new(head.framing, limits::http::BODY_BYTES_MAX)?;
@@ -181,7 +181,7 @@ impl<A: App, T: Transport> Connection<A, T> {
         let Some((head, _)) = http::parse_head(&pending.head)? else {
             return Err(Reject::new(Status::BAD_REQUEST, "the request could not be read"));
         };
-        let next = self.call(&head, &pending.body);
+        let next = self.call(&head, &pending.body, rest.len() > used);
         Ok((used, next))
     }
 }

@@ -181,7 +181,7 @@ impl<A: App> Shared<A> {
                             return self.events(&mut respond, &head, (!bodiless).then_some(events)).await;
                         }
                         Some(reply) => Made::Answer(self.written(reply, exchange)),
-                        None => Made::Answer(self.failed(exchange)),
+                        None => Made::Answer(self.failed(None, exchange)),
                     }
                 }
             };
@@ -214,9 +214,9 @@ impl<A: App> Shared<A> {
         Answer { written, apart: None }
     }
 
-    fn failed(&self, exchange: Exchange) -> Answer {
+    fn failed(&self, request: Option<&Request<'_>>, exchange: Exchange) -> Answer {
         let written = self.write(|out, date| {
-            self.server.app.failed(Outbox { out, exchange, date });
+            self.server.app.failed(request, Outbox { out, exchange, date });
         });
         Answer { written, apart: None }
     }
@@ -263,19 +263,27 @@ impl<A: App> Shared<A> {
         head.version = Version::Http2;
         let exchange = Exchange::of(&head);
         let mut out = net::write_buffer();
-        let outcome = {
+        let (unix_ns, date) = {
             let mut clock = self.server.clock.borrow_mut();
             let (unix_ns, date) = clock.read();
-            let request = Request {
-                head: &head,
-                body,
-                peer: self.peer,
-                received_ns: context::now_ns(),
-                unix_ns,
-            };
-            let (app, out) = (&self.server.app, &mut out);
-            catch_unwind(AssertUnwindSafe(|| app.call(&request, Outbox { out, exchange, date })))
+            (unix_ns, *date)
         };
+        let request = Request {
+            head: &head,
+            body,
+            peer: self.peer,
+            received_ns: context::now_ns(),
+            unix_ns,
+        };
+        let (app, outbox) = (
+            &self.server.app,
+            Outbox {
+                out: &mut out,
+                exchange,
+                date: &date,
+            },
+        );
+        let outcome = catch_unwind(AssertUnwindSafe(|| app.call(&request, outbox)));
         match outcome {
             Ok(Outcome::Done { .. }) => Made::Answer(Answer {
                 written: out,
@@ -287,7 +295,7 @@ impl<A: App> Shared<A> {
             }
             Err(_) => {
                 net::recycle(out);
-                Made::Answer(self.failed(exchange))
+                Made::Answer(self.failed(Some(&request), exchange))
             }
         }
     }
@@ -529,6 +537,9 @@ impl<A: App> Shared<A> {
             let next = poll_fn(|cx| {
                 if stream.poll_reset(cx).is_ready() {
                     return Poll::Ready(Err(Gone));
+                }
+                if self.server.ending_bodies.get() && events.end_early(&mut out) {
+                    return Poll::Ready(Ok(Ok(false)));
                 }
                 catch_unwind(AssertUnwindSafe(|| events.poll_next(cx, &mut out)))
                     .unwrap_or(Poll::Ready(Err(())))

@@ -32,10 +32,12 @@ pub(super) enum Slot {
     LoopPolls,
     LoopStalls,
     HandshakesFailed,
+    HandlerPanics,
+    StandInConnections,
 }
 
 impl Slot {
-    pub(super) const COUNT: usize = Slot::HandshakesFailed as usize + 1;
+    pub(super) const COUNT: usize = Slot::StandInConnections as usize + 1;
 
     /// Figures of what is now; they end with the worker. The others count for ever.
     pub(super) const GAUGES: [Slot; 4] = [

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub(super) type Workers = BTreeMap<u32, Merged>;
 
 /// Cells of single figures that become a family with one series per worker.
-const PER_WORKER: [(Slot, MetricType, &str, &str); 17] = [
+const PER_WORKER: [(Slot, MetricType, &str, &str); 19] = [
     (
         Slot::RequestsActive,
         MetricType::GAUGE,
@@ -114,6 +114,18 @@ const PER_WORKER: [(Slot, MetricType, &str, &str); 17] = [
         "executor_stalls_total",
         "Polls that held the core for too long.",
     ),
+    (
+        Slot::HandlerPanics,
+        MetricType::COUNTER,
+        "http_handler_panics_total",
+        "Requests answered 500 because their handler panicked.",
+    ),
+    (
+        Slot::StandInConnections,
+        MetricType::COUNTER,
+        "worker_stand_in_connections_total",
+        "Connections that this worker took for another one, which was stuck or starting again.",
+    ),
 ];
 
 /// The families of `/metrics`.
@@ -212,6 +224,15 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
                         f64::from(u8::from(worker.healthy)),
                     )
                 })
+                .collect(),
+        ),
+        family(
+            "worker_stuck_total",
+            "How often the worker was found stuck.",
+            MetricType::COUNTER,
+            workers
+                .values()
+                .map(|worker| counter(vec![worker_id(worker)], worker.stuck))
                 .collect(),
         ),
         family(

@@ -24,6 +24,8 @@ pub(super) struct Kept {
     pub(super) live: AtomicBool,
     /// Set by whoever watches the worker, not by the worker: a stuck one cannot tell.
     pub(super) healthy: AtomicBool,
+    /// How often it was found stuck; by whoever watches it, too.
+    pub(super) stuck: AtomicU64,
     /// Index into [`DRIVERS`].
     pub(super) driver: AtomicU64,
 }
@@ -204,6 +206,16 @@ impl WorkerMetrics {
     #[inline]
     pub fn cache_missed(&self) {
         self.add(Slot::CacheMisses, 1);
+    }
+
+    /// A handler panicked; its request is answered all the same.
+    pub fn handler_panicked(&self) {
+        self.add(Slot::HandlerPanics, 1);
+    }
+
+    /// Connections were taken for another worker.
+    pub fn stood_in(&self, connections: u64) {
+        self.add(Slot::StandInConnections, connections);
     }
 
     /// A body was compressed.
