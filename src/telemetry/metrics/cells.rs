@@ -1,6 +1,6 @@
 //! The memory of one worker's figures: an array of cells, and where each figure lies in it.
 
-use super::{BOUNDS_NS, METHODS, STATUS_COLUMNS, shared_cache};
+use super::{BOUNDS_NS, METHODS, STATUS_COLUMNS, rate, shared_cache};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Cells on a line.
@@ -96,9 +96,14 @@ impl Layout {
         self.style_start() + self.styles + at.min(shared_cache::CELLS - 1)
     }
 
+    /// A cell of the block of [`rate`].
+    pub(super) fn rate(self, cell: rate::Rate) -> usize {
+        self.shared(0) + shared_cache::CELLS + cell as usize
+    }
+
     /// First cell of a route's block, which begins with its histogram. Blocks begin on a line of their own.
     fn route_start(self, route: usize) -> usize {
-        let begin = (self.style_start() + self.styles + shared_cache::CELLS).next_multiple_of(LINE_CELLS);
+        let begin = (self.shared(0) + shared_cache::CELLS + rate::CELLS).next_multiple_of(LINE_CELLS);
         begin + route * ROUTE_CELLS.next_multiple_of(LINE_CELLS)
     }
 

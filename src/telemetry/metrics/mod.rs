@@ -14,6 +14,7 @@
 mod cells;
 mod expose;
 mod process;
+mod rate;
 mod registry;
 mod shared_cache;
 #[cfg(test)]
