@@ -4,10 +4,12 @@
 use super::Worker;
 use super::dress::NO_STORE;
 use super::problem::{PROBLEM_JSON, Problem};
+use super::rate;
 use super::request_id::RequestId;
 use super::router::Route;
 use crate::http::negotiate::{self, MediaType};
 use crate::http::{FieldLines, FieldName, FieldPart, Method, RequestHead, Response, Status, field};
+use crate::resilience::rate::{Scope, Standing};
 use crate::server::{Later, Outbox, Outcome, Reply, ReplyBody, Request};
 use crate::telemetry::logging::AccessLog;
 use std::net::IpAddr;
@@ -27,6 +29,8 @@ pub(super) struct Call<'r> {
     pub(super) secure: bool,
     /// The origin that asks, where CORS names it.
     pub(super) origin: Option<&'r [u8]>,
+    /// How the client stands towards its rate limit, where it has one.
+    pub(super) standing: Option<Standing>,
 }
 
 /// What the headers of a request change about its answer (RFC 9110 section 12.5.5), Origin aside.
@@ -81,6 +85,7 @@ pub(super) struct LaterCall {
     pub(super) client: Option<IpAddr>,
     pub(super) secure: bool,
     pub(super) origin: Option<Vec<u8>>,
+    pub(super) standing: Option<Standing>,
     pub(super) ended: bool,
 }
 
@@ -129,7 +134,11 @@ impl Call<'_> {
     }
 
     fn finish(&self, response: Response<'_>, status: Status, body: &[u8]) -> Outcome {
-        let keep_alive = self.worker.dress.share(response, self.origin).body(body);
+        let mut response = self.worker.dress.share(response, self.origin);
+        if let Some(standing) = self.standing {
+            response = rate::tell(&self.worker.turnstile, response, Scope::Client, standing);
+        }
+        let keep_alive = response.body(body);
         let asked = Asked {
             route: self.route,
             method: self.method,
@@ -202,6 +211,23 @@ impl Call<'_> {
         self.answer(outbox, problem.status, PROBLEM_JSON, Vary::Nothing, &fields, &body)
     }
 
+    /// The same, with fields made for this answer.
+    pub(super) fn problem_owned(
+        &self,
+        outbox: Outbox<'_>,
+        problem: &Problem,
+        more: &[(FieldName, Vec<u8>)],
+    ) -> Outcome {
+        let body = problem.to_json(self.id.as_str());
+        let seconds = problem.retry_after_s.unwrap_or_default().to_string();
+        let mut fields: Vec<(FieldName, &[u8])> = vec![(field::CACHE_CONTROL, NO_STORE.as_bytes())];
+        fields.extend(more.iter().map(|(name, value)| (*name, &value[..])));
+        if problem.retry_after_s.is_some() {
+            fields.push((field::RETRY_AFTER, seconds.as_bytes()));
+        }
+        self.answer(outbox, problem.status, PROBLEM_JSON, Vary::Nothing, &fields, &body)
+    }
+
     /// Answers later.
     pub(super) fn later<F: Future<Output = Reply> + 'static>(&self, make: impl FnOnce(LaterCall) -> F) -> Outcome {
         let later: Later = Box::pin(make(LaterCall {
@@ -217,6 +243,7 @@ impl Call<'_> {
                 .flatten(),
             secure: self.secure,
             origin: self.origin.map(<[u8]>::to_vec),
+            standing: self.standing,
             ended: false,
         }));
         Outcome::Later(later)
@@ -241,6 +268,9 @@ impl LaterCall {
         self.book(status, bytes);
         fields.push((field::X_REQUEST_ID, self.id.clone().into_bytes()));
         fields.extend(self.worker.dress.vary(vary).map(|vary| (field::VARY, vary.into())));
+        if let Some(standing) = self.standing {
+            fields.extend(rate::fields(&self.worker.turnstile, Scope::Client, standing));
+        }
         self.worker
             .dress
             .put_on(&mut fields, self.secure, self.origin.as_deref());

@@ -245,6 +245,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
         database: Database<'c>,
         redis: RedisPart,
         external_api: Unused,
+        rate_limit: super::rate::State,
         system: System,
     }
     #[derive(Serialize)]
@@ -297,6 +298,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
     let draining = worker.process.lifecycle() == Lifecycle::Draining;
     let database = worker.checks.store.word();
     let redis = redis_part(worker);
+    let rate_limit = super::rate::State::of(worker);
     let worker_word = if !stuck.is_empty() {
         "unhealthy"
     } else if worker.process.fallback().is_some() {
@@ -309,7 +311,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
         _ if draining => "shutting_down",
         ("unhealthy", _) | (_, "unhealthy") => "unhealthy",
         ("degraded", _) | (_, "degraded") => "degraded",
-        _ if redis.status != "healthy" => "degraded",
+        _ if redis.status != "healthy" || rate_limit.status != "healthy" => "degraded",
         _ => "healthy",
     };
     let mut timestamp = Vec::with_capacity(24);
@@ -357,6 +359,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
                 status: "healthy",
                 configured: false,
             },
+            rate_limit,
             system: system(worker),
         },
     };
@@ -420,7 +423,11 @@ pub(super) fn worker(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
     })
 }
 
-pub(super) fn shutdown(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
+/// Whether whoever asks may use the admin routes: from loopback, or with the admin token.
+///
+/// # Errors
+/// The 403.
+pub(super) fn administers(call: &Call<'_>, request: &Request<'_>) -> Result<(), Problem> {
     // A proxy on this machine comes from loopback, too, for whoever stands behind it: unless it is a trusted one, which
     // says who that is, a word of forwarding means that it is not known. So does a page in a browser.
     let has = |name: &str| request.head.headers.get(name).is_some();
@@ -436,10 +443,16 @@ pub(super) fn shutdown(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_
         _ => false,
     };
     if !loopback && !token {
-        let problem = Problem::new(
+        return Err(Problem::new(
             Status::FORBIDDEN,
             "only from loopback, or with the admin token as bearer",
-        );
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn shutdown(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
+    if let Err(problem) = administers(call, request) {
         return call.problem(outbox, &problem);
     }
     tracing::info!(

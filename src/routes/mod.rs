@@ -21,6 +21,7 @@ mod input;
 mod metrics;
 mod problem;
 mod process;
+mod rate;
 mod request_id;
 mod router;
 mod sse;
@@ -31,7 +32,9 @@ pub use process::{Lifecycle, Process, Stuck};
 pub use router::Route;
 
 use crate::http::{FieldName, Method, Reject, Status, field};
+use crate::resilience::rate::Turnstile;
 use crate::runtime::context;
+use crate::runtime::executor::spawn_detached;
 use crate::runtime::heartbeat::Heartbeat;
 use crate::server::{App, Outbox, Outcome, Request};
 use crate::story::service::StoryService;
@@ -70,6 +73,7 @@ pub(crate) struct Worker {
     service: Rc<StoryService>,
     access: AccessLog,
     forwarding: Forwarding,
+    turnstile: Rc<Turnstile>,
     id: String,
     dress: Dress,
     /// Answers are compressed for who takes it.
@@ -99,6 +103,15 @@ impl Api {
         metrics.io_driver(context::driver_name());
         let id = process.worker_id(metrics.id());
         let face = process.face();
+        let turnstile = Turnstile::new(
+            Arc::clone(&process.rate),
+            service.redis().is_some(),
+            Rc::clone(&metrics),
+        );
+        let turnstile = Rc::new(turnstile);
+        if let Some(redis) = service.redis() {
+            spawn_detached("rate-leases", Rc::clone(&turnstile).share(Rc::clone(redis)));
+        }
         let worker = Worker {
             dress: Dress::new(&face, &id),
             compression: face.compression,
@@ -108,6 +121,7 @@ impl Api {
             service,
             access,
             forwarding,
+            turnstile,
             id,
             started_ns: context::now_ns(),
             requests: Cell::new(0),
@@ -170,6 +184,7 @@ impl Worker {
     fn tell_figures(&self) {
         let figures = self.service.cache().borrow().figures();
         self.metrics.cache_holds(figures.entries, figures.bytes);
+        rate::tell_state(self);
         self.metrics.executor(ExecutorFigures {
             turns: self.heartbeat.turns(),
             polls: self.heartbeat.pulse().polls,
@@ -226,7 +241,7 @@ impl App for Api {
     fn call(&self, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
         let head = request.head;
         let (route, story_id) = Route::of(head.path);
-        let call = Call {
+        let mut call = Call {
             worker: &self.worker,
             route,
             method: head.method,
@@ -237,8 +252,15 @@ impl App for Api {
             request,
             secure: request.peer.is_secure(),
             origin: self.worker.dress.origin(head),
+            standing: None,
         };
         self.worker.metrics.request_began();
+        if route.is_limited() && self.worker.turnstile.is_on() {
+            match rate::pass(&call) {
+                Ok(standing) => call.standing = standing,
+                Err(refused) => return refused.answer(&call, outbox),
+            }
+        }
         if !route.takes(head.method) {
             return refuse_method(&call, outbox);
         }
@@ -253,6 +275,7 @@ impl App for Api {
             Route::Status => health::status(&call, request, outbox),
             Route::Worker => health::worker(&call, outbox),
             Route::Shutdown => health::shutdown(&call, request, outbox),
+            Route::RateLimit => rate::admin(&call, request, outbox),
             Route::WorkerMetrics => metrics::worker(&call, outbox),
             Route::Metrics => metrics::all(&call, outbox),
             Route::OpenApi => fixed::answer(&call, outbox, &docs::DESCRIPTION),

@@ -70,35 +70,46 @@ impl Default for Limiter {
 }
 
 impl Limiter {
-    /// Puts these settings in the place of those before, from any thread, at any time; workers take them with their next
-    /// request. Nobody gets a fresh burst by it: who has spent a part of the old limit has spent that part of the new one.
-    /// `now` is the clock of the workers (CLOCK_MONOTONIC), nanoseconds. It walks the table of clients: a millisecond.
-    pub fn apply(&self, settings: Settings, now: u64) {
+    /// Puts these settings in the place of those before: from any thread, at any time, and as often as one likes. Workers take
+    /// them with their next request.
+    pub fn apply(&self, settings: Settings) {
         let mut kept = self.kept();
         if settings == kept.settings {
             return;
         }
         if settings.enabled {
-            let table = self.table.get_or_init(Table::new);
-            if let Some(new) = settings.client.map(Quota::from) {
-                if let Some(old) = kept.client.replace(new).filter(|old| *old != new) {
-                    table.rescale(old, new, now);
-                }
-            }
-            if let Some(new) = settings.pod.map(Quota::from) {
-                if let Some(old) = kept.pod.replace(new).filter(|old| *old != new) {
-                    let rescale = |due| Some(rescaled(due, old, new, now));
-                    let _ = self
-                        .pod_due
-                        .0
-                        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, rescale);
-                }
-            }
+            // Here, and not by a worker: it takes memory.
+            self.table.get_or_init(Table::new);
         }
         let on = u64::from(settings.enabled);
         kept.settings = settings;
         let next = (self.state.0.load(Ordering::Relaxed) | 1).wrapping_add(1);
         self.state.0.store(next | on, Ordering::Release);
+    }
+
+    /// The settings, for a worker that goes by them from now on. The first that does so after a change sees to it that
+    /// nobody gets a fresh burst by it: who has spent a part of the old limit has spent that part of the new one. That is a
+    /// walk over the table: a millisecond.
+    pub(super) fn adopt(&self, now: u64) -> Settings {
+        let mut kept = self.kept();
+        let settings = kept.settings.clone();
+        if let (Some(new), Some(table)) = (settings.client.map(Quota::from), self.table()) {
+            let old = kept.client.replace(new);
+            if let Some(old) = old.filter(|old| *old != new) {
+                table.rescale(old, new, now);
+            }
+        }
+        if let Some(new) = settings.pod.map(Quota::from) {
+            let old = kept.pod.replace(new);
+            if let Some(old) = old.filter(|old| *old != new) {
+                let rescale = |due| Some(rescaled(due, old, new, now));
+                let _ = self
+                    .pod_due
+                    .0
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, rescale);
+            }
+        }
+        settings
     }
 
     /// The settings now.

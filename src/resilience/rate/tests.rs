@@ -37,7 +37,7 @@ fn settings(client: Option<Limit>, pod: Option<Limit>) -> Settings {
 /// The workers of a process that goes by these settings.
 fn workers(count: usize, settings: Settings) -> (Arc<Limiter>, Vec<Turnstile>) {
     let limiter = Arc::new(Limiter::default());
-    limiter.apply(settings, START);
+    limiter.apply(settings);
     let registry = Registry::new(Labels {
         routes: &["r"],
         styles: &["s"],
@@ -178,25 +178,22 @@ fn switched_at_any_time_and_never_a_fresh_burst() {
     let first = settings(Some(limit("10/s", 100)), Some(limit("1000/s", 1000)));
     let (limiter, workers) = workers(2, first.clone());
     assert_eq!((0..300).filter(|_| passes(&workers[0], 1, START)).count(), 100);
-    limiter.apply(
-        Settings {
-            enabled: false,
-            ..first.clone()
-        },
-        START,
-    );
+    limiter.apply(Settings {
+        enabled: false,
+        ..first.clone()
+    });
     assert!(!workers[0].is_on());
-    limiter.apply(first.clone(), START);
+    limiter.apply(first.clone());
     assert!(workers[0].is_on() && !passes(&workers[0], 1, START) && !passes(&workers[1], 1, START));
     // Twice the limit, and all of the old one spent: all of the new one is.
-    limiter.apply(settings(Some(limit("20/s", 200)), first.pod), START);
+    limiter.apply(settings(Some(limit("20/s", 200)), first.pod));
     assert!(!passes(&workers[0], 1, START) && !passes(&workers[1], 1, START));
     let later = START + SECOND;
     let passed = (0..100).filter(|n| passes(&workers[n % 2], 1, later)).count();
     assert!((20..=20 + 2 * 12).contains(&passed), "{passed}");
     // The same settings again are no change.
     let state = limiter.state();
-    limiter.apply(limiter.settings(), START);
+    limiter.apply(limiter.settings());
     assert_eq!(limiter.state(), state);
 }
 
@@ -350,14 +347,11 @@ proptest! {
 #[test]
 fn the_exempt_and_the_key_come_from_the_settings() {
     let (limiter, workers) = workers(1, settings(Some(limit("1/s", 1)), None));
-    limiter.apply(
-        Settings {
-            key: Some("x-api-key".into()),
-            exempt: TrustedProxies::parse("192.0.2.0/24").unwrap(),
-            ..limiter.settings()
-        },
-        START,
-    );
+    limiter.apply(Settings {
+        key: Some("x-api-key".into()),
+        exempt: TrustedProxies::parse("192.0.2.0/24").unwrap(),
+        ..limiter.settings()
+    });
     workers[0].pass(START, |rules| {
         assert_eq!(rules.key.as_deref(), Some("x-api-key"));
         assert!(rules.exempt.contains("192.0.2.9".parse().unwrap()));

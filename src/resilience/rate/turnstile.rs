@@ -256,9 +256,9 @@ impl Turnstile {
     /// Takes the settings as they are now.
     #[cold]
     fn adopt(&self, inner: &mut Inner, state: u64, now: u64) {
-        let settings = self.limiter.settings();
-        let (client, pod) = (settings.client.map(Quota::from), settings.pod.map(Quota::from));
         self.settle_all(inner, now);
+        let settings = self.limiter.adopt(now);
+        let (client, pod) = (settings.client.map(Quota::from), settings.pod.map(Quota::from));
         inner.rules = Rules {
             client,
             pod,
