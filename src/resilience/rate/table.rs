@@ -60,8 +60,23 @@ pub struct Charge {
     pub age_us: u64,
     /// How far this pod's own account is ahead, microseconds.
     pub backlog_us: u64,
+    /// When it was so.
+    pub(super) at_ns: u64,
     /// The common account when this pod last looked at it, Redis' time in microseconds; 0 for never.
     pub seen_us: u64,
+}
+
+impl Charge {
+    /// The same, sent at another time.
+    pub(super) fn as_of(&self, now: u64) -> Charge {
+        let later_us = now.saturating_sub(self.at_ns) / 1000;
+        Charge {
+            age_us: self.age_us.saturating_add(later_us),
+            backlog_us: self.backlog_us.saturating_sub(later_us),
+            at_ns: now,
+            ..*self
+        }
+    }
 }
 
 /// What the pods have in common, once a [`Charge`] is in it.
@@ -222,6 +237,7 @@ fn charge(entry: &mut Entry, hash: u64, quota: Quota, now: u64) -> Option<Charge
         requests_us: quota.time_ns(requests).div_ceil(1000),
         age_us: now.saturating_sub(entry.last_ns) / 1000,
         backlog_us: entry.due.saturating_sub(now).div_ceil(1000),
+        at_ns: now,
         seen_us: entry.remote_seen_us,
     })
 }

@@ -4,10 +4,11 @@ use super::client::ClientKey;
 use super::gcra::{Account, Quota};
 use super::held::{Held, Lease};
 use super::limiter::Limiter;
-use super::limits::{CHARGES_PER_COMMAND, CHARGES_WAITING_MAX, LEASE_NS};
+use super::limits::{CHARGE_RETRY_MS, CHARGES_PER_COMMAND, CHARGES_WAITING_MAX, LEASE_NS};
 use super::table::{Charge, Looked};
 use crate::cache::redis::Redis;
 use crate::runtime::context;
+use crate::runtime::time::sleep;
 use crate::server::TrustedProxies;
 use crate::telemetry::metrics::WorkerMetrics;
 use std::cell::{Cell, RefCell};
@@ -15,6 +16,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 /// Who asks, as far as limits are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,6 +174,9 @@ impl Turnstile {
                 inner.pod_since_ns = now;
             }
             if let Err(wait) = quota.admit(inner.pod.due, now) {
+                if inner.pod.taken > 0 {
+                    self.limiter.settle_pod(&mut inner.pod, quota);
+                }
                 let reset_s = seconds(wait);
                 return Verdict::Refused(Scope::Pod, Standing { left: 0, reset_s });
             }
@@ -195,11 +200,16 @@ impl Turnstile {
                     Ok(_) => self.settle(lease, quota, now, true),
                 }
             };
-            let due = lease.account.due;
-            if let Err(wait) = admitted {
+            if let Err(mut wait) = admitted {
+                if lease.account.taken > 0 {
+                    // All of it is owed now: nobody else is to let him through for want of knowing it.
+                    let _ = self.settle(lease, quota, now, false);
+                    wait = quota.admit(lease.account.due, now).err().unwrap_or(wait);
+                }
                 let reset_s = seconds(wait);
                 return Verdict::Refused(Scope::Client, Standing { left: 0, reset_s });
             }
+            let due = lease.account.due;
             standing = Some(Standing {
                 left: quota.left(due, now),
                 reset_s: seconds(due.saturating_sub(now)),
@@ -285,34 +295,34 @@ impl Turnstile {
     }
 
     /// Tells the other pods what is let through, for as long as the worker lives. Nobody waits for it: a request that comes
-    /// while a lease is under way is judged by what is known.
+    /// while a lease is under way is judged by what is known. Where it fails, the same is tried again now and then; what
+    /// others owe meanwhile is written down in the table.
     pub async fn share(self: Rc<Self>, redis: Rc<Redis>) {
+        let mut charges: Vec<Charge> = Vec::new();
         loop {
-            let charges: Vec<Charge> = poll_fn(|cx| {
-                let mut waiting = self.post.waiting.borrow_mut();
-                if waiting.is_empty() {
-                    *self.post.waker.borrow_mut() = Some(cx.waker().clone());
-                    return Poll::Pending;
-                }
-                let count = waiting.len().min(CHARGES_PER_COMMAND);
-                Poll::Ready(waiting.drain(..count).collect())
-            })
-            .await;
+            if charges.is_empty() {
+                charges = self.post.next().await;
+            } else {
+                sleep(Duration::from_millis(CHARGE_RETRY_MS)).await;
+                self.write_down();
+            }
             let Some(quota) = self.inner.borrow().rules.client else {
+                charges.clear();
                 continue;
             };
             let most_us = quota.window_ns().saturating_mul(4) / 1000;
-            let answer = redis.settle_charges(&charges, most_us).await;
-            let Some(table) = self.limiter.table() else { continue };
-            let now = context::now_ns();
-            match answer {
+            let sent: Vec<Charge> = charges.iter().map(|charge| charge.as_of(context::now_ns())).collect();
+            match redis.settle_charges(&sent, most_us).await {
                 Ok(settled) => {
                     self.metrics.rate_shared(charges.len() as u64);
                     if self.limiter.set_alone(false) {
                         tracing::info!("rate limits hold across pods again");
                     }
-                    for (charge, settled) in charges.iter().zip(settled) {
-                        table.learn(charge, settled, quota, now);
+                    let now = context::now_ns();
+                    for (charge, settled) in charges.drain(..).zip(settled) {
+                        if let Some(table) = self.limiter.table() {
+                            table.learn(&charge, settled, quota, now);
+                        }
                     }
                 }
                 Err(fault) => {
@@ -324,12 +334,35 @@ impl Turnstile {
                             fault.advice()
                         );
                     }
-                    for charge in &charges {
-                        table.not_told(charge, quota);
-                    }
                 }
             }
         }
+    }
+
+    /// Puts what waits to be told back into the table.
+    fn write_down(&self) {
+        let waiting = std::mem::take(&mut *self.post.waiting.borrow_mut());
+        if let (Some(quota), Some(table)) = (self.inner.borrow().rules.client, self.limiter.table()) {
+            for charge in &waiting {
+                table.not_told(charge, quota);
+            }
+        }
+    }
+}
+
+impl Post {
+    /// As many as one command takes.
+    async fn next(&self) -> Vec<Charge> {
+        poll_fn(|cx| {
+            let mut waiting = self.waiting.borrow_mut();
+            if waiting.is_empty() {
+                *self.waker.borrow_mut() = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            let count = waiting.len().min(CHARGES_PER_COMMAND);
+            Poll::Ready(waiting.drain(..count).collect())
+        })
+        .await
     }
 }
 
