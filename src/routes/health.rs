@@ -457,6 +457,8 @@ pub(super) fn shutdown(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_
     }
     tracing::info!(
         request_id = call.id.as_str(),
+        trace_id = call.trace().trace_id(),
+        span_id = call.trace().span_id(),
         worker_id = call.worker.id,
         "a graceful end was asked for"
     );

@@ -40,13 +40,14 @@ use crate::server::{App, Outbox, Outcome, Request};
 use crate::story::service::StoryService;
 use crate::telemetry::logging::{self, Access, AccessLog};
 use crate::telemetry::metrics::{ExecutorFigures, Labels, WorkerMetrics};
+use crate::telemetry::trace::Trace;
 use call::{Asked, Call, From, LaterCall, Vary};
 use checks::Checks;
 use client::{Client, Forwarding};
 use dress::{Dress, NO_STORE};
 use problem::{PROBLEM_JSON, Problem};
 use request_id::RequestId;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -157,6 +158,16 @@ impl Api {
     /// Answers where no request is at hand. So with CORS for named origins there is no saying whether its origin is one
     /// of them: a script then learns that the request failed, and not how.
     fn without_request(&self, outbox: Outbox<'_>, id: &RequestId<'_>, problem: &Problem) -> bool {
+        self.without_request_in(outbox, id, None, problem)
+    }
+
+    fn without_request_in(
+        &self,
+        outbox: Outbox<'_>,
+        id: &RequestId<'_>,
+        trace_id: Option<&str>,
+        problem: &Problem,
+    ) -> bool {
         let dress = &self.worker.dress;
         let mut response = outbox
             .respond(problem.status)
@@ -170,7 +181,7 @@ impl Api {
         if let Some(seconds) = problem.retry_after_s {
             response = response.header(field::RETRY_AFTER, seconds.to_string());
         }
-        response.body(&problem.to_json(id.as_str()))
+        response.body(&problem.to_json(id.as_str(), trace_id))
     }
 
     /// The worker takes no new connections any more.
@@ -212,6 +223,7 @@ impl Worker {
             id,
             begun_ns,
             from,
+            trace,
         } = *asked;
         let elapsed = Duration::from_nanos(context::precise_now_ns().saturating_sub(begun_ns));
         self.requests.set(self.requests.get().wrapping_add(1));
@@ -222,16 +234,18 @@ impl Worker {
                 From::Request(request) => self.client(request).addr,
                 From::Found(addr) => addr,
             };
-            logging::access(&Access {
-                request_id: id.as_str(),
-                client,
-                worker_id: &self.id,
-                method: method.as_str(),
-                route: route.name(),
-                path,
-                status: status.code(),
-                duration: elapsed,
-                bytes: bytes as u64,
+            trace.with(&id, |trace| {
+                logging::access(&Access {
+                    trace,
+                    client,
+                    worker_id: &self.id,
+                    method: method.as_str(),
+                    route: route.name(),
+                    path,
+                    status: status.code(),
+                    duration: elapsed,
+                    bytes: bytes as u64,
+                });
             });
         }
     }
@@ -253,6 +267,7 @@ impl App for Api {
             secure: request.peer.is_secure(),
             origin: self.worker.dress.origin(head),
             standing: None,
+            trace: OnceCell::new(),
         };
         self.worker.metrics.request_began();
         if route.is_limited() && self.worker.turnstile.is_on() {
@@ -288,13 +303,19 @@ impl App for Api {
     }
 
     fn refuse(&self, reject: &Reject, outbox: Outbox<'_>) {
+        self.refuse_heard(reject, &[], outbox);
+    }
+
+    fn refuse_heard(&self, reject: &Reject, heard: &[u8], outbox: Outbox<'_>) {
         self.worker.metrics.request_rejected(reject.status.code());
-        let id = RequestId::made();
+        let [sent, parent] = ["x-request-id", "traceparent"].map(|name| crate::http::heard(heard, name));
+        let id = RequestId::of_fields(sent, parent);
+        let trace = Trace::from_parts(id.as_str(), parent, None, || context::random(|rng| rng.u64(..)));
         let mut problem = Problem::new(reject.status, reject.detail);
         if reject.status == Status::SERVICE_UNAVAILABLE {
             problem.retry_after_s = Some(crate::limits::connection::RETRY_AFTER_S);
         }
-        self.without_request(outbox, &id, &problem);
+        self.without_request_in(outbox, &id, Some(trace.trace_id()), &problem);
     }
 
     fn failed(&self, outbox: Outbox<'_>) -> bool {

@@ -273,6 +273,8 @@ pub(super) fn admin(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) 
         let shown = |limit: Option<Limit>| limit.map(|limit| format!("{} burst {}", limit.rate, limit.burst));
         tracing::warn!(
             request_id = call.id.as_str(),
+            trace_id = call.trace().trace_id(),
+            span_id = call.trace().span_id(),
             worker_id = worker.id,
             enabled = now.enabled,
             client = shown(now.client),

@@ -16,6 +16,11 @@ pub trait App: 'static {
     /// Answers bytes that are no request, or a request that took too long. The connection closes after it.
     fn refuse(&self, reject: &Reject, outbox: Outbox<'_>);
 
+    /// The same, where `heard` is what came of the head: a part of it, or one that is faulty.
+    fn refuse_heard(&self, reject: &Reject, _heard: &[u8], outbox: Outbox<'_>) {
+        self.refuse(reject, outbox);
+    }
+
     /// Answers in place of a handler that panicked. The connection stays open.
     fn failed(&self, outbox: Outbox<'_>) -> bool;
 
