@@ -23,7 +23,7 @@ fn limited(client: &str, pod: &str) -> Setup {
 /// How many of `count` requests on a connection pass; all others must be 429.
 fn passed(connection: &mut Connection, count: usize, fields: &str) -> usize {
     let asked = (0..count).map(|_| connection.get_with(LIMITED, fields));
-    asked.filter(|answer| is_pass(answer)).count()
+    asked.filter(is_pass).count()
 }
 
 fn is_pass(answer: &Response) -> bool {
