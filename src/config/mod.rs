@@ -10,6 +10,7 @@ mod bind;
 mod end;
 mod face;
 mod parse;
+mod rate;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -155,8 +156,8 @@ pub struct Config {
     pub stale_if_error: Duration,
     /// Level, format and access log.
     pub log: LogSettings,
-    /// Asked for, without effect in this version.
-    pub rate_limit_enabled: bool,
+    /// How often clients may ask.
+    pub rate_limit: crate::resilience::rate::Settings,
     /// Opens the admin routes to callers from elsewhere; none: loopback only.
     pub admin_token: Option<SecretToken>,
     /// CORS, HSTS, Server, compression.
@@ -274,16 +275,12 @@ impl Config {
             stale_while_revalidate: time(r, &var::STALE_WHILE_REVALIDATE),
             stale_if_error: time(r, &var::STALE_IF_ERROR),
             log: log_settings(r, production),
-            rate_limit_enabled: r.word(&var::RATE_LIMIT_ENABLED) == "true",
+            rate_limit: rate::read(r),
             admin_token: token(r),
             face: face::read(r),
             warnings: Vec::new(),
             settings: Vec::new(),
         };
-        if config.rate_limit_enabled {
-            r.warnings
-                .push("RATE_LIMIT_ENABLED is set, but this version has no rate limit yet: nothing is limited".into());
-        }
         if config.proxy_protocol && config.trusted.is_none() && r.raw(var::TRUSTED_PROXIES.name).is_none() {
             let problem = "is on, but nobody would be believed: set TRUSTED_PROXIES to the addresses of the proxies";
             r.fault(&var::PROXY_PROTOCOL, problem.to_owned());

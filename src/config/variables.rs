@@ -2,6 +2,7 @@
 //! described. Parsing, `--help` and the README table all read it.
 
 use crate::limits::{drain, postgres as pg, redis, server as limits};
+use crate::resilience::rate::limits as rate;
 use crate::store::journal::limits as journal;
 use std::fmt::Write as _;
 
@@ -50,6 +51,8 @@ pub enum Kind {
         /// The most of them.
         chars_max: usize,
     },
+    /// So many in a second, a minute or an hour; or `off`.
+    Rate,
     /// `*`, or web origins with commas between.
     Origins,
     /// A product as the Server field has it.
@@ -240,7 +243,19 @@ variables! {
     ACCESS_LOG: Kind::Word(&[("off", "off"), ("errors", "errors"), ("all", "all")]), Preset::Word("errors"),
         "Which requests get a log line: none, those answered 5xx, or all.";
     RATE_LIMIT_ENABLED: YES_NO, Preset::Word("false"),
-        "Limit requests per client. Read, but without effect in this version; a warning at boot says so.";
+        "Limit how often each client, and all of them together, may ask; more is answered 429. Can be switched without a restart: see Rate limits.";
+    RATE_LIMIT_CLIENT: Kind::Rate, Preset::Word(rate::CLIENT_RATE),
+        "How often one client may ask: an IPv4 address, an IPv6 /64, or who RATE_LIMIT_KEY names. With REDIS_URL, over all pods together.";
+    RATE_LIMIT_CLIENT_BURST: Kind::Count { min: 1, max: rate::BURST_MAX }, Preset::Unset("the number in RATE_LIMIT_CLIENT"),
+        "How many of these may come at once, after a rest.";
+    RATE_LIMIT_POD: Kind::Rate, Preset::Word(rate::POD_RATE),
+        "How often all clients together may ask this process.";
+    RATE_LIMIT_POD_BURST: Kind::Count { min: 1, max: rate::BURST_MAX }, Preset::Unset("the number in RATE_LIMIT_POD"),
+        "How many of these may come at once.";
+    RATE_LIMIT_KEY: Kind::Text { chars_max: rate::KEY_CHARS_MAX }, Preset::Unset("clients are told apart by address"),
+        "A request field whose value names the client, as X-API-Key or Authorization; who does not send it is told by address. Only where something in front checks its value.";
+    RATE_LIMIT_EXEMPT: Kind::Peers, Preset::Unset("nobody"),
+        "Clients that are not limited, as in TRUSTED_PROXIES.";
     CORS_ORIGINS: Kind::Origins, Preset::Unset("no other origin may read answers"),
         "Origins whose pages may read answers (CORS), as `https://app.example`, with commas between; `*` for all.";
     CORS_CREDENTIALS: YES_NO, Preset::Word("false"),
@@ -301,6 +316,12 @@ impl Variable {
             Kind::File => "the path of a file".to_owned(),
             Kind::Url(schemes) => format!("a URL that begins with {}://", schemes.join(":// or ")),
             Kind::Text { chars_max } => format!("1 to {chars_max} visible ASCII characters"),
+            Kind::Rate => {
+                format!(
+                    "off, or a rate such as 50/s, 600/m or 1000/h, from 1 to {}",
+                    rate::RATE_MAX
+                )
+            }
             Kind::Origins => format!(
                 "*, or up to {} origins as https://host or https://host:port, nothing behind them, with commas between",
                 limits::CORS_ORIGINS_MAX
@@ -329,6 +350,7 @@ impl Variable {
             Kind::Folder | Kind::File => "path".to_owned(),
             Kind::Url(_) => "URL".to_owned(),
             Kind::Text { chars_max } => format!("text, {chars_max} characters at most"),
+            Kind::Rate => "requests as 50/s, 600/m or 1000/h, or off".to_owned(),
             Kind::Origins => "origins, or *".to_owned(),
             Kind::Product => "name or name/version, or off".to_owned(),
             Kind::Token { chars_min, .. } => format!("text, {chars_min} characters or more"),

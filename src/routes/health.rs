@@ -250,6 +250,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
         database: Database<'c>,
         redis: RedisPart,
         external_api: Unused,
+        rate_limit: super::rate::State,
         system: System,
     }
     #[derive(Serialize)]
@@ -315,6 +316,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
         word => word,
     };
     let redis = redis_part(worker);
+    let rate_limit = super::rate::State::of(worker);
     let worker_word = if !stuck.is_empty() {
         "unhealthy"
     } else if worker.process.fallback().is_some() {
@@ -327,7 +329,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
         _ if draining => "shutting_down",
         ("unhealthy", _) | (_, "unhealthy") => "unhealthy",
         ("degraded", _) | (_, "degraded") => "degraded",
-        _ if redis.status != "healthy" => "degraded",
+        _ if redis.status != "healthy" || rate_limit.status != "healthy" => "degraded",
         _ => "healthy",
     };
     let mut timestamp = Vec::with_capacity(24);
@@ -378,6 +380,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
                 status: "healthy",
                 configured: false,
             },
+            rate_limit,
             system: system(worker),
         },
     };
@@ -441,7 +444,11 @@ pub(super) fn worker(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
     })
 }
 
-pub(super) fn shutdown(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
+/// Whether whoever asks may use the admin routes: from loopback, or with the admin token.
+///
+/// # Errors
+/// The 403.
+pub(super) fn administers(call: &Call<'_>, request: &Request<'_>) -> Result<(), Problem> {
     // A proxy on this machine comes from loopback, too, for whoever stands behind it: unless it is a trusted one, which
     // says who that is, a word of forwarding means that it is not known. So does a page in a browser.
     let has = |name: &str| request.head.headers.get(name).is_some();
@@ -457,14 +464,22 @@ pub(super) fn shutdown(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_
         _ => false,
     };
     if !loopback && !token {
-        let problem = Problem::new(
+        return Err(Problem::new(
             Status::FORBIDDEN,
             "only from loopback, or with the admin token as bearer",
-        );
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn shutdown(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
+    if let Err(problem) = administers(call, request) {
         return call.problem(outbox, &problem);
     }
     tracing::info!(
         request_id = call.id.as_str(),
+        trace_id = call.trace().trace_id(),
+        span_id = call.trace().span_id(),
         worker_id = call.worker.id,
         "a graceful end was asked for"
     );

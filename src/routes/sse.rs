@@ -31,7 +31,13 @@ pub(super) fn reply(call: &mut LaterCall, story: Shared, cache_status: &str) -> 
     let text = match sonic_rs::from_slice::<Story>(story.body()) {
         Ok(parsed) => parsed.story,
         Err(error) => {
-            tracing::error!(%error, request_id = call.id, "a kept story cannot be read");
+            tracing::error!(
+                %error,
+                request_id = call.id,
+                trace_id = call.trace.trace_id(),
+                span_id = call.trace.span_id(),
+                "a kept story cannot be read"
+            );
             String::new()
         }
     };

@@ -16,6 +16,11 @@ pub trait App: 'static {
     /// Answers bytes that are no request, or a request that took too long. The connection closes after it.
     fn refuse(&self, reject: &Reject, outbox: Outbox<'_>);
 
+    /// The same, where `heard` is what came of the head: a part of it, or one that is faulty.
+    fn refuse_heard(&self, reject: &Reject, _heard: &[u8], outbox: Outbox<'_>) {
+        self.refuse(reject, outbox);
+    }
+
     /// Answers in place of a handler that panicked just now: of `request`, or, where it had left that behind to answer
     /// later, of the one that it knows itself. The connection stays open.
     fn failed(&self, request: Option<&Request<'_>>, outbox: Outbox<'_>) -> bool;

@@ -213,6 +213,7 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     let workers = topology.workers;
     let process = Process::new(host, topology, registry, config.admin_token.clone(), store.kind());
     process.set_face(config.face.clone());
+    process.rate.apply(config.rate_limit.clone());
     let (io_driver, fallback) = choose_driver(config.io_driver.into(), workers)?;
     if let Some(fallback) = fallback {
         tracing::warn!("{fallback}");

@@ -82,11 +82,17 @@ impl<A: App, T: Transport> Connection<A, T> {
     }
 
     pub(super) fn refuse(&mut self, reject: &Reject) {
+        self.refuse_heard(reject, &[]);
+    }
+
+    /// The same, where `heard` is what came of the head.
+    pub(super) fn refuse_heard(&mut self, reject: &Reject, heard: &[u8]) {
         self.memory();
         let mut clock = self.guest.server().clock.borrow_mut();
         let (_, date) = clock.read();
-        self.guest.server().app.refuse(
+        self.guest.server().app.refuse_heard(
             reject,
+            heard,
             Outbox {
                 out: &mut self.out,
                 exchange: Exchange::refused(),

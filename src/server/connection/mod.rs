@@ -114,6 +114,13 @@ struct Pending {
     reserved: Option<Reserved>,
 }
 
+impl Pending {
+    /// What came of the head.
+    fn head(&self) -> &[u8] {
+        self.body.as_ref().map_or(&self.bytes, |body| &body.head)
+    }
+}
+
 struct PendingBody {
     /// The bytes of the head, read again when the body is whole.
     head: Vec<u8>,
@@ -360,7 +367,9 @@ impl<A: App, T: Transport> Connection<A, T> {
             }
         } else {
             let reject = Reject::new(Status::REQUEST_TIMEOUT, "the request took too long to arrive");
-            self.refuse(&reject);
+            let pending = self.pending.take();
+            self.refuse_heard(&reject, pending.as_deref().map_or(&[], Pending::head));
+            self.pending = pending;
         }
         Some(Next::Close)
     }

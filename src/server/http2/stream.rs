@@ -91,7 +91,7 @@ pub(super) fn begin<A: App>(
     let written = request::write_head(&parts, !is_whole, &mut head);
     drop(parts);
     let made = match written {
-        Err(reject) => Made::Answer(shared.refuse(&reject, false)),
+        Err(reject) => Made::Answer(shared.refuse(&reject, &head, false)),
         Ok(()) if is_whole && shared.answers.is_open() => shared.call(&head, &[]),
         Ok(()) => {
             let upload = Upload {
@@ -204,13 +204,17 @@ impl<A: App> Shared<A> {
         out
     }
 
-    fn refuse(&self, reject: &Reject, is_head: bool) -> Answer {
+    /// `heard` is what came of the head.
+    fn refuse(&self, reject: &Reject, heard: &[u8], is_head: bool) -> Answer {
         let exchange = Exchange {
             is_head,
             version: Version::Http2,
             keep_alive: true,
         };
-        let written = self.write(|out, date| self.server.app.refuse(reject, Outbox { out, exchange, date }));
+        let written = self.write(|out, date| {
+            let outbox = Outbox { out, exchange, date };
+            self.server.app.refuse_heard(reject, heard, outbox);
+        });
         Answer { written, apart: None }
     }
 
@@ -256,9 +260,9 @@ impl<A: App> Shared<A> {
             Ok(Some((parsed, bytes))) if bytes == head.len() => parsed,
             Ok(_) => {
                 let reject = Reject::new(Status::BAD_REQUEST, "the request could not be read");
-                return Made::Answer(self.refuse(&reject, false));
+                return Made::Answer(self.refuse(&reject, head, false));
             }
-            Err(reject) => return Made::Answer(self.refuse(&reject, head.starts_with(b"HEAD "))),
+            Err(reject) => return Made::Answer(self.refuse(&reject, head, head.starts_with(b"HEAD "))),
         };
         head.version = Version::Http2;
         let exchange = Exchange::of(&head);
@@ -318,7 +322,7 @@ impl<A: App> Shared<A> {
             Err(reject) => Err(reject),
         };
         match framing {
-            Err(reject) => return Ok(Made::Answer(self.refuse(&reject, is_head))),
+            Err(reject) => return Ok(Made::Answer(self.refuse(&reject, head, is_head))),
             Ok(true) if !upload.stream.is_end_stream() => {
                 let mut interim = ::http::Response::new(());
                 *interim.status_mut() = ::http::StatusCode::CONTINUE;
@@ -345,7 +349,7 @@ impl<A: App> Shared<A> {
                 .await?;
                 Ok(self.call(head, &body))
             }
-            Err(reject) => Ok(Made::Answer(self.refuse(&reject, is_head))),
+            Err(reject) => Ok(Made::Answer(self.refuse(&reject, head, is_head))),
         }
     }
 

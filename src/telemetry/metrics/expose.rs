@@ -2,7 +2,9 @@
 
 use super::cells::{HISTOGRAM_CELLS, Layout, Slot};
 use super::registry::Merged;
-use super::{BOUNDS_NS, DRIVERS, Labels, METHODS, OTHER, STATUS_COLUMNS, STATUSES, backends, process, shared_cache};
+use super::{
+    BOUNDS_NS, DRIVERS, Labels, METHODS, OTHER, STATUS_COLUMNS, STATUSES, backends, process, rate, shared_cache,
+};
 use crate::cache::redis::Fault;
 use crate::telemetry::logging::LogCounters;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
@@ -251,7 +253,8 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
     let own = PER_WORKER.map(|(slot, kind, name, help)| (layout.slot(slot), kind, name, help));
     let shared =
         shared_cache::PER_WORKER.map(|(cell, kind, name, help)| (layout.shared(cell as usize), kind, name, help));
-    for (cell, kind, name, help) in own.into_iter().chain(shared) {
+    let limits = rate::PER_WORKER.map(|(cell, kind, name, help)| (layout.rate(cell), kind, name, help));
+    for (cell, kind, name, help) in own.into_iter().chain(shared).chain(limits) {
         let metrics = workers
             .values()
             .map(|worker| {
@@ -278,6 +281,16 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
         }),
     ));
     families.extend(backends::per_worker(layout, workers));
+    families.push(table(
+        (
+            "rate_limit_refused_total",
+            "Requests answered 429, by the limit that they met.",
+        ),
+        workers,
+        rate::SCOPES
+            .iter()
+            .map(|(cell, scope)| (layout.rate(*cell), vec![label("scope", scope)])),
+    ));
     families.push(family(
         "store_commits_total",
         "Stories kept.",
