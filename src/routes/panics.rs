@@ -1,13 +1,16 @@
 //! Handlers that panic: the request is answered 500, counted and logged under its id, and nothing else is touched.
 
-use super::call::{Asked, From, LaterCall};
+use super::call::{Asked, From, LaterCall, Traced};
 use super::problem::Problem;
 use super::request_id::RequestId;
 use super::{Api, Route};
 use crate::http::{Method, Status};
 use crate::server::{Events, Outbox, Request};
+use crate::telemetry::trace::Trace;
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 /// What the books need to know of a request that was to be answered later.
@@ -18,6 +21,7 @@ pub(super) struct Lost {
     id: String,
     begun_ns: u64,
     client: Option<IpAddr>,
+    trace: Rc<Trace>,
 }
 
 impl Lost {
@@ -30,6 +34,7 @@ impl Lost {
             id: std::mem::take(&mut call.id),
             begun_ns: call.begun_ns,
             client: call.client,
+            trace: Rc::clone(&call.trace),
         }
     }
 }
@@ -39,6 +44,7 @@ pub(super) fn answer(api: &Api, request: Option<&Request<'_>>, outbox: Outbox<'_
     let worker = &api.worker;
     worker.metrics.handler_panicked();
     let lost = worker.lost.take();
+    let trace = OnceCell::new();
     let asked = match (&lost, request) {
         (Some(lost), _) => Some(Asked {
             route: lost.route,
@@ -47,6 +53,7 @@ pub(super) fn answer(api: &Api, request: Option<&Request<'_>>, outbox: Outbox<'_
             id: RequestId::Sent(&lost.id),
             begun_ns: lost.begun_ns,
             from: From::Found(lost.client),
+            trace: Traced::Known(&lost.trace),
         }),
         (None, Some(request)) => Some(Asked {
             route: Route::of(request.head.path).0,
@@ -55,6 +62,7 @@ pub(super) fn answer(api: &Api, request: Option<&Request<'_>>, outbox: Outbox<'_
             id: RequestId::of(request.head),
             begun_ns: request.received_ns,
             from: From::Request(request),
+            trace: Traced::Call(&trace, request.head),
         }),
         // It was answered already, as far as its handler is concerned.
         (None, None) => None,
@@ -63,8 +71,12 @@ pub(super) fn answer(api: &Api, request: Option<&Request<'_>>, outbox: Outbox<'_
         Some(asked) => asked.id,
         None => RequestId::made(),
     };
+    let trace_id = asked
+        .as_ref()
+        .map(|asked| asked.trace.with(&asked.id, |trace| trace.trace_id().to_owned()));
     tracing::error!(
         request_id = id.as_str(),
+        trace_id,
         worker_id = worker.id,
         route = asked.as_ref().map(|asked| asked.route.name()),
         "a handler panicked; its request is answered 500"
@@ -76,7 +88,7 @@ pub(super) fn answer(api: &Api, request: Option<&Request<'_>>, outbox: Outbox<'_
     if let Some(asked) = &asked {
         worker.book(asked, problem.status, 0);
     }
-    api.without_request(outbox, &id, &problem)
+    api.without_request_in(outbox, &id, trace_id.as_deref(), &problem)
 }
 
 /// A body that is made while it is sent, whose panics are logged under the request's id. Its answer has begun, so that
