@@ -264,7 +264,10 @@ fn tls_is_verified() {
         "no",
     ]);
     redis.wait_until_loaded();
-    let server = setup(&format!("rediss://localhost:{port}?ssl_ca_certs={ca}")).start();
+    // As the README has it: a user with these rights and no more, over TLS.
+    let rights = "ACL SETUSER app on >s3ntinel ~roadtrip:v1:* -@all +hello +ping +select +get +set +del +eval";
+    assert_eq!(redis.cli(&rights.split(' ').collect::<Vec<_>>()), "OK");
+    let server = setup(&format!("rediss://app:s3ntinel@localhost:{port}?ssl_ca_certs={ca}")).start();
     breaker(&server, 0.0);
     server.tell(&asked("Rome", 1)).expect(200);
     until("the story in Redis", || redis.cli(&["DBSIZE"]) == "2");

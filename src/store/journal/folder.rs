@@ -242,7 +242,14 @@ impl Folder {
         for entry in std::fs::read_dir(&self.dir)? {
             let path = entry?.path();
             numbers.extend(segment_number(&path));
-            found.set_aside += u64::from(path.extension().is_some_and(|end| end == DAMAGED_END));
+            if path.extension().is_some_and(|end| end == DAMAGED_END) {
+                found.set_aside = found.set_aside.saturating_add(1);
+                // Its number is not given again: its name must stay its own.
+                let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+                let number: Option<u64> = stem.split('-').next().and_then(|number| number.parse().ok());
+                let next = number.unwrap_or(0).saturating_add(1);
+                found.next_segment = found.next_segment.max(next);
+            }
         }
         numbers.sort_unstable();
         for number in numbers {

@@ -20,6 +20,8 @@ pub(super) const PUTS_PER_WORKER: usize = story::FLIGHTS_MAX;
 pub(super) const READS_PER_WORKER: usize = 1024;
 /// Bytes that a look whether the disk takes writes again writes: a few of the largest stories.
 pub(super) const PROBE_BYTES: usize = 4 * store::STORY_BYTES_MAX;
+/// Milliseconds that a health check waits for that look.
+pub(super) const PROBE_MS: u64 = 500;
 /// Milliseconds between two looks whether another process has let go of the folder.
 pub(super) const LOCK_POLL_MS: u64 = 100;
 

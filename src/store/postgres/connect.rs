@@ -142,8 +142,8 @@ pub(super) async fn open(shared: &Shared) -> Result<Link, String> {
 
 /// The first success of `attempt(0)`, `attempt(1)`, ... below `count`. The next is begun where one failed, or where
 /// `NEXT_HOST_MS` went by without an outcome, so that a host that swallows packets holds a failover up for a moment and
-/// not for its whole `connect_timeout`. While none has an outcome, the oldest is also tried beside itself, anew every
-/// `AGAIN_MS`: what it waits for may have been lost. Those that are not needed any more are dropped.
+/// not for its whole `connect_timeout`. While none has an outcome, the oldest is also tried beside itself, anew after
+/// `AGAIN_MS`, twice that, and so on: what it waits for may have been lost. Those that are not needed any more are dropped.
 pub(super) async fn first_of<T>(
     count: usize,
     attempt: impl AsyncFn(usize) -> Result<T, String>,
@@ -159,7 +159,7 @@ pub(super) async fn first_of<T>(
         is_beside,
         future: Box::pin(attempt(at)),
     };
-    let (mut under_way, mut refusals, mut next) = (Vec::new(), Vec::new(), 0);
+    let (mut under_way, mut refusals, mut next, mut again_ms) = (Vec::new(), Vec::new(), 0, AGAIN_MS);
     loop {
         if next < count {
             under_way.push(begin(next, false));
@@ -178,13 +178,16 @@ pub(super) async fn first_of<T>(
             }
             Poll::Pending
         });
-        let pause = if next < count { NEXT_HOST_MS } else { AGAIN_MS };
+        let most = if next < count { NEXT_HOST_MS } else { again_ms };
+        // A quarter more or less, so that workers who began together do not go on together.
+        let pause = context::random(|rng| rng.u64(most - most / 4..=most + most / 4));
         match timeout(Duration::from_millis(pause), outcome).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(refusal)) if refusals.contains(&refusal) => {}
             Ok(Err(refusal)) => refusals.push(refusal),
             Err(_) if next < count => {}
             Err(_) => {
+                again_ms = again_ms.saturating_mul(2);
                 under_way.retain(|one| !one.is_beside);
                 under_way.push(begin(oldest, true));
             }

@@ -6,7 +6,7 @@
 //! COMMIT. The schema is made by [`schema`]'s migrations.
 //!
 //! A server that is away at boot does not keep the process from starting: the pool tries on, readiness says why it is
-//! 503, and stories in the workers' caches are told all the while.
+//! 503, and stories in the workers' caches are told all the while. `tests/faults.md` has what clients see of each fault.
 //!
 //! [`Postgres`] is the process's part, made at boot; [`Client`] a worker's. Deliberately absent: queries of others than
 //! the store's six calls, LISTEN/NOTIFY, and cancelling a statement at the server (its own statement_timeout does).

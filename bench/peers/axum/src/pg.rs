@@ -135,10 +135,7 @@ impl Store {
                     client.query(&statement, &[&behind, &limit, &location, &style]).await?
                 }
             };
-            Ok(rows
-                .iter()
-                .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-                .collect::<Result<_, Failure>>()?)
+            rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
         })
         .await
     }

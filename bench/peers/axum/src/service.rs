@@ -29,6 +29,14 @@ pub(crate) enum Source {
 type Found = (Arc<Told>, Source);
 /// The outcome of a flight; an error as text, since all who wait get it.
 type Outcome = Result<Found, Arc<str>>;
+type Flights = HashMap<Arc<[u8]>, watch::Receiver<Option<Outcome>>, RandomState>;
+
+/// What came of the wish to tell a story alone.
+enum Claimed {
+    Found(Box<Told>, Source),
+    /// Tell it; with the lock, where there is one.
+    Tell(Option<Lock>),
+}
 
 #[derive(Clone)]
 struct Entry {
@@ -57,7 +65,7 @@ pub(crate) struct Service {
     /// Stories asked for by their id.
     by_id: Cache<Uuid, Entry, Bytes, RandomState>,
     ttl: Duration,
-    flights: Mutex<HashMap<Arc<[u8]>, watch::Receiver<Option<Outcome>>, RandomState>>,
+    flights: Mutex<Flights>,
     pub(crate) store: Store,
     shared: Option<Shared>,
 }
@@ -146,8 +154,8 @@ impl Service {
             return Ok(self.land(request, key, found));
         }
         let lock = match self.claim(&key).await? {
-            Ok(lock) => lock,
-            Err(found) => return Ok(self.land(request, key, found)),
+            Claimed::Tell(lock) => lock,
+            Claimed::Found(told, source) => return Ok(self.land(request, key, (*told, source))),
         };
         let told = async {
             let record = wish.tell()?;
@@ -181,21 +189,23 @@ impl Service {
         Ok(self.store.find(key).await?.map(|told| (told, Source::Store)))
     }
 
-    /// The right to tell the story (with the lock, where there is one), or the story told meanwhile.
-    async fn claim(&self, key: &StoryKey) -> Result<Result<Option<Lock>, (Told, Source)>, Failure> {
+    /// Waits until this flight may tell the story, or finds it told; not for ever.
+    async fn claim(&self, key: &StoryKey) -> Result<Claimed, Failure> {
         let Some(shared) = &self.shared else {
-            return Ok(Ok(None));
+            return Ok(Claimed::Tell(None));
         };
         let end = Instant::now() + Duration::from_millis(limits::LOCK_WAIT_MS);
         let mut pause = limits::LOCK_PAUSE_MS;
         loop {
             match shared.claim(key).await {
-                Claim::Mine(lock) => return Ok(Ok(Some(lock))),
-                Claim::Found(told) => return Ok(Err((told, Source::Redis))),
-                Claim::Away => return Ok(Ok(None)),
+                Claim::Mine(lock) => return Ok(Claimed::Tell(Some(lock))),
+                Claim::Found(told) => return Ok(Claimed::Found(told, Source::Redis)),
+                Claim::Away => return Ok(Claimed::Tell(None)),
                 Claim::Theirs if Instant::now() >= end => {
-                    let found = self.store.find(key).await?;
-                    return Ok(found.map_or(Ok(None), |told| Err((told, Source::Store))));
+                    return Ok(match self.store.find(key).await? {
+                        Some(told) => Claimed::Found(Box::new(told), Source::Store),
+                        None => Claimed::Tell(None),
+                    });
                 }
                 Claim::Theirs => {}
             }

@@ -25,7 +25,7 @@ pub(crate) struct Lock([u8; 32]);
 pub(crate) enum Claim {
     Mine(Lock),
     Theirs,
-    Found(Told),
+    Found(Box<Told>),
     /// Redis cannot say.
     Away,
 }
@@ -130,7 +130,7 @@ impl Shared {
                 if let Some(lock) = lock {
                     self.release(key, lock);
                 }
-                Claim::Found(told)
+                Claim::Found(Box::new(told))
             }
             (None, Some(lock)) => Claim::Mine(lock),
             (None, None) => Claim::Theirs,

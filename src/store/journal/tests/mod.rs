@@ -27,8 +27,31 @@ struct Open {
     figures: Arc<Figures>,
 }
 
+/// Locks a folder that is nobody's. A child that another test has just forked holds all that is open here, for the
+/// moment until it becomes another program.
+fn locked(dir: &Path) -> Folder {
+    for _ in 0..2000 {
+        if let Ok(folder) = Folder::lock(dir).unwrap() {
+            return folder;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("the folder stays locked");
+}
+
+/// The same for a whole journal.
+fn unlocked(journal: &Journal) {
+    for _ in 0..2000 {
+        if journal.handle().report().state != "locked" {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("the folder stays locked");
+}
+
 fn open(dir: &Path, bytes_max: u64) -> Open {
-    let folder = Folder::lock(dir).unwrap().unwrap();
+    let folder = locked(dir);
     let found = folder.read().unwrap();
     let figures = Arc::new(Figures::default());
     let (log, next) = Log::new(folder, found, Arc::clone(&figures));

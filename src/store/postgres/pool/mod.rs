@@ -15,6 +15,7 @@ mod open;
 mod pace;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 pub(super) use lease::{Connection, Kind};
 
@@ -25,7 +26,6 @@ use super::observe::{Observer, PoolFigures};
 use super::statements::Statements;
 use crate::backend::backoff::Backoff;
 use crate::limits::postgres as limits;
-use crate::limits::store::RETRY_AFTER_S;
 use crate::runtime::context;
 use crate::runtime::executor::spawn_detached;
 use crate::runtime::time::{sleep, timeout};
@@ -39,13 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
-
-/// Why there is no connection.
-#[derive(Debug, Clone)]
-struct Trouble {
-    reason: String,
-    retry_ns: u64,
-}
+use trouble::Trouble;
 
 pub(super) struct Pool {
     pub(super) shared: Arc<Shared>,
@@ -565,18 +559,6 @@ impl Drop for Pool {
     fn drop(&mut self) {
         let left = u64::try_from(self.connections.borrow().len()).unwrap_or(0);
         self.shared.figures.connections.fetch_sub(left, Ordering::Relaxed);
-    }
-}
-
-impl Trouble {
-    fn error(&self) -> StoreError {
-        let left_ns = self.retry_ns.saturating_sub(context::now_ns());
-        StoreError::Unavailable {
-            reason: self.reason.clone(),
-            retry_after_s: u32::try_from(left_ns.div_ceil(1_000_000_000))
-                .unwrap_or(RETRY_AFTER_S)
-                .max(RETRY_AFTER_S),
-        }
     }
 }
 

@@ -300,7 +300,7 @@ fn what_comes_first_of_attempts_and_what_they_all_say() {
             begun.set(begun.get() + 1);
             match begun.get() {
                 1 => {
-                    sleep(Duration::from_millis(3 * limits::AGAIN_MS)).await;
+                    sleep(Duration::from_millis(4 * limits::AGAIN_MS)).await;
                     Err("late".to_owned())
                 }
                 2 => std::future::pending::<Result<(), String>>().await,
