@@ -6,6 +6,7 @@
 //! - [`supervisor`]: the life of the process: listening sockets, workers, signals, the watchdog.
 //! - [`routes`]: the HTTP face: paths, errors, health, metrics.
 //! - [`server`]: connections: joins [`http`] (sans-IO HTTP/1.1) and [`runtime`].
+//! - [`resilience`]: what keeps it standing: rate limits.
 //! - [`story`]: the domain: gazetteer, facts, narrator, and the service that caches, coalesces and keeps.
 //! - [`store`]: stories at rest. [`cache`]: each worker's own, and Redis.
 //! - [`backend`]: the way to a database: names, connections, TLS, pauses between attempts.
@@ -21,6 +22,7 @@ pub mod config;
 pub mod fuzz;
 pub mod http;
 pub mod limits;
+pub mod resilience;
 pub mod routes;
 pub mod runtime;
 pub mod server;

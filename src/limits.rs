@@ -3,6 +3,8 @@
 //! Units stand last in a name. What an operator may change at run time is in `config.rs`; these are its defaults
 //! and its bounds.
 
+pub mod drain;
+
 /// HTTP/1.1 on the wire (RFC 9112).
 pub mod http {
     /// Bytes of a request line and its headers together. nginx allows 8 KiB a line, most proxies 8 to 16 KiB in all.
@@ -120,7 +122,7 @@ pub mod runtime {
     const _: () = assert!(RECV_BUFFERS.is_power_of_two() && RECV_BUFFERS <= 32768);
     const _: () = assert!(RECV_QUEUE_BUFFERS_MAX * 16 <= RECV_BUFFERS);
     const _: () = assert!(COMPLETION_ENTRIES >= 2 * SUBMISSION_ENTRIES);
-    const _: () = assert!((REFUSALS_MAX as u64) < super::health::STUCK_MS);
+    const _: () = assert!((REFUSALS_MAX as u64) < super::drain::WORKER_TIMEOUT_MS);
 }
 
 /// Connections, whatever they carry.
@@ -146,9 +148,6 @@ pub mod connection {
     pub const PIPELINED_BYTES_MAX: usize = 256 * 1024;
     /// Connections that may wait in a socket's accept queue; the kernel caps it at net.core.somaxconn.
     pub const LISTEN_BACKLOG: i32 = 4096;
-    /// Milliseconds between the begin of draining and the end of idle connections: longer than a request takes that was
-    /// sent before, or right behind the handshake, and nothing against the graceful timeout.
-    pub const DRAIN_IDLE_MS: u64 = 250;
     /// Milliseconds without accepting after an accept failed (no descriptors, no memory).
     pub const ACCEPT_PAUSE_MS: u64 = 100;
     /// Looks at a send under way in one write timeout: a peer that stops is cut off at most a quarter late.
@@ -163,7 +162,6 @@ pub mod connection {
     /// What a client is told to wait, seconds, where the budget for unfinished requests is used up.
     pub const RETRY_AFTER_S: u32 = 5;
 
-    const _: () = assert!(DRAIN_IDLE_MS < LINGER_MS);
     const _: () = assert!(LINGER_BYTES_MAX > super::http::BODY_BYTES_MAX + super::http::HEAD_BYTES_MAX);
 }
 
@@ -543,15 +541,13 @@ pub mod health {
 
     /// Milliseconds between two looks of the watchdog.
     pub const WATCH_MS: u64 = 1_000;
-    /// Milliseconds after which a task that holds a core makes its worker stuck, and liveness 503.
-    pub const STUCK_MS: u64 = 10_000;
     /// Milliseconds for all workers to say that they serve.
     pub const BOOT_MS_MAX: u64 = 30_000;
     /// Milliseconds beyond the graceful timeout for threads to wind up.
     pub const DRAIN_MARGIN_MS: u64 = 3_000;
 
     const _: () = assert!(CHECK_TIMEOUT_MS < CHECK_MS && RECHECK_MS < CHECK_MS);
-    const _: () = assert!(WATCH_MS < STUCK_MS);
+    const _: () = assert!(WATCH_MS < super::drain::WORKER_TIMEOUT_MS);
 }
 
 /// Life of a connection, of a request and of a worker. What an operator may change stands in `config`; these are
@@ -593,9 +589,6 @@ pub mod server {
     pub const PENDING_BYTES_BOUND: u64 = 1 << 40;
     /// Milliseconds for requests in flight after SIGTERM: gunicorn's `graceful_timeout`, and what Kubernetes grants.
     pub const GRACEFUL_TIMEOUT_MS: u64 = 30_000;
-    /// Milliseconds between readiness 503 and closed listeners. 0: a deployment that needs it uses a preStop hook,
-    /// or sets it to the time that its load balancer takes to notice.
-    pub const DRAIN_DELAY_MS: u64 = 0;
     /// No configured time is longer than a day: more is a slip of the unit.
     pub const TIMEOUT_MS_MAX: u64 = 24 * 3600 * 1000;
     /// Connections per worker. 16384 idle ones are 8 MiB at 512 B each, and stay under the usual 65536 file

@@ -7,14 +7,17 @@
 
 mod backends;
 mod bind;
+mod end;
 mod face;
 mod parse;
+mod rate;
 mod secret;
 #[cfg(test)]
 mod tests;
 mod variables;
 
 pub use bind::{At, Bind, Listen, Scheme};
+pub use end::Watch;
 pub use face::{Cors, Face, Origins};
 pub use parse::{ConfigError, ConfigErrors, Setting};
 pub use secret::{SecretToken, SecretUrl};
@@ -141,6 +144,8 @@ pub struct Config {
     pub write_rate_min: u64,
     /// Times after which the server stops waiting.
     pub timeouts: Timeouts,
+    /// What is done about workers that are stuck.
+    pub watch: Watch,
     /// Bytes of cached answers per worker; 0: no cache.
     pub cache_bytes: usize,
     /// How long a cached answer is served.
@@ -151,8 +156,8 @@ pub struct Config {
     pub stale_if_error: Duration,
     /// Level, format and access log.
     pub log: LogSettings,
-    /// Asked for, without effect in this version.
-    pub rate_limit_enabled: bool,
+    /// How often clients may ask.
+    pub rate_limit: crate::resilience::rate::Settings,
     /// Opens the admin routes to callers from elsewhere; none: loopback only.
     pub admin_token: Option<SecretToken>,
     /// CORS, HSTS, Server, compression.
@@ -262,23 +267,20 @@ impl Config {
                 body: time(r, &var::BODY_TIMEOUT),
                 write: time(r, &var::WRITE_TIMEOUT),
                 graceful: time(r, &var::GRACEFUL_TIMEOUT),
-                drain_delay: time(r, &var::DRAIN_DELAY),
+                drain_delay: end::drain_delay(r, production),
             },
+            watch: end::watch(r),
             cache_bytes: count(r, &var::CACHE_BYTES),
             cache_ttl: time(r, &var::CACHE_TTL_SECONDS),
             stale_while_revalidate: time(r, &var::STALE_WHILE_REVALIDATE),
             stale_if_error: time(r, &var::STALE_IF_ERROR),
             log: log_settings(r, production),
-            rate_limit_enabled: r.word(&var::RATE_LIMIT_ENABLED) == "true",
+            rate_limit: rate::read(r),
             admin_token: token(r),
             face: face::read(r),
             warnings: Vec::new(),
             settings: Vec::new(),
         };
-        if config.rate_limit_enabled {
-            r.warnings
-                .push("RATE_LIMIT_ENABLED is set, but this version has no rate limit yet: nothing is limited".into());
-        }
         if config.proxy_protocol && config.trusted.is_none() && r.raw(var::TRUSTED_PROXIES.name).is_none() {
             let problem = "is on, but nobody would be believed: set TRUSTED_PROXIES to the addresses of the proxies";
             r.fault(&var::PROXY_PROTOCOL, problem.to_owned());
@@ -287,6 +289,7 @@ impl Config {
             let warning = "TRUSTED_PROXIES trusts every address: any client can say that it is another";
             r.warnings.push(warning.into());
         }
+        end::check_grace(r, &config.timeouts);
         r.warn_of_near_misses();
         if reader.errors.is_empty() {
             Ok(Config {

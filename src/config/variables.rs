@@ -1,7 +1,8 @@
 //! The table of environment variables: the one place where a variable is named, bounded, given its default and
 //! described. Parsing, `--help` and the README table all read it.
 
-use crate::limits::{postgres as pg, redis, server as limits};
+use crate::limits::{drain, postgres as pg, redis, server as limits};
+use crate::resilience::rate::limits as rate;
 use crate::store::journal::limits as journal;
 use std::fmt::Write as _;
 
@@ -50,6 +51,8 @@ pub enum Kind {
         /// The most of them.
         chars_max: usize,
     },
+    /// So many in a second, a minute or an hour; or `off`.
+    Rate,
     /// `*`, or web origins with commas between.
     Origins,
     /// A product as the Server field has it.
@@ -213,8 +216,14 @@ variables! {
         "Bytes per second that a client must take of an answer; one that is slower for longer than WRITE_TIMEOUT makes up for is cut off. 0: no floor.";
     GRACEFUL_TIMEOUT: millis(0, limits::TIMEOUT_MS_MAX), Preset::Number(limits::GRACEFUL_TIMEOUT_MS),
         "How long requests in flight may take after SIGTERM.";
-    DRAIN_DELAY: millis(0, limits::TIMEOUT_MS_MAX), Preset::Number(limits::DRAIN_DELAY_MS),
-        "How long to go on accepting after SIGTERM while readiness already answers 503.";
+    DRAIN_DELAY: millis(0, limits::TIMEOUT_MS_MAX), Preset::Unset("5s in production, 0s elsewhere"),
+        "How long to go on accepting after SIGTERM while readiness already answers 503, so that endpoints can follow. In its last quarter answers say `Connection: close`.";
+    TERMINATION_GRACE: millis(0, limits::TIMEOUT_MS_MAX), Preset::Unset("not compared"),
+        "The pod's `terminationGracePeriodSeconds`: with it the sum of the delays is compared at start, and what does not fit is warned of.";
+    WORKER_TIMEOUT: millis(drain::WORKER_TIMEOUT_MS_MIN, limits::TIMEOUT_MS_MAX), Preset::Number(drain::WORKER_TIMEOUT_MS),
+        "After how long without a turn of its loop a worker is stuck: its stack is logged, liveness and readiness answer 503, and another worker takes its new connections.";
+    STUCK: Kind::Word(&[("report", "report"), ("abort", "abort")]), Preset::Word("report"),
+        "What else is done then: `report` leaves the end of the process to the orchestrator's liveness probe, `abort` ends it at once.";
     CACHE_BYTES: Kind::Bytes { min: 0, max: limits::CACHE_BYTES_BOUND }, Preset::Number(limits::CACHE_BYTES),
         "Memory for cached answers, per worker. 0 switches the cache off.";
     CACHE_TTL_SECONDS: millis(1000, limits::CACHE_TTL_MS_BOUND), Preset::Number(limits::CACHE_TTL_MS),
@@ -234,7 +243,19 @@ variables! {
     ACCESS_LOG: Kind::Word(&[("off", "off"), ("errors", "errors"), ("all", "all")]), Preset::Word("errors"),
         "Which requests get a log line: none, those answered 5xx, or all.";
     RATE_LIMIT_ENABLED: YES_NO, Preset::Word("false"),
-        "Limit requests per client. Read, but without effect in this version; a warning at boot says so.";
+        "Limit how often each client, and all of them together, may ask; more is answered 429. Can be switched without a restart: see Rate limits.";
+    RATE_LIMIT_CLIENT: Kind::Rate, Preset::Word(rate::CLIENT_RATE),
+        "How often one client may ask: an IPv4 address, an IPv6 /64, or who RATE_LIMIT_KEY names. With REDIS_URL, over all pods together.";
+    RATE_LIMIT_CLIENT_BURST: Kind::Count { min: 1, max: rate::BURST_MAX }, Preset::Unset("the number in RATE_LIMIT_CLIENT"),
+        "How many of these may come at once, after a rest.";
+    RATE_LIMIT_POD: Kind::Rate, Preset::Word(rate::POD_RATE),
+        "How often all clients together may ask this process.";
+    RATE_LIMIT_POD_BURST: Kind::Count { min: 1, max: rate::BURST_MAX }, Preset::Unset("the number in RATE_LIMIT_POD"),
+        "How many of these may come at once.";
+    RATE_LIMIT_KEY: Kind::Text { chars_max: rate::KEY_CHARS_MAX }, Preset::Unset("clients are told apart by address"),
+        "A request field whose value names the client, as X-API-Key or Authorization; who does not send it is told by address. Only where something in front checks its value.";
+    RATE_LIMIT_EXEMPT: Kind::Peers, Preset::Unset("nobody"),
+        "Clients that are not limited, as in TRUSTED_PROXIES.";
     CORS_ORIGINS: Kind::Origins, Preset::Unset("no other origin may read answers"),
         "Origins whose pages may read answers (CORS), as `https://app.example`, with commas between; `*` for all.";
     CORS_CREDENTIALS: YES_NO, Preset::Word("false"),
@@ -295,6 +316,12 @@ impl Variable {
             Kind::File => "the path of a file".to_owned(),
             Kind::Url(schemes) => format!("a URL that begins with {}://", schemes.join(":// or ")),
             Kind::Text { chars_max } => format!("1 to {chars_max} visible ASCII characters"),
+            Kind::Rate => {
+                format!(
+                    "off, or a rate such as 50/s, 600/m or 1000/h, from 1 to {}",
+                    rate::RATE_MAX
+                )
+            }
             Kind::Origins => format!(
                 "*, or up to {} origins as https://host or https://host:port, nothing behind them, with commas between",
                 limits::CORS_ORIGINS_MAX
@@ -323,6 +350,7 @@ impl Variable {
             Kind::Folder | Kind::File => "path".to_owned(),
             Kind::Url(_) => "URL".to_owned(),
             Kind::Text { chars_max } => format!("text, {chars_max} characters at most"),
+            Kind::Rate => "requests as 50/s, 600/m or 1000/h, or off".to_owned(),
             Kind::Origins => "origins, or *".to_owned(),
             Kind::Product => "name or name/version, or off".to_owned(),
             Kind::Token { chars_min, .. } => format!("text, {chars_min} characters or more"),

@@ -96,7 +96,10 @@ impl Fields {
             6 if is(name, b"expect") => return self.note_expect(value),
             10 if is(name, b"connection") => self.note_connection(value),
             8 if is(name, b"if-match") => self.conditional = true,
-            11 if is(name, b"traceparent") => _ = self.traceparent.set_first(at),
+            // Two of them are none (W3C Trace Context section 3.2).
+            11 if is(name, b"traceparent") && !self.traceparent.set_first(at) => {
+                self.traceparent = Span::new(at.start.into(), at.start.into());
+            }
             12 if is(name, b"content-type") => {
                 return once(&mut self.content_type, at, Reject::bad("Content-Type is repeated"));
             }

@@ -82,7 +82,7 @@ impl<'b> RequestHead<'b> {
         self.fields.x_request_id.of(self.head)
     }
 
-    /// The first traceparent (W3C Trace Context), as sent.
+    /// traceparent (W3C Trace Context), as sent; empty where it was sent twice.
     pub fn traceparent(&self) -> Option<&'b [u8]> {
         self.fields.traceparent.of(self.head)
     }

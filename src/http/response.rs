@@ -76,6 +76,10 @@ pub mod field {
     pub const LAST_MODIFIED: FieldName = FieldName::new("Last-Modified");
     /// RFC 9110 section 10.2.2
     pub const LOCATION: FieldName = FieldName::new("Location");
+    /// draft-ietf-httpapi-ratelimit-headers (-08 to -11)
+    pub const RATE_LIMIT: FieldName = FieldName::new("RateLimit");
+    /// The same draft.
+    pub const RATE_LIMIT_POLICY: FieldName = FieldName::new("RateLimit-Policy");
     /// RFC 9110 section 10.2.3
     pub const RETRY_AFTER: FieldName = FieldName::new("Retry-After");
     /// RFC 9110 section 10.2.4

@@ -3,13 +3,19 @@
 
 use super::Worker;
 use super::dress::NO_STORE;
+use super::panics;
 use super::problem::{PROBLEM_JSON, Problem};
+use super::rate;
 use super::request_id::RequestId;
 use super::router::Route;
 use crate::http::negotiate::{self, MediaType};
 use crate::http::{FieldLines, FieldName, FieldPart, Method, RequestHead, Response, Status, field};
+use crate::resilience::rate::{Scope, Standing};
+use crate::runtime::context;
 use crate::server::{Later, Outbox, Outcome, Reply, ReplyBody, Request};
 use crate::telemetry::logging::AccessLog;
+use crate::telemetry::trace::Trace;
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -27,6 +33,10 @@ pub(super) struct Call<'r> {
     pub(super) secure: bool,
     /// The origin that asks, where CORS names it.
     pub(super) origin: Option<&'r [u8]>,
+    /// How the client stands towards its rate limit, where it has one.
+    pub(super) standing: Option<Standing>,
+    /// Its place in a trace, once something is to be said of it.
+    pub(super) trace: OnceCell<Rc<Trace>>,
 }
 
 /// What the headers of a request change about its answer (RFC 9110 section 12.5.5), Origin aside.
@@ -59,6 +69,27 @@ pub(super) struct Asked<'r> {
     pub(super) id: RequestId<'r>,
     pub(super) begun_ns: u64,
     pub(super) from: From<'r>,
+    pub(super) trace: Traced<'r>,
+}
+
+/// Where the trace of a request is, which is made only if it is logged.
+#[derive(Clone, Copy)]
+pub(super) enum Traced<'r> {
+    Call(&'r OnceCell<Rc<Trace>>, &'r RequestHead<'r>),
+    Known(&'r Trace),
+}
+
+impl Traced<'_> {
+    pub(super) fn with<R>(self, id: &RequestId<'_>, f: impl FnOnce(&Trace) -> R) -> R {
+        match self {
+            Traced::Call(cell, head) => f(cell.get_or_init(|| trace_of(id, head))),
+            Traced::Known(trace) => f(trace),
+        }
+    }
+}
+
+fn trace_of(id: &RequestId<'_>, head: &RequestHead<'_>) -> Rc<Trace> {
+    Rc::new(Trace::of(id.as_str(), head, || context::random(|rng| rng.u64(..))))
 }
 
 /// Whose address is logged.
@@ -81,10 +112,17 @@ pub(super) struct LaterCall {
     pub(super) client: Option<IpAddr>,
     pub(super) secure: bool,
     pub(super) origin: Option<Vec<u8>>,
+    pub(super) standing: Option<Standing>,
+    pub(super) trace: Rc<Trace>,
     pub(super) ended: bool,
 }
 
 impl Call<'_> {
+    /// Its place in a trace.
+    pub(super) fn trace(&self) -> &Rc<Trace> {
+        self.trace.get_or_init(|| trace_of(&self.id, self.head))
+    }
+
     /// Answers at once.
     pub(super) fn answer(
         &self,
@@ -129,7 +167,11 @@ impl Call<'_> {
     }
 
     fn finish(&self, response: Response<'_>, status: Status, body: &[u8]) -> Outcome {
-        let keep_alive = self.worker.dress.share(response, self.origin).body(body);
+        let mut response = self.worker.dress.share(response, self.origin);
+        if let Some(standing) = self.standing {
+            response = rate::tell(&self.worker.turnstile, response, Scope::Client, standing);
+        }
+        let keep_alive = response.body(body);
         let asked = Asked {
             route: self.route,
             method: self.method,
@@ -137,6 +179,7 @@ impl Call<'_> {
             id: self.id,
             begun_ns: self.begun_ns,
             from: From::Request(self.request),
+            trace: Traced::Call(&self.trace, self.head),
         };
         self.worker.book(&asked, status, body.len());
         Outcome::Done { keep_alive }
@@ -187,7 +230,7 @@ impl Call<'_> {
         problem: &Problem,
         more: &[(FieldName, &'static [u8])],
     ) -> Outcome {
-        let body = problem.to_json(self.id.as_str());
+        let body = problem.to_json(self.id.as_str(), Some(self.trace().trace_id()));
         let mut fields: Vec<(FieldName, &'static [u8])> = vec![(field::CACHE_CONTROL, NO_STORE.as_bytes())];
         fields.extend_from_slice(more);
         if problem.status == Status::METHOD_NOT_ALLOWED {
@@ -199,6 +242,23 @@ impl Call<'_> {
         let seconds = seconds.to_string();
         let mut fields: Vec<(FieldName, &[u8])> = fields;
         fields.push((field::RETRY_AFTER, seconds.as_bytes()));
+        self.answer(outbox, problem.status, PROBLEM_JSON, Vary::Nothing, &fields, &body)
+    }
+
+    /// The same, with fields made for this answer.
+    pub(super) fn problem_owned(
+        &self,
+        outbox: Outbox<'_>,
+        problem: &Problem,
+        more: &[(FieldName, Vec<u8>)],
+    ) -> Outcome {
+        let body = problem.to_json(self.id.as_str(), Some(self.trace().trace_id()));
+        let seconds = problem.retry_after_s.unwrap_or_default().to_string();
+        let mut fields: Vec<(FieldName, &[u8])> = vec![(field::CACHE_CONTROL, NO_STORE.as_bytes())];
+        fields.extend(more.iter().map(|(name, value)| (*name, &value[..])));
+        if problem.retry_after_s.is_some() {
+            fields.push((field::RETRY_AFTER, seconds.as_bytes()));
+        }
         self.answer(outbox, problem.status, PROBLEM_JSON, Vary::Nothing, &fields, &body)
     }
 
@@ -217,6 +277,8 @@ impl Call<'_> {
                 .flatten(),
             secure: self.secure,
             origin: self.origin.map(<[u8]>::to_vec),
+            standing: self.standing,
+            trace: Rc::clone(self.trace()),
             ended: false,
         }));
         Outcome::Later(later)
@@ -239,8 +301,18 @@ impl LaterCall {
             ReplyBody::Events(_) | ReplyBody::Omitted => 0,
         };
         self.book(status, bytes);
+        let body = match body {
+            ReplyBody::Events(events) => ReplyBody::Events(Box::new(panics::Watched {
+                events,
+                request_id: self.id.clone(),
+            })),
+            whole => whole,
+        };
         fields.push((field::X_REQUEST_ID, self.id.clone().into_bytes()));
         fields.extend(self.worker.dress.vary(vary).map(|vary| (field::VARY, vary.into())));
+        if let Some(standing) = self.standing {
+            fields.extend(rate::fields(&self.worker.turnstile, Scope::Client, standing));
+        }
         self.worker
             .dress
             .put_on(&mut fields, self.secure, self.origin.as_deref());
@@ -261,6 +333,7 @@ impl LaterCall {
                 id: RequestId::Sent(&self.id),
                 begun_ns: self.begun_ns,
                 from: From::Found(self.client),
+                trace: Traced::Known(&self.trace),
             };
             self.worker.book(&asked, status, bytes);
         }
@@ -268,7 +341,7 @@ impl LaterCall {
 
     /// An error answer, counted.
     pub(super) fn problem(&mut self, problem: &Problem) -> Reply {
-        let body = problem.to_json(&self.id);
+        let body = problem.to_json(&self.id, Some(self.trace.trace_id()));
         let mut fields = vec![(field::CACHE_CONTROL, NO_STORE.into())];
         if let Some(seconds) = problem.retry_after_s {
             fields.push((field::RETRY_AFTER, seconds.to_string().into_bytes()));
@@ -280,7 +353,14 @@ impl LaterCall {
 
 impl Drop for LaterCall {
     fn drop(&mut self) {
-        if !self.ended {
+        if self.ended {
+            return;
+        }
+        if std::thread::panicking() {
+            // It will be answered 500, and counted then.
+            let lost = panics::Lost::of(self);
+            self.worker.lost.replace(Some(lost));
+        } else {
             self.worker.metrics.request_abandoned();
         }
     }

@@ -15,7 +15,7 @@ pub(crate) fn story_request(body: &[u8]) {
         Ok(wish) => wish,
         Err(problem) => {
             assert!(matches!(problem.status.code(), 400 | 422), "{}", problem.status);
-            let json = problem.to_json("id");
+            let json = problem.to_json("id", None);
             assert!(
                 sonic_rs::from_slice::<sonic_rs::Value>(&json).is_ok(),
                 "{}",

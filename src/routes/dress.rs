@@ -6,7 +6,8 @@ use crate::config::{Cors, Face, Origins};
 use crate::http::{FieldLines, FieldName, RequestHead, Response, field};
 
 /// Fields that scripts of other origins may read, beside those that Fetch always lets them read.
-const EXPOSED: &str = "Allow, Cache-Status, Content-Location, ETag, Retry-After, X-Request-ID, X-Worker-ID";
+const EXPOSED: &str =
+    "Allow, Cache-Status, Content-Location, ETag, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, X-Worker-ID";
 
 /// Cache-Control of a story at its own place: it never changes, so a client may keep it for a day without asking.
 pub(super) const CACHE_FOR: &str = "public, max-age=86400, immutable";

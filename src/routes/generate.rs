@@ -9,6 +9,7 @@ use crate::http::{FieldName, RequestHead, Status, field};
 use crate::server::{Outbox, Outcome, Reply, Request};
 use crate::story::key;
 use crate::story::service::{Source, TellError};
+use crate::telemetry::trace::Trace;
 use std::borrow::Cow;
 use std::rc::Rc;
 
@@ -79,10 +80,10 @@ pub(super) fn generate(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_
     let asked = wish.asked().to_request();
     let service = Rc::clone(service);
     call.later(|mut call| async move {
-        match service.tell(&canonical, asked).await {
+        match service.tell(&canonical, asked, &call.trace).await {
             Ok((story, source)) if kind == Kind::Events => sse::reply(&mut call, story, cache_status(source)),
             Ok((story, source)) => told(&mut call, &canonical, story, cache_status(source), &codings).await,
-            Err(error) => call.problem(&problem_of(&error, &call.id)),
+            Err(error) => call.problem(&problem_of(&error, &call.trace)),
         }
     })
 }
@@ -174,10 +175,11 @@ fn readable(head: &RequestHead<'_>) -> Result<(), (&'static str, (FieldName, &'s
 }
 
 /// The error of the domain as the client sees it; what only the operator may see goes to the log.
-pub(super) fn problem_of(error: &TellError, request_id: &str) -> Problem {
+pub(super) fn problem_of(error: &TellError, trace: &Trace) -> Problem {
+    let (request_id, trace_id, span_id) = (trace.request_id(), trace.trace_id(), trace.span_id());
     let (status, detail, retry_after_s) = match error {
         TellError::Store(error) => {
-            tracing::warn!(request_id, %error, "the store failed a request");
+            tracing::warn!(request_id, trace_id, span_id, %error, "the store failed a request");
             let status = if error.is_retryable() {
                 Status::SERVICE_UNAVAILABLE
             } else {
@@ -195,7 +197,10 @@ pub(super) fn problem_of(error: &TellError, request_id: &str) -> Problem {
             Some(1),
         ),
         TellError::Timeout => (Status::SERVICE_UNAVAILABLE, "the story took too long", Some(1)),
-        TellError::Internal => (Status::INTERNAL_SERVER_ERROR, "the story could not be told", None),
+        TellError::Internal => {
+            tracing::error!(request_id, trace_id, span_id, "a mistake kept a request from its story");
+            (Status::INTERNAL_SERVER_ERROR, "the story could not be told", None)
+        }
     };
     Problem {
         retry_after_s,

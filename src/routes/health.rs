@@ -75,14 +75,16 @@ pub(super) fn ready(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
     let redis_reason = redis.map(|redis| redis.reason.borrow());
     // Without Redis a pod is slower and as right: it stays ready.
     let redis_up = redis.is_none_or(Dependency::is_up);
+    let stuck = worker.process.stuck();
     let (ready, word) = match lifecycle {
         Lifecycle::Draining => (false, "shutdown"),
-        Lifecycle::Serving if store_up => (true, "ready"),
+        Lifecycle::Serving if store_up && stuck.is_empty() => (true, "ready"),
         Lifecycle::Serving | Lifecycle::Starting => (false, "not_ready"),
     };
     let worker_reason = match lifecycle {
         Lifecycle::Starting => Some("starting"),
-        Lifecycle::Serving => None,
+        Lifecycle::Serving if stuck.is_empty() => None,
+        Lifecycle::Serving => Some("a worker is stuck"),
         Lifecycle::Draining => Some("shutting down"),
     };
     let body = Ready {
@@ -248,6 +250,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
         database: Database<'c>,
         redis: RedisPart,
         external_api: Unused,
+        rate_limit: super::rate::State,
         system: System,
     }
     #[derive(Serialize)]
@@ -313,6 +316,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
         word => word,
     };
     let redis = redis_part(worker);
+    let rate_limit = super::rate::State::of(worker);
     let worker_word = if !stuck.is_empty() {
         "unhealthy"
     } else if worker.process.fallback().is_some() {
@@ -325,7 +329,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
         _ if draining => "shutting_down",
         ("unhealthy", _) | (_, "unhealthy") => "unhealthy",
         ("degraded", _) | (_, "degraded") => "degraded",
-        _ if redis.status != "healthy" => "degraded",
+        _ if redis.status != "healthy" || rate_limit.status != "healthy" => "degraded",
         _ => "healthy",
     };
     let mut timestamp = Vec::with_capacity(24);
@@ -376,6 +380,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
                 status: "healthy",
                 configured: false,
             },
+            rate_limit,
             system: system(worker),
         },
     };
@@ -439,7 +444,11 @@ pub(super) fn worker(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
     })
 }
 
-pub(super) fn shutdown(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
+/// Whether whoever asks may use the admin routes: from loopback, or with the admin token.
+///
+/// # Errors
+/// The 403.
+pub(super) fn administers(call: &Call<'_>, request: &Request<'_>) -> Result<(), Problem> {
     // A proxy on this machine comes from loopback, too, for whoever stands behind it: unless it is a trusted one, which
     // says who that is, a word of forwarding means that it is not known. So does a page in a browser.
     let has = |name: &str| request.head.headers.get(name).is_some();
@@ -455,14 +464,22 @@ pub(super) fn shutdown(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_
         _ => false,
     };
     if !loopback && !token {
-        let problem = Problem::new(
+        return Err(Problem::new(
             Status::FORBIDDEN,
             "only from loopback, or with the admin token as bearer",
-        );
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn shutdown(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
+    if let Err(problem) = administers(call, request) {
         return call.problem(outbox, &problem);
     }
     tracing::info!(
         request_id = call.id.as_str(),
+        trace_id = call.trace().trace_id(),
+        span_id = call.trace().span_id(),
         worker_id = call.worker.id,
         "a graceful end was asked for"
     );

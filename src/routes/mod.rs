@@ -13,6 +13,8 @@ pub mod client;
 mod compress;
 mod docs;
 mod dress;
+#[cfg(debug_assertions)]
+mod faults;
 mod fixed;
 mod forms;
 mod generate;
@@ -20,8 +22,10 @@ mod health;
 mod input;
 mod journal;
 mod metrics;
+mod panics;
 mod problem;
 mod process;
+mod rate;
 mod request_id;
 mod router;
 mod sse;
@@ -32,19 +36,22 @@ pub use process::{Lifecycle, Process, Stuck};
 pub use router::Route;
 
 use crate::http::{FieldName, Method, Reject, Status, field};
+use crate::resilience::rate::Turnstile;
 use crate::runtime::context;
+use crate::runtime::executor::spawn_detached;
 use crate::runtime::heartbeat::Heartbeat;
 use crate::server::{App, Outbox, Outcome, Request};
 use crate::story::service::StoryService;
 use crate::telemetry::logging::{self, Access, AccessLog};
 use crate::telemetry::metrics::{ExecutorFigures, Labels, WorkerMetrics};
+use crate::telemetry::trace::Trace;
 use call::{Asked, Call, From, LaterCall, Vary};
 use checks::Checks;
 use client::{Client, Forwarding};
 use dress::{Dress, NO_STORE};
 use problem::{PROBLEM_JSON, Problem};
 use request_id::RequestId;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +78,7 @@ pub(crate) struct Worker {
     service: Rc<StoryService>,
     access: AccessLog,
     forwarding: Forwarding,
+    turnstile: Rc<Turnstile>,
     id: String,
     dress: Dress,
     /// Answers are compressed for who takes it.
@@ -85,6 +93,11 @@ pub(crate) struct Worker {
     key: RefCell<Vec<u8>>,
     /// A body being written: kept for its capacity.
     scratch: RefCell<Vec<u8>>,
+    /// The request whose handler has just panicked, where it was to be answered later.
+    lost: RefCell<Option<panics::Lost>>,
+    /// Requests may ask for faults.
+    #[cfg(debug_assertions)]
+    faults: bool,
 }
 
 impl Api {
@@ -100,6 +113,15 @@ impl Api {
         metrics.io_driver(context::driver_name());
         let id = process.worker_id(metrics.id());
         let face = process.face();
+        let turnstile = Turnstile::new(
+            Arc::clone(&process.rate),
+            service.redis().is_some(),
+            Rc::clone(&metrics),
+        );
+        let turnstile = Rc::new(turnstile);
+        if let Some(redis) = service.redis() {
+            spawn_detached("rate-leases", Rc::clone(&turnstile).share(Rc::clone(redis)));
+        }
         let worker = Worker {
             dress: Dress::new(&face, &id),
             compression: face.compression,
@@ -109,6 +131,7 @@ impl Api {
             service,
             access,
             forwarding,
+            turnstile,
             id,
             started_ns: context::now_ns(),
             requests: Cell::new(0),
@@ -117,6 +140,9 @@ impl Api {
             system: RefCell::default(),
             key: RefCell::default(),
             scratch: RefCell::default(),
+            lost: RefCell::default(),
+            #[cfg(debug_assertions)]
+            faults: faults::are_allowed(),
         };
         Api {
             worker: Rc::new(worker),
@@ -144,6 +170,16 @@ impl Api {
     /// Answers where no request is at hand. So with CORS for named origins there is no saying whether its origin is one
     /// of them: a script then learns that the request failed, and not how.
     fn without_request(&self, outbox: Outbox<'_>, id: &RequestId<'_>, problem: &Problem) -> bool {
+        self.without_request_in(outbox, id, None, problem)
+    }
+
+    fn without_request_in(
+        &self,
+        outbox: Outbox<'_>,
+        id: &RequestId<'_>,
+        trace_id: Option<&str>,
+        problem: &Problem,
+    ) -> bool {
         let dress = &self.worker.dress;
         let mut response = outbox
             .respond(problem.status)
@@ -157,7 +193,12 @@ impl Api {
         if let Some(seconds) = problem.retry_after_s {
             response = response.header(field::RETRY_AFTER, seconds.to_string());
         }
-        response.body(&problem.to_json(id.as_str()))
+        response.body(&problem.to_json(id.as_str(), trace_id))
+    }
+
+    /// So many connections were taken for another worker.
+    pub fn stood_in(&self, connections: u64) {
+        self.worker.metrics.stood_in(connections);
     }
 
     /// The worker takes no new connections any more.
@@ -172,6 +213,7 @@ impl Worker {
         let figures = self.service.cache().borrow().figures();
         self.metrics.cache_holds(figures.entries, figures.bytes);
         self.metrics.database_state(self.service.store().health().state as u64);
+        rate::tell_state(self);
         self.metrics.executor(ExecutorFigures {
             turns: self.heartbeat.turns(),
             polls: self.heartbeat.pulse().polls,
@@ -199,6 +241,7 @@ impl Worker {
             id,
             begun_ns,
             from,
+            trace,
         } = *asked;
         let elapsed = Duration::from_nanos(context::precise_now_ns().saturating_sub(begun_ns));
         self.requests.set(self.requests.get().wrapping_add(1));
@@ -209,16 +252,18 @@ impl Worker {
                 From::Request(request) => self.client(request).addr,
                 From::Found(addr) => addr,
             };
-            logging::access(&Access {
-                request_id: id.as_str(),
-                client,
-                worker_id: &self.id,
-                method: method.as_str(),
-                route: route.name(),
-                path,
-                status: status.code(),
-                duration: elapsed,
-                bytes: bytes as u64,
+            trace.with(&id, |trace| {
+                logging::access(&Access {
+                    trace,
+                    client,
+                    worker_id: &self.id,
+                    method: method.as_str(),
+                    route: route.name(),
+                    path,
+                    status: status.code(),
+                    duration: elapsed,
+                    bytes: bytes as u64,
+                });
             });
         }
     }
@@ -228,7 +273,7 @@ impl App for Api {
     fn call(&self, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
         let head = request.head;
         let (route, story_id) = Route::of(head.path);
-        let call = Call {
+        let mut call = Call {
             worker: &self.worker,
             route,
             method: head.method,
@@ -239,8 +284,22 @@ impl App for Api {
             request,
             secure: request.peer.is_secure(),
             origin: self.worker.dress.origin(head),
+            standing: None,
+            trace: OnceCell::new(),
         };
         self.worker.metrics.request_began();
+        #[cfg(debug_assertions)]
+        if self.worker.faults
+            && let Some(fault) = head.headers.get("x-fault")
+        {
+            return faults::commit(&call, fault, outbox);
+        }
+        if route.is_limited() && self.worker.turnstile.is_on() {
+            match rate::pass(&call) {
+                Ok(standing) => call.standing = standing,
+                Err(refused) => return refused.answer(&call, outbox),
+            }
+        }
         if !route.takes(head.method) {
             return refuse_method(&call, outbox);
         }
@@ -255,6 +314,7 @@ impl App for Api {
             Route::Status => health::status(&call, request, outbox),
             Route::Worker => health::worker(&call, outbox),
             Route::Shutdown => health::shutdown(&call, request, outbox),
+            Route::RateLimit => rate::admin(&call, request, outbox),
             Route::WorkerMetrics => metrics::worker(&call, outbox),
             Route::Metrics => metrics::all(&call, outbox),
             Route::OpenApi => fixed::answer(&call, outbox, &docs::DESCRIPTION),
@@ -267,31 +327,23 @@ impl App for Api {
     }
 
     fn refuse(&self, reject: &Reject, outbox: Outbox<'_>) {
+        self.refuse_heard(reject, &[], outbox);
+    }
+
+    fn refuse_heard(&self, reject: &Reject, heard: &[u8], outbox: Outbox<'_>) {
         self.worker.metrics.request_rejected(reject.status.code());
-        let id = RequestId::made();
+        let [sent, parent] = ["x-request-id", "traceparent"].map(|name| crate::http::heard(heard, name));
+        let id = RequestId::of_fields(sent, parent);
+        let trace = Trace::from_parts(id.as_str(), parent, None, || context::random(|rng| rng.u64(..)));
         let mut problem = Problem::new(reject.status, reject.detail);
         if reject.status == Status::SERVICE_UNAVAILABLE {
             problem.retry_after_s = Some(crate::limits::connection::RETRY_AFTER_S);
         }
-        self.without_request(outbox, &id, &problem);
+        self.without_request_in(outbox, &id, Some(trace.trace_id()), &problem);
     }
 
-    fn failed(&self, outbox: Outbox<'_>) -> bool {
-        self.worker.metrics.request_abandoned();
-        self.worker
-            .metrics
-            .request_rejected(Status::INTERNAL_SERVER_ERROR.code());
-        let id = RequestId::made();
-        tracing::error!(
-            request_id = id.as_str(),
-            worker_id = self.worker.id,
-            "a handler panicked"
-        );
-        let problem = Problem::new(
-            Status::INTERNAL_SERVER_ERROR,
-            "a mistake in the server; the log has it under this id",
-        );
-        self.without_request(outbox, &id, &problem)
+    fn failed(&self, request: Option<&Request<'_>>, outbox: Outbox<'_>) -> bool {
+        panics::answer(self, request, outbox)
     }
 
     fn unintroduced(&self) {

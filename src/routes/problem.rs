@@ -58,8 +58,8 @@ impl Problem {
         }
     }
 
-    /// The body.
-    pub(super) fn to_json(&self, request_id: &str) -> Vec<u8> {
+    /// The body, with the trace where it is known.
+    pub(super) fn to_json(&self, request_id: &str, trace_id: Option<&str>) -> Vec<u8> {
         #[derive(Serialize)]
         struct Body<'p> {
             r#type: &'static str,
@@ -67,6 +67,8 @@ impl Problem {
             status: u16,
             detail: &'p str,
             request_id: &'p str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            trace_id: Option<&'p str>,
             #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
             errors: &'p [FieldError],
         }
@@ -76,6 +78,7 @@ impl Problem {
             status: self.status.code(),
             detail: &self.detail,
             request_id,
+            trace_id,
             errors: &self.errors,
         };
         sonic_rs::to_vec(&body).unwrap_or_default()

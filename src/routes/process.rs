@@ -2,6 +2,7 @@
 
 use super::compress::Helper;
 use crate::config::{Face, SecretToken};
+use crate::resilience::rate::Limiter;
 use crate::runtime::topology::Topology;
 use crate::telemetry::metrics::Registry;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -51,6 +52,8 @@ pub struct Process {
     any_stuck: AtomicU8,
     stuck: Mutex<Vec<Stuck>>,
     face: OnceLock<Face>,
+    /// How often clients may ask. To be set by [`Limiter::apply`], before the workers start and at any time after.
+    pub rate: Arc<Limiter>,
     /// Compresses what would hold a worker for too long.
     pub(super) helper: Helper,
 }
@@ -76,6 +79,7 @@ impl Process {
             any_stuck: AtomicU8::new(0),
             stuck: Mutex::new(Vec::new()),
             face: OnceLock::new(),
+            rate: Arc::default(),
             helper: Helper::default(),
         })
     }

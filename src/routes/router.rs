@@ -53,6 +53,8 @@ routes! {
     Worker = "/health/v2/worker", "GET, HEAD, OPTIONS", [Get, Head];
     /// Metrics by worker.
     WorkerMetrics = "/health/v2/metrics/worker", "GET, HEAD, OPTIONS", [Get, Head];
+    /// The rate limits, seen and set.
+    RateLimit = "/admin/rate-limit", "GET, HEAD, PUT, OPTIONS", [Get, Head, Put];
     /// Begins the graceful end.
     Shutdown = "/health/v2/shutdown/graceful", "POST, OPTIONS", [Post];
     /// All metrics.
@@ -66,6 +68,18 @@ routes! {
 }
 
 impl Route {
+    /// Whether requests for it count against rate limits: all but what orchestrators, balancers and scrapers ask, and what an
+    /// administrator does about the limits.
+    #[inline]
+    pub(super) const fn is_limited(self) -> bool {
+        match self {
+            Route::Generate | Route::Story | Route::Stories | Route::Styles => true,
+            Route::OpenApi | Route::Docs | Route::Unknown => true,
+            Route::Health | Route::Live | Route::Ready | Route::Status | Route::Worker => false,
+            Route::WorkerMetrics | Route::Metrics | Route::Shutdown | Route::RateLimit => false,
+        }
+    }
+
     /// The request fields that the route reads and that a script of another origin may send only where a preflight says
     /// so (Fetch, "CORS-safelisted request-header").
     pub(super) const fn reads(self) -> &'static str {
@@ -75,6 +89,7 @@ impl Route {
                 "If-Match, If-Modified-Since, If-None-Match, If-Unmodified-Since, X-Request-ID, traceparent"
             }
             Route::Shutdown => "Authorization, X-Request-ID, traceparent",
+            Route::RateLimit => "Authorization, Content-Type, X-Request-ID, traceparent",
             _ => "X-Request-ID, traceparent",
         }
     }
@@ -91,6 +106,7 @@ impl Route {
             "/health/v2/metrics/worker" => Route::WorkerMetrics,
             "/health/v2/shutdown/graceful" => Route::Shutdown,
             "/metrics" => Route::Metrics,
+            "/admin/rate-limit" => Route::RateLimit,
             "/api/v1/stories" | "/api/v1/stories/" => Route::Stories,
             "/api/v1/styles" => Route::Styles,
             "/openapi.json" => Route::OpenApi,

@@ -8,6 +8,7 @@ use super::dress::NO_STORE;
 use super::generate::Shared;
 use super::{LaterCall, Vary};
 use crate::http::{Status, field};
+use crate::limits::drain::RETRY_MS;
 use crate::server::{Events, Reply, ReplyBody};
 use crate::story::types::Story;
 use serde::Serialize;
@@ -30,7 +31,13 @@ pub(super) fn reply(call: &mut LaterCall, story: Shared, cache_status: &str) -> 
     let text = match sonic_rs::from_slice::<Story>(story.body()) {
         Ok(parsed) => parsed.story,
         Err(error) => {
-            tracing::error!(%error, request_id = call.id, "a kept story cannot be read");
+            tracing::error!(
+                %error,
+                request_id = call.id,
+                trace_id = call.trace.trace_id(),
+                span_id = call.trace.span_id(),
+                "a kept story cannot be read"
+            );
             String::new()
         }
     };
@@ -64,6 +71,14 @@ fn piece_end(text: &str, at: usize) -> usize {
     end
 }
 
+/// The end of a stream whose server ends: when to ask again, and why.
+pub(super) fn farewell(out: &mut Vec<u8>) {
+    let text = format!(
+        "retry: {RETRY_MS}\nevent: shutdown\ndata: {{\"reason\":\"this server is shutting down; ask again\",\"retry_ms\":{RETRY_MS}}}\n\n"
+    );
+    out.extend_from_slice(text.as_bytes());
+}
+
 impl Events for StoryEvents {
     fn poll_next(&mut self, _cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, ()>> {
         #[derive(Serialize)]
@@ -86,6 +101,11 @@ impl Events for StoryEvents {
         out.extend_from_slice(self.whole.body());
         out.extend_from_slice(b"\n\n");
         Poll::Ready(Ok(false))
+    }
+
+    fn end_early(&mut self, out: &mut Vec<u8>) -> bool {
+        farewell(out);
+        true
     }
 }
 

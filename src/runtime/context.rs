@@ -42,6 +42,7 @@ impl Context {
         let ops = OpTable::new(driver.buffers(), Rc::clone(&closing));
         let now_ns = driver.now_ns();
         let tasks = Tasks::new(driver.unparker());
+        let heartbeat = Arc::new(Heartbeat::new(driver.unparker()));
         Rc::new(Context {
             io: RefCell::new(Io {
                 driver,
@@ -50,7 +51,7 @@ impl Context {
             }),
             timers: RefCell::new(Wheel::new(now_ns / 1_000_000)),
             tasks,
-            heartbeat: Arc::default(),
+            heartbeat,
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
             now_ns: Cell::new(now_ns),
             closing,

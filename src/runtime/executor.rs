@@ -437,6 +437,7 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         let _entered = context::enter(Rc::clone(&self.context));
+        self.context.heartbeat.end();
         // Futures first, each with no borrow held: their drops abandon operations and close descriptors.
         loop {
             let next = self.context.tasks.slab.borrow().iter().next().map(|(index, _)| index);

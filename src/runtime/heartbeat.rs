@@ -1,10 +1,11 @@
 //! What a worker shows of itself to the watchdog and to the scrape, without a lock on its path.
 
+use super::driver::Unparker;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// One writer (the worker), any readers. The writer uses plain loads and stores: no locked instruction a turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))] // Two cache lines: the neighbour-line prefetcher must not couple two workers.
 pub struct Heartbeat {
     /// Number of the poll in progress (high bits) and the name of its task plus one (low 16); low bits 0 between polls.
@@ -13,7 +14,11 @@ pub struct Heartbeat {
     stalls: AtomicU64,
     stalled_ns_max: AtomicU64,
     parked: AtomicBool,
+    /// Its runtime is gone.
+    ended: AtomicBool,
     names: Mutex<Vec<&'static str>>,
+    unparker: Unparker,
+    tid: i32,
 }
 
 /// A moment of a worker.
@@ -21,13 +26,65 @@ pub struct Heartbeat {
 pub struct Pulse {
     /// Grows with each task poll.
     pub polls: u64,
+    /// Grows with each turn of the event loop: one that stands still, and does not go on when it is woken, is stuck.
+    pub turns: u64,
     /// The task that holds the core; none while the worker waits or does its own book-keeping.
     pub task: Option<&'static str>,
     /// The worker waits for the kernel.
     pub parked: bool,
 }
 
+impl Pulse {
+    /// Something was done between this moment and `later`.
+    pub fn goes_on(&self, later: &Pulse) -> bool {
+        (self.polls, self.turns) != (later.polls, later.turns)
+    }
+
+    /// What the worker was in the middle of.
+    pub fn place(&self) -> &'static str {
+        match self.task {
+            Some(task) => task,
+            None if self.parked => "(waiting for the kernel)",
+            None => "(between tasks)",
+        }
+    }
+}
+
 impl Heartbeat {
+    /// Of the worker on this thread, which `unparker` wakes.
+    pub(super) fn new(unparker: Unparker) -> Heartbeat {
+        Heartbeat {
+            poll: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
+            stalls: AtomicU64::new(0),
+            stalled_ns_max: AtomicU64::new(0),
+            parked: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            names: Mutex::default(),
+            unparker,
+            tid: rustix::thread::gettid().as_raw_nonzero().get(),
+        }
+    }
+
+    /// The worker's thread.
+    pub fn tid(&self) -> i32 {
+        self.tid
+    }
+
+    /// Wakes the worker: unless it is stuck, it makes a turn.
+    pub fn ask_for_a_turn(&self) {
+        self.unparker.unpark();
+    }
+
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// The worker's runtime is gone: it makes no more turns, and is not stuck.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
     /// A number for a task name; called at most once a name and worker.
     pub(super) fn intern(&self, name: &'static str) -> u16 {
         let mut names = self.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -67,6 +124,7 @@ impl Heartbeat {
             .and_then(|index| names.get(index as usize).copied());
         Pulse {
             polls: bits >> 16,
+            turns: self.turns(),
             task,
             parked: self.parked.load(Ordering::Relaxed),
         }

@@ -12,6 +12,7 @@ pub mod driver;
 pub mod executor;
 pub mod heartbeat;
 pub mod net;
+pub mod stack;
 #[cfg(test)]
 mod tests;
 pub mod time;

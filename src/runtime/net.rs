@@ -173,10 +173,28 @@ impl Listener {
         }
     }
 
+    /// From now on the socket takes no new handshakes; those that have begun get through. For a socket that is about to be
+    /// closed for good: those who come too late are not answered, and refused when they try again.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub fn hush(&self) -> io::Result<()> {
+        context::with(|context| {
+            let io = &mut *context.io.borrow_mut();
+            // A Unix socket has no handshake.
+            let local = io.driver.local_addr(self.handle.fd())?;
+            if local.address_family() == rustix::net::AddressFamily::UNIX {
+                return Ok(());
+            }
+            io.driver.hush(self.handle.fd())
+        })
+    }
+
     /// Stops accepting and gives out the connections that were accepted already: nothing in the kernel's queue is
     /// lost, since that stays with the process's socket.
     pub async fn stop(mut self) -> Vec<Stream> {
         let Some(op) = self.op.take() else { return Vec::new() };
+        let _pending = Abandon(Some(op));
         let fds = poll_fn(|cx| {
             context::with(|context| {
                 let io = &mut *context.io.borrow_mut();
@@ -184,11 +202,7 @@ impl Listener {
             })
         })
         .await;
-        context::with(|context| {
-            let io = &mut *context.io.borrow_mut();
-            io.ops.abandon(&mut *io.driver, op);
-            fds.into_iter().map(|fd| Stream::new(context.handle(fd))).collect()
-        })
+        context::with(|context| fds.into_iter().map(|fd| Stream::new(context.handle(fd))).collect())
     }
 }
 
@@ -317,6 +331,15 @@ impl Stream {
     pub fn poll_paused(&mut self, cx: &Context<'_>) -> Poll<()> {
         let Some(op) = self.recv else { return Poll::Ready(()) };
         context::with(|context| context.io.borrow_mut().ops.poll_paused(op, cx))
+    }
+
+    /// True if bytes have come that were not given out yet, or wait in the kernel. A system call.
+    pub fn has_more(&self) -> bool {
+        context::with(|context| {
+            let io = context.io.borrow();
+            self.recv.is_some_and(|op| io.ops.has_received(op))
+                || io.driver.unread_bytes(self.handle.fd()).is_ok_and(|bytes| bytes > 0)
+        })
     }
 
     /// Starts to send all of `data`. Only one send may be in flight: [`poll_sent`](Self::poll_sent) must have been

@@ -1,15 +1,26 @@
-//! The accept loop of a worker.
+//! The accept loop of a worker, and its end.
+//!
+//! What a server that ends owes to those who come (a drain):
+//!
+//! 1. Answers say `Connection: close`, GOAWAY is sent. Its listening sockets are hushed: who has begun a handshake is
+//!    let in, who has not is not answered.
+//! 2. After `drain::HANDSHAKE_MS`, and when nobody waits in the kernel's queue any more, listening ends.
+//! 3. After `drain::IDLE_MS` idle connections end; those that came later have as much time for a first request.
+//! 4. Some time before the end of the graceful time, bodies that are made while they are sent are told to come to an end.
+//! 5. At its end what is left is cut off, and counted.
 
 use super::begin::{Terms, begin};
 use super::{App, Server};
-use crate::limits;
+use crate::limits::{connection as limits, drain};
+use crate::runtime::executor::spawn;
 use crate::runtime::net::{Listener, Stream};
-use crate::runtime::time::{sleep, timeout};
+use crate::runtime::time::{Sleep, sleep, timeout};
 use std::future::{Future, poll_fn};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// A listening socket of this worker, and what is spoken on its connections.
@@ -40,95 +51,276 @@ pub async fn run<A: App>(
     stop: impl Future<Output = ()>,
     graceful: Duration,
 ) -> usize {
-    run_to_end(server, vec![port.into()], stop, graceful, |_| Vec::new()).await
+    let mut door = Door::new(server, vec![port.into()]);
+    door.accept_until(stop).await;
+    door.close(graceful, None::<fn(usize) -> Vec<(usize, OwnedFd)>>).await
 }
 
-/// As [`run`], for listening sockets that have no next user: `last` is called once nothing is accepted any more, gives
-/// at most so many connections that wait in the kernel's queues, each with the index of its port, and ends listening.
-/// They are served like the others.
+/// As [`run`], for listening sockets that have no next user. Those who have begun to connect by then are accepted and
+/// served; then `last` is called, gives at most so many connections that still wait in the kernel's queues, each with the
+/// index of its port, and ends listening.
 pub async fn run_to_end<A: App>(
     server: Rc<Server<A>>,
-    mut ports: Vec<Port>,
+    ports: Vec<Port>,
     stop: impl Future<Output = ()>,
     graceful: Duration,
     last: impl FnOnce(usize) -> Vec<(usize, OwnedFd)>,
 ) -> usize {
-    let mut stop = pin!(stop);
-    let mut failures = 0u64;
-    let mut first = 0;
-    loop {
-        let accepted = poll_fn(|cx| {
-            if stop.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(None);
-            }
-            if server.open.get() >= server.settings.connections_max {
-                *server.room.borrow_mut() = Some(cx.waker().clone());
-                for port in &mut ports {
-                    port.listener.pause();
-                }
-                return Poll::Pending;
-            }
-            // Each turn begins with the next one, so that a busy port does not shut out the others.
-            first += 1;
-            let count = ports.len();
-            for index in (0..count).map(|step| (first + step) % count) {
-                if let Some(port) = ports.get_mut(index)
-                    && let Poll::Ready(accepted) = port.listener.poll_accept(cx)
-                {
-                    return Poll::Ready(Some(accepted.map(|stream| (port.terms, stream))));
-                }
-            }
-            Poll::Pending
-        })
-        .await;
-        match accepted {
-            None => break,
-            Some(Ok((terms, stream))) => begin(&server, terms, stream),
-            Some(Err(error)) => {
-                // EINVAL: another worker has ended a socket of all, and this one is about to hear of the end.
-                let has_ended = error.kind() == std::io::ErrorKind::InvalidInput;
-                failures += u64::from(!has_ended);
-                if failures.is_power_of_two() && !has_ended {
-                    // Logged at 1, 2, 4, ...: a server out of descriptors must not fill its log as well.
-                    tracing::warn!(%error, failures, "accept failed; trying again");
-                }
-                // The clients wait in the kernel's queue meanwhile; those that are connected are served.
-                let pause = sleep(Duration::from_millis(limits::connection::ACCEPT_PAUSE_MS));
-                let mut pause = pin!(pause);
-                let stopped = poll_fn(|cx| match stop.as_mut().poll(cx) {
-                    Poll::Ready(()) => Poll::Ready(true),
-                    Poll::Pending => pause.as_mut().poll(cx).map(|()| false),
-                })
-                .await;
-                if stopped {
-                    // A future that is done must not be asked again.
-                    break;
-                }
-            }
-        }
+    let mut door = Door::new(server, ports);
+    door.accept_until(stop).await;
+    door.close(graceful, Some(last)).await
+}
+
+/// Accepts connections of sockets that are not this worker's own, beside its own [`run`], until `stop` is ready: another
+/// worker does not get to it. No wake-up is counted on, since the kernel gives those to the other one's accept, which waits
+/// first: the queues are asked again and again. With `last` listening ends then, as in [`run_to_end`], and without, the
+/// sockets go back to their owner. Gives how many connections were taken.
+pub async fn stand_in<A: App>(
+    server: Rc<Server<A>>,
+    ports: Vec<Port>,
+    stop: impl Future<Output = Leave>,
+    last: impl FnOnce(usize) -> Vec<(usize, OwnedFd)>,
+) -> u64 {
+    let _hold = Hold::new(&server);
+    let mut door = Door::new(server, ports);
+    door.again = Some(Sleep::after(drain::ASK_AGAIN));
+    let mut why = Leave::ToOwner;
+    door.accept_until(async { why = stop.await }).await;
+    if why == Leave::ForGood {
+        door.hush();
+        door.until_nobody_waits().await;
     }
-    let mut terms = Vec::new();
-    for port in ports {
-        terms.push(port.terms);
-        for stream in port.listener.stop().await {
-            begin(&server, port.terms, stream);
-        }
+    let (terms, server, mut taken) = (door.terms(), Rc::clone(&door.server), door.taken);
+    taken += door.shut().await;
+    if why == Leave::ForGood {
+        taken += adopt(&server, &terms, last(usize::MAX));
     }
-    for (port, socket) in last(server.settings.connections_max.saturating_sub(server.open.get())) {
+    taken
+}
+
+/// How [`stand_in`] ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// The sockets' owner accepts again.
+    ToOwner,
+    /// Nobody accepts from them any more.
+    ForGood,
+}
+
+/// Keeps a server from being empty: connections may still come.
+struct Hold<A: App>(Rc<Server<A>>);
+
+impl<A: App> Hold<A> {
+    fn new(server: &Rc<Server<A>>) -> Hold<A> {
+        server.open.set(server.open.get() + 1);
+        Hold(Rc::clone(server))
+    }
+}
+
+impl<A: App> Drop for Hold<A> {
+    fn drop(&mut self) {
+        self.0.left();
+    }
+}
+
+/// Connections that were accepted elsewhere, each with the index of its port; gives how many.
+fn adopt<A: App>(server: &Rc<Server<A>>, terms: &[Terms], sockets: Vec<(usize, OwnedFd)>) -> u64 {
+    let mut taken = 0;
+    for (port, socket) in sockets {
         match Stream::adopt(socket) {
-            Ok(stream) => begin(&server, terms.get(port).copied().unwrap_or_default(), stream),
+            Ok(stream) => {
+                begin(server, terms.get(port).copied().unwrap_or_default(), stream);
+                taken += 1;
+            }
             Err(error) => tracing::warn!(%error, "a connection of the last moment is lost"),
         }
     }
-    server.begin_drain();
-    let on_its_way = Duration::from_millis(limits::connection::DRAIN_IDLE_MS);
-    let _ = timeout(graceful, async {
-        // What a client sent before it could know of the end is still on its way, or not yet looked at.
-        if timeout(on_its_way, poll_fn(|cx| server.poll_empty(cx))).await.is_err() {
-            server.end_idle();
-            poll_fn(|cx| server.poll_empty(cx)).await;
+    taken
+}
+
+/// The listening sockets, and the way in.
+struct Door<A: App> {
+    server: Rc<Server<A>>,
+    ports: Vec<Port>,
+    /// Whose turn it is.
+    first: usize,
+    /// Accepts that failed.
+    failures: u64,
+    /// Connections accepted.
+    taken: u64,
+    /// The kernel may wake somebody else: when to ask again.
+    again: Option<Sleep>,
+}
+
+impl<A: App> Door<A> {
+    fn new(server: Rc<Server<A>>, ports: Vec<Port>) -> Door<A> {
+        Door {
+            server,
+            ports,
+            first: 0,
+            failures: 0,
+            taken: 0,
+            again: None,
         }
-    })
-    .await;
-    server.open.get()
+    }
+
+    fn terms(&self) -> Vec<Terms> {
+        self.ports.iter().map(|port| port.terms).collect()
+    }
+
+    fn is_full(&self) -> bool {
+        self.server.open.get() >= self.server.settings.connections_max
+    }
+
+    /// The next connection; pending also where there is no room for one.
+    fn poll_accept(&mut self, cx: &Context<'_>) -> Poll<io::Result<(Terms, Stream)>> {
+        if self.is_full() {
+            if self.again.is_none() {
+                *self.server.room.borrow_mut() = Some(cx.waker().clone());
+            }
+            for port in &mut self.ports {
+                port.listener.pause();
+            }
+            return Poll::Pending;
+        }
+        // Each turn begins with the next one, so that a busy port does not shut out the others.
+        self.first += 1;
+        let count = self.ports.len();
+        for index in (0..count).map(|step| (self.first + step) % count) {
+            if let Some(port) = self.ports.get_mut(index)
+                && let Poll::Ready(accepted) = port.listener.poll_accept(cx)
+            {
+                return Poll::Ready(accepted.map(|stream| (port.terms, stream)));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Accepts and serves until `stop` is ready; gives how often something came of it, connection or error.
+    async fn accept_until(&mut self, stop: impl Future<Output = ()>) -> u64 {
+        let mut stop = pin!(stop);
+        let mut events = 0;
+        loop {
+            let accepted = poll_fn(|cx| {
+                if stop.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(None);
+                }
+                self.ask_again(cx);
+                self.poll_accept(cx).map(Some)
+            });
+            match accepted.await {
+                None => return events,
+                Some(Ok((terms, stream))) => {
+                    self.taken += 1;
+                    events += 1;
+                    begin(&self.server, terms, stream);
+                }
+                Some(Err(error)) => {
+                    // EINVAL: another worker has ended a socket of all, or of this one, which is about to hear of the end.
+                    let has_ended = error.kind() == io::ErrorKind::InvalidInput;
+                    if !has_ended {
+                        self.note(&error);
+                        events += 1;
+                    }
+                    // The clients wait in the kernel's queue meanwhile; those that are connected are served.
+                    let mut pause = sleep(Duration::from_millis(limits::ACCEPT_PAUSE_MS));
+                    let stopped = poll_fn(|cx| match stop.as_mut().poll(cx) {
+                        Poll::Ready(()) => Poll::Ready(true),
+                        Poll::Pending => pause.poll_elapsed(cx).map(|()| false),
+                    });
+                    if stopped.await {
+                        // A future that is done must not be asked again.
+                        return events;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets go of the accepts now and then: the next poll asks the kernel anew, and that looks into the queue first.
+    fn ask_again(&mut self, cx: &Context<'_>) {
+        if let Some(again) = &mut self.again
+            && again.poll_elapsed(cx).is_ready()
+        {
+            again.reset(drain::ASK_AGAIN);
+            let _ = again.poll_elapsed(cx);
+            for port in &mut self.ports {
+                port.listener.pause();
+            }
+        }
+    }
+
+    fn note(&mut self, error: &io::Error) {
+        self.failures += 1;
+        if self.failures.is_power_of_two() {
+            // Logged at 1, 2, 4, ...: a server out of descriptors must not fill its log as well.
+            tracing::warn!(%error, failures = self.failures, "accept failed; trying again");
+        }
+    }
+
+    fn hush(&self) {
+        for port in &self.ports {
+            if let Err(error) = port.listener.hush() {
+                tracing::debug!(%error, "handshakes that are under way at the end will be reset");
+            }
+        }
+    }
+
+    /// Lets in those who are in a handshake or in the kernel's queue, after [`hush`](Self::hush).
+    async fn until_nobody_waits(&mut self) {
+        self.accept_until(sleep(drain::HANDSHAKE)).await;
+        loop {
+            // Without room nobody is asked; as others leave, there is some.
+            let was_full = self.is_full();
+            let events = self.accept_until(sleep(drain::LULL)).await;
+            if events == 0 && !was_full && !self.is_full() {
+                return;
+            }
+        }
+    }
+
+    /// Stops accepting; what was accepted already is served. Gives how many that were.
+    async fn shut(self) -> u64 {
+        let mut taken = 0;
+        for port in self.ports {
+            for stream in port.listener.stop().await {
+                begin(&self.server, port.terms, stream);
+                taken += 1;
+            }
+        }
+        taken
+    }
+
+    /// The end of a server. `last` is there if it is the end of its sockets, too.
+    async fn close(mut self, graceful: Duration, last: Option<impl FnOnce(usize) -> Vec<(usize, OwnedFd)>>) -> usize {
+        let server = Rc::clone(&self.server);
+        server.begin_drain();
+        let stages = spawn("drain", hurry(Rc::clone(&server), graceful));
+        let mut left = Sleep::after(graceful);
+        if last.is_some() {
+            self.hush();
+            let _ = timeout(graceful, self.until_nobody_waits()).await;
+        }
+        let terms = self.terms();
+        self.shut().await;
+        if let Some(last) = last {
+            adopt(&server, &terms, last(usize::MAX));
+        }
+        poll_fn(|cx| match server.poll_empty(cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => left.poll_elapsed(cx),
+        })
+        .await;
+        stages.abort();
+        server.open.get()
+    }
+}
+
+/// What draining connections are told, and when.
+async fn hurry<A: App>(server: Rc<Server<A>>, graceful: Duration) {
+    // What a client sent before it could know of the end is still on its way, or not yet looked at.
+    sleep(drain::IDLE).await;
+    server.end_idle();
+    sleep(drain::bodies_end_after(graceful).saturating_sub(drain::IDLE)).await;
+    server.end_bodies();
 }

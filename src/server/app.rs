@@ -16,8 +16,14 @@ pub trait App: 'static {
     /// Answers bytes that are no request, or a request that took too long. The connection closes after it.
     fn refuse(&self, reject: &Reject, outbox: Outbox<'_>);
 
-    /// Answers in place of a handler that panicked. The connection stays open.
-    fn failed(&self, outbox: Outbox<'_>) -> bool;
+    /// The same, where `heard` is what came of the head: a part of it, or one that is faulty.
+    fn refuse_heard(&self, reject: &Reject, _heard: &[u8], outbox: Outbox<'_>) {
+        self.refuse(reject, outbox);
+    }
+
+    /// Answers in place of a handler that panicked just now: of `request`, or, where it had left that behind to answer
+    /// later, of the one that it knows itself. The connection stays open.
+    fn failed(&self, request: Option<&Request<'_>>, outbox: Outbox<'_>) -> bool;
 
     /// A connection was accepted.
     fn opened(&self) {}
@@ -118,6 +124,12 @@ pub trait Events {
     /// Appends the next piece to `out`; false after the last. An error ends the connection without the body's proper
     /// end, so that the client sees that something is missing.
     fn poll_next(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<bool, ()>>;
+
+    /// The server ends, and cannot wait for the rest: appends what the body's own form has to say that, and gives true,
+    /// and the body ends in good order. False if it has no word for it: then it goes on until it is cut off.
+    fn end_early(&mut self, _out: &mut Vec<u8>) -> bool {
+        false
+    }
 }
 
 impl Reply {

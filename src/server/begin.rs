@@ -4,6 +4,7 @@ use super::app::App;
 use super::guests::{Guest, Origin};
 use super::proxy::{self, Fault, Source};
 use super::{Server, connection, tls};
+use crate::limits;
 use crate::runtime::executor::spawn_detached;
 use crate::runtime::net::Stream;
 use crate::runtime::time::Sleep;
@@ -107,13 +108,16 @@ enum Unmet {
 async fn header<A: App>(stream: &mut Stream, guest: &Guest<A>) -> Result<(Source, Vec<u8>), Unmet> {
     let server = guest.server();
     let mut sleep = Sleep::after(server.settings.head_timeout);
+    // For who has come late in a drain.
+    let mut moment = Sleep::after(limits::drain::IDLE);
     let mut bytes: Vec<u8> = Vec::new();
     loop {
         let more = poll_fn(|cx| {
             if let Poll::Ready(received) = stream.poll_recv(cx) {
                 return Poll::Ready(received.ok().flatten().ok_or(Unmet::Gone));
             }
-            if bytes.is_empty() && server.ending_idle.get() {
+            if bytes.is_empty() && server.ending_idle.get() && moment.poll_elapsed(cx).is_ready() && !stream.has_more()
+            {
                 return Poll::Ready(Err(Unmet::Gone));
             }
             sleep.poll_elapsed(cx).map(|()| Err(Unmet::Late))

@@ -56,7 +56,7 @@ impl App for Echo {
         outbox.respond(reject.status).body(reject.detail.as_bytes());
     }
 
-    fn failed(&self, _outbox: Outbox<'_>) -> bool {
+    fn failed(&self, _request: Option<&Request<'_>>, _outbox: Outbox<'_>) -> bool {
         panic!("nothing fails here")
     }
 }

@@ -4,14 +4,16 @@ use super::Server;
 use super::app::App;
 use super::crowd;
 use crate::runtime::net::Stream;
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// One connection's place in its server: counted while it lives, whatever is spoken on it.
 pub(super) struct Guest<A: App> {
     server: Rc<Server<A>>,
-    /// Where a trusted proxy said on the connection itself (PROXY protocol) that it comes from.
-    told: Option<Box<Origin>>,
+    /// Where it comes from, once that is known: because a trusted proxy said so on the connection itself (PROXY protocol), or
+    /// because it was looked up to be remembered.
+    told: OnceCell<Box<Origin>>,
     /// Among whose connections it is counted.
     counted: Option<crowd::Origin>,
 }
@@ -22,7 +24,7 @@ impl<A: App> Guest<A> {
         server.opened();
         Guest {
             server,
-            told: None,
+            told: OnceCell::new(),
             counted: None,
         }
     }
@@ -71,7 +73,7 @@ impl<A: App> Guest<A> {
     /// many: the connection is to be closed.
     #[must_use = "one too many must be closed"]
     pub(super) fn comes_from(&mut self, origin: Origin) -> bool {
-        self.told = Some(Box::new(origin));
+        self.told = OnceCell::from(Box::new(origin));
         match origin {
             Origin::Addr(addr) => self.arrives_from(Some(addr)),
             Origin::Unix | Origin::Unknown => self.arrives_from(None),
@@ -79,11 +81,8 @@ impl<A: App> Guest<A> {
     }
 
     /// The other end, for a request.
-    pub(super) fn peer<'r>(&self, stream: &'r Stream, secure: bool) -> Peer<'r> {
-        let seen = match &self.told {
-            Some(origin) => Seen::Known(**origin),
-            None => Seen::Socket(stream),
-        };
+    pub(super) fn peer<'r>(&'r self, stream: &'r Stream, secure: bool) -> Peer<'r> {
+        let seen = Seen::Socket(stream, &self.told);
         Peer { seen, secure }
     }
 }
@@ -128,8 +127,8 @@ pub struct Peer<'r> {
 
 #[derive(Clone, Copy)]
 enum Seen<'r> {
-    /// To be looked up when asked for: few requests need it.
-    Socket(&'r Stream),
+    /// To be looked up when asked for, unless it is known: few requests need it.
+    Socket(&'r Stream, &'r OnceCell<Box<Origin>>),
     Known(Origin),
 }
 
@@ -146,7 +145,15 @@ impl Peer<'_> {
     /// call.
     pub fn origin(self) -> Origin {
         match self.seen {
-            Seen::Socket(stream) => Origin::of(stream),
+            Seen::Socket(stream, known) => known.get().map_or_else(|| Origin::of(stream), |origin| **origin),
+            Seen::Known(origin) => origin,
+        }
+    }
+
+    /// The same, for who asks with each request: the connection remembers it, for some 60 bytes of its memory.
+    pub fn remembered_origin(self) -> Origin {
+        match self.seen {
+            Seen::Socket(stream, known) => **known.get_or_init(|| Box::new(Origin::of(stream))),
             Seen::Known(origin) => origin,
         }
     }
@@ -154,10 +161,9 @@ impl Peer<'_> {
     /// Its address, or the one that a trusted proxy told of on the connection (PROXY protocol); none for a peer that has
     /// no IP address.
     pub fn addr(self) -> Option<SocketAddr> {
-        match self.seen {
-            Seen::Socket(stream) => stream.peer_addr(),
-            Seen::Known(Origin::Addr(addr)) => Some(addr),
-            Seen::Known(Origin::Unix | Origin::Unknown) => None,
+        match self.origin() {
+            Origin::Addr(addr) => Some(addr),
+            Origin::Unix | Origin::Unknown => None,
         }
     }
 

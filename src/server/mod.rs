@@ -22,7 +22,7 @@ mod tls;
 mod transport;
 mod trust;
 
-pub use accept::{Port, run, run_to_end};
+pub use accept::{Leave, Port, run, run_to_end, stand_in};
 pub use app::{App, Events, Later, Outbox, Outcome, Reply, ReplyBody, Request};
 pub use begin::Terms;
 pub use guests::{Origin, Peer};
@@ -96,6 +96,8 @@ pub struct Server<A> {
     open: Cell<usize>,
     draining: Cell<bool>,
     ending_idle: Cell<bool>,
+    /// Bodies that are made while they are sent come to an end.
+    ending_bodies: Cell<bool>,
     /// Nearly all places are taken.
     crowded: Cell<bool>,
     /// Idle connections must look at their time again: they end, or they have less of it than they thought.
@@ -128,6 +130,7 @@ impl<A: App> Server<A> {
             open: Cell::new(0),
             draining: Cell::new(false),
             ending_idle: Cell::new(false),
+            ending_bodies: Cell::new(false),
             crowded: Cell::new(false),
             hurried: Cell::new(false),
             idle_for: Cell::new(settings.keep_alive),
@@ -167,16 +170,26 @@ impl<A: App> Server<A> {
         self.draining.get()
     }
 
-    /// From now on every answer says `Connection: close`.
+    /// From now on every answer says `Connection: close`, and GOAWAY is sent. May be called while connections are still
+    /// accepted, and more than once.
     pub fn begin_drain(&self) {
-        self.draining.set(true);
-        self.requests_before_close.set(0);
+        if !self.draining.replace(true) {
+            self.requests_before_close.set(0);
+            // HTTP/2 has a word for it that need not wait for an answer.
+            executor::wake_all();
+        }
     }
 
     /// From now on idle connections end, too.
     pub fn end_idle(&self) {
         self.ending_idle.set(true);
         self.hurried.set(true);
+        executor::wake_all();
+    }
+
+    /// From now on bodies that are made while they are sent are told to come to an end.
+    pub fn end_bodies(&self) {
+        self.ending_bodies.set(true);
         executor::wake_all();
     }
 
@@ -231,8 +244,13 @@ impl<A: App> Server<A> {
     }
 
     fn closed(&self) {
-        self.open.set(self.open.get().saturating_sub(1));
         self.app.closed();
+        self.left();
+    }
+
+    /// A place is free.
+    fn left(&self) {
+        self.open.set(self.open.get().saturating_sub(1));
         self.look_around();
         let room = self.room.borrow_mut().take();
         let empty = if self.open.get() == 0 {

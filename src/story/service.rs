@@ -21,6 +21,7 @@ use crate::runtime::executor::spawn_detached;
 use crate::runtime::time::{sleep, timeout};
 use crate::store::{Cursor, Filter, Kept, Page, Record, Store, StoreError, StoryKey};
 use crate::telemetry::metrics::WorkerMetrics;
+use crate::telemetry::trace::Trace;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -176,9 +177,10 @@ impl StoryService {
         within(self.store.list(filter, cursor, limit)).await
     }
 
-    /// Tells a story that was not [`cached`](Self::cached) under its canonical bytes `request`.
-    pub async fn tell(self: &Rc<Self>, request: &[u8], asked: StoryRequest) -> Outcome {
-        let (flight, joined) = match self.board(request, asked) {
+    /// Tells a story that was not [`cached`](Self::cached) under its canonical bytes `request`. `trace` names who asks: what
+    /// goes wrong on the way is logged under the first of those who share it, and upstreams are told of that one.
+    pub async fn tell(self: &Rc<Self>, request: &[u8], asked: StoryRequest, trace: &Rc<Trace>) -> Outcome {
+        let (flight, joined) = match self.board(request, asked, Some(trace)) {
             Ok(boarded) => boarded,
             Err(error) => return self.stale_on_error(request, error),
         };
@@ -206,7 +208,12 @@ impl StoryService {
     }
 
     /// The flight of that request, under way already or started now.
-    pub(super) fn board(self: &Rc<Self>, request: &[u8], asked: StoryRequest) -> Result<Boarded, TellError> {
+    pub(super) fn board(
+        self: &Rc<Self>,
+        request: &[u8],
+        asked: StoryRequest,
+        leader: Option<&Rc<Trace>>,
+    ) -> Result<Boarded, TellError> {
         let mut flights = self.flights.borrow_mut();
         if let Some(flight) = flights.get(request) {
             self.metrics.flight_joined();
@@ -222,6 +229,7 @@ impl StoryService {
             service: Rc::clone(self),
             request,
             flight: Rc::clone(&flight),
+            leader: leader.cloned(),
         };
         spawn_detached("story", async move {
             let outcome = landing.service.fly(&landing.request, asked).await;
@@ -403,6 +411,22 @@ struct Landing {
     service: Rc<StoryService>,
     request: Rc<[u8]>,
     flight: Rc<RefCell<Flight>>,
+    /// Who asked first; nobody where a stale story is looked up anew.
+    leader: Option<Rc<Trace>>,
+}
+
+impl Landing {
+    /// Those who wait each log what they are told; this is what binds their lines together, and names the task's.
+    fn log_failure(&self, waiting: usize) {
+        let leader = self.leader.as_deref();
+        tracing::error!(
+            request_id = leader.map(Trace::request_id),
+            trace_id = leader.map(Trace::trace_id),
+            span_id = leader.map(Trace::span_id),
+            waiting,
+            "a flight failed by a mistake; its first passenger has these ids"
+        );
+    }
 }
 
 impl Drop for Landing {
@@ -411,6 +435,9 @@ impl Drop for Landing {
         let waiting = {
             let mut flight = self.flight.borrow_mut();
             flight.outcome.get_or_insert(Err(TellError::Internal));
+            if matches!(flight.outcome, Some(Err(TellError::Internal))) {
+                self.log_failure(flight.waiting.len());
+            }
             std::mem::take(&mut flight.waiting)
         };
         waiting.into_iter().for_each(Waker::wake);

@@ -173,7 +173,7 @@ impl StoryService {
         self.metrics.stale_revalidated();
         if story.is_first_to_refresh(now, limits::REFRESH_PAUSE_MS) {
             // Nobody waits for it, and where there is no room for it the next time will do.
-            let _ = self.board(request, asked());
+            let _ = self.board(request, asked(), None);
         }
         let late_ms = now.saturating_sub(story.expires_ms());
         // At the very moment of its end it counts as late too: a time to live of zero would say that it is fresh.
@@ -302,6 +302,11 @@ mod tests {
     use crate::store::{Store, StoreError};
     use crate::story::types::{Language, Length, LocationQuery, Style};
     use crate::telemetry::metrics::Registry;
+    use crate::telemetry::trace::Trace;
+
+    fn nobody() -> Rc<Trace> {
+        Rc::new(Trace::from_parts("test", None, None, || 1))
+    }
 
     fn asked() -> StoryRequest {
         StoryRequest {
@@ -326,7 +331,7 @@ mod tests {
         run(async move {
             let metrics = Rc::new(Registry::new(LABELS).worker(0));
             let service = StoryService::with(client, None, caching, metrics);
-            let (told, source) = service.tell(b"rome", asked()).await.unwrap();
+            let (told, source) = service.tell(b"rome", asked(), &nobody()).await.unwrap();
             assert_eq!(source, Source::Told);
             store.close(Duration::from_secs(20)).unwrap();
             let expired = async {
@@ -339,9 +344,9 @@ mod tests {
                 .by_id(told.id())
                 .await
                 .map(|found| found.map(|story| story.id()));
-            check(service.tell(b"rome", asked()).await, by_id);
+            check(service.tell(b"rome", asked(), &nobody()).await, by_id);
             assert!(matches!(
-                service.tell(b"other", asked()).await,
+                service.tell(b"other", asked(), &nobody()).await,
                 Err(TellError::Store(StoreError::Closed))
             ));
         });
@@ -383,7 +388,7 @@ mod tests {
                 stale_if_error: Duration::ZERO,
             };
             let service = StoryService::with(client, None, caching, Rc::new(registry.worker(0)));
-            let (told, _) = service.tell(b"rome", asked()).await.unwrap();
+            let (told, _) = service.tell(b"rome", asked(), &nobody()).await.unwrap();
             let expired = async {
                 while service.cached(b"rome").is_some() {
                     sleep(Duration::from_millis(5)).await;

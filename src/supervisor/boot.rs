@@ -1,7 +1,9 @@
 //! From a configuration to a serving process, and to its end.
 
 use super::certificate::{self, Reloader};
+use super::drain;
 use super::ports::Ports;
+use super::rescue::Rescue;
 use super::watchdog::{self, Watched};
 use super::worker::{self, Want, Word};
 use crate::cache::redis;
@@ -81,6 +83,8 @@ pub(super) struct Shared {
     pub(super) trusted: Arc<TrustedProxies>,
     /// What TLS connections are made with; none where no port speaks it.
     pub(super) tls: Option<certificate::Settings>,
+    /// Who stands in for workers that do not accept.
+    pub(super) rescue: Arc<Rescue>,
 }
 
 fn open_store(config: &Config, workers: usize) -> Result<Opened, BootError> {
@@ -180,6 +184,7 @@ fn raise_open_files() -> Option<u64> {
 /// [`BootError`] when the process cannot begin to serve; an error of a running worker likewise.
 pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     let started = Instant::now();
+    crate::telemetry::panics::log_them();
     let mut signals = Signals::new([SIGTERM, SIGQUIT, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU])?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -208,6 +213,7 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     let workers = topology.workers;
     let process = Process::new(host, topology, registry, config.admin_token.clone(), store.kind());
     process.set_face(config.face.clone());
+    process.rate.apply(config.rate_limit.clone());
     let (io_driver, fallback) = choose_driver(config.io_driver.into(), workers)?;
     if let Some(fallback) = fallback {
         tracing::warn!("{fallback}");
@@ -227,12 +233,14 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
         trusted: Arc::new(config.trusted.clone()),
         config,
         redis,
+        rescue: Arc::default(),
     });
 
     let (words, heard) = mpsc::channel();
     let (want, wanted) = watch::channel(Want::Serve);
     let mut threads = Vec::new();
     for index in 0..workers {
+        shared.rescue.lend(index as u32, ports.lend(index)?);
         threads.push(worker::start(
             index as u32,
             ports.lend(index)?,
@@ -263,9 +271,10 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     let (stop_watch, watch_stopped) = mpsc::channel();
     let watching = Arc::clone(&process);
     let listed = Arc::clone(&watched);
+    let (watch, rescue) = (shared.config.watch, Arc::clone(&shared.rescue));
     std::thread::Builder::new()
         .name("watchdog".into())
-        .spawn(move || watchdog::run(&listed, &watching, &watch_stopped))?;
+        .spawn(move || watchdog::run(&listed, &watching, watch, &rescue, &watch_stopped))?;
 
     let failed = run_until_told(&mut signals, heard, &watched, &process, reloader.as_ref());
     process.advance(Lifecycle::Draining);
@@ -282,8 +291,7 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     // Nobody listens any more; the files of Unix sockets go.
     drop(ports);
     drop(stop_watch);
-    let closing = graceful.max(Duration::from_secs(1));
-    if store.close(closing).is_err() {
+    if store.close(drain::store_patience(graceful)).is_err() {
         tracing::error!("the store did not close in time; every answered story is kept");
     }
     match failed {
@@ -405,9 +413,7 @@ fn finish(
             }
         }
     });
-    if !delay.is_zero() {
-        std::thread::sleep(delay);
-    }
+    drain::delay(&want, delay);
     let _ = want.send(Want::Drain);
     let deadline = Instant::now() + graceful + Duration::from_millis(limits::health::DRAIN_MARGIN_MS);
     while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {

@@ -2,14 +2,16 @@
 //!
 //! Called by `main`. Owns what must outlive a worker: the sockets (so that their accept queues survive a worker), the
 //! store, the metrics registry. The supervising thread sleeps in the signal wait; a second thread, the watchdog, looks
-//! once a second for a worker that holds its core; a third, where there is TLS, reads the certificate again on HUP.
+//! once a second for a worker that makes no turns, and has others stand in for it (`rescue`); a third, where there is TLS, reads the certificate again on HUP.
 //! Deliberately absent: rolling recycle, hot upgrade and log reopening (USR1, USR2, TTIN, TTOU, and HUP without TLS, are
 //! taken and answered with a log line, so that they do not kill the process).
 
 mod boot;
 mod certificate;
+mod drain;
 pub mod migrate;
 mod ports;
+mod rescue;
 mod watchdog;
 mod worker;
 

@@ -108,6 +108,11 @@ impl Lent {
         }
     }
 
+    /// To accept from beside the worker whose socket it is. To be called inside another worker's runtime.
+    pub(super) fn listener_beside(self) -> io::Result<Listener> {
+        Listener::shared(self.socket)
+    }
+
     /// Takes what waits in the kernel's queue, at most `room`, and ends listening. The process holds the socket too, so
     /// that closing this worker's duplicate would leave it open: the kernel would go on taking connections that nobody
     /// serves, and their clients would wait for the end of the process instead of turning elsewhere at once.

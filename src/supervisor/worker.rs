@@ -2,7 +2,7 @@
 
 use super::boot::Shared;
 use super::certificate;
-use super::ports;
+use super::{ports, rescue};
 use crate::cache::redis::Redis;
 use crate::routes::Api;
 use crate::routes::client::Forwarding;
@@ -38,6 +38,8 @@ pub(super) enum Word {
 pub(super) enum Want {
     /// Serve.
     Serve,
+    /// Serve, and tell clients to move on.
+    Leave,
     /// Finish what is in flight, and end.
     Drain,
 }
@@ -177,22 +179,20 @@ fn live(
         });
         server.app().look().await;
         let housekeeping = spawn("housekeeping", server.app().housekeeping());
+        let rescue = Arc::clone(&shared.rescue).stand_by(index, Rc::clone(&server), want.clone());
+        let standing_by = spawn("rescue", rescue);
+        let leaving = spawn("leaving", told_to_leave(Rc::clone(&server), want.clone()));
         let _ = words.send(Word::Serving(index, beat));
         let noting = Rc::clone(&server);
         let stop = async move {
             told_to_drain(want).await;
             noting.app().stop_accepting();
         };
-        let last = move |room: usize| {
-            let mut waiting = Vec::new();
-            for (index, queue) in queues.iter().enumerate() {
-                let taken = queue.end(room.saturating_sub(waiting.len()));
-                waiting.extend(taken.into_iter().map(|socket| (index, socket)));
-            }
-            waiting
-        };
+        let last = move |room: usize| rescue::end(&queues, room);
         let cut_off = server::run_to_end(server, listening, stop, config.timeouts.graceful, last).await;
         housekeeping.abort();
+        standing_by.abort();
+        leaving.abort();
         if let Some(renewing) = renewing {
             renewing.abort();
         }
@@ -216,6 +216,12 @@ fn renew(server: &Server<Api>, settings: &certificate::Settings) {
 async fn keep_renewing(server: Rc<Server<Api>>, mut settings: certificate::Settings) {
     while settings.changed().await.is_ok() {
         renew(&server, &settings);
+    }
+}
+
+async fn told_to_leave(server: Rc<Server<Api>>, mut want: watch::Receiver<Want>) {
+    if want.wait_for(|want| *want == Want::Leave).await.is_ok() {
+        server.begin_drain();
     }
 }
 

@@ -8,3 +8,5 @@
 
 pub mod logging;
 pub mod metrics;
+pub mod panics;
+pub mod trace;

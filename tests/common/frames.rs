@@ -147,6 +147,28 @@ impl Frames {
         Frames::open_with(addr, &[])
     }
 
+    /// The same; none where nobody listens.
+    pub fn try_open(addr: SocketAddr) -> Option<Frames> {
+        let stream = TcpStream::connect_timeout(&addr, PATIENCE).ok()?;
+        // A connection to a free port may meet itself.
+        if stream.local_addr().ok() == stream.peer_addr().ok() {
+            return None;
+        }
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut frames = Frames {
+            stream,
+            got: Vec::new(),
+        };
+        frames.send(&[PREFACE, &frame(SETTINGS, 0, 0, [])]);
+        Some(frames)
+    }
+
+    /// Sends a frame.
+    pub fn try_send(&mut self, frame: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(frame)
+    }
+
     /// Sends bytes; false if the server has ended the connection.
     pub fn send(&mut self, parts: &[&[u8]]) -> bool {
         self.stream.write_all(&parts.concat()).is_ok()

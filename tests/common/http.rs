@@ -57,7 +57,11 @@ impl Response {
 impl Connection {
     /// Connects.
     pub fn open(addr: SocketAddr) -> Connection {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE).unwrap();
+        Connection::over(TcpStream::connect_timeout(&addr, PATIENCE).unwrap())
+    }
+
+    /// Over what is connected.
+    pub fn over(stream: TcpStream) -> Connection {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -65,6 +69,14 @@ impl Connection {
             stream,
             received: Vec::new(),
         }
+    }
+
+    /// True if the peer has closed by now. Looks, and does not wait.
+    pub fn has_ended(&self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let seen = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).unwrap();
+        !matches!(seen, Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 
     /// Sends bytes.

@@ -6,6 +6,7 @@
 // Each test file is a crate of its own and uses a part of this.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod crowd;
 pub mod exposition;
 pub mod frames;
 pub mod http;
@@ -35,6 +36,7 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_roadtrip-api");
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a server is to be started.
+#[derive(Clone)]
 pub struct Setup {
     env: Vec<(String, String)>,
     wrapper: Vec<OsString>,

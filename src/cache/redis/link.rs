@@ -41,6 +41,8 @@ pub(super) enum Purpose {
     Write,
     /// A ping: says nothing about what else is allowed.
     Probe,
+    /// A charge of rate limits: sent once, since a second would count anew; what is wrong with it is wrong with nothing else.
+    Charge,
 }
 
 /// Commands, ready to send.
@@ -275,7 +277,7 @@ impl Link {
         let begun_ns = context::now_ns();
         let budget_ns = u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX);
         let mut end_ns = begun_ns.saturating_add(budget_ns);
-        let mut again = purpose != Purpose::Lock;
+        let mut again = !matches!(purpose, Purpose::Lock | Purpose::Charge);
         loop {
             let left = Duration::from_nanos(end_ns.saturating_sub(context::now_ns()));
             let outcome = match timeout(left, self.once(batch)).await {

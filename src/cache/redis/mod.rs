@@ -6,7 +6,7 @@
 //!
 //! [`url`] reads REDIS_URL, `resp` is the wire without I/O, `connection` pipelines commands, `greet` makes a connection,
 //! `link` keeps it and is the breaker, `envelope` is a value. Keys, below REDIS_PREFIX: `s:` and a content key in
-//! hexadecimal is a story; `i:` and an id is the content key of its story; `l:` and a content key is a lock.
+//! hexadecimal is a story; `i:` and an id is the content key of its story; `l:` and a content key is a lock; `r:` and a client is the account of its rate limit (`rate`).
 //!
 //! Deliberately absent: Redis Cluster and Sentinel (refused by name), pub/sub, several connections a worker (commands
 //! of one connection share system calls; a second would halve that), and clocks or randomness other than the runtime's.
@@ -16,6 +16,7 @@ mod envelope;
 mod fault;
 mod greet;
 mod link;
+mod rate;
 mod resp;
 #[cfg(test)]
 mod tests;

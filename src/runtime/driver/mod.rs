@@ -17,6 +17,8 @@
 pub mod buffers;
 pub mod choose;
 pub mod epoll;
+mod hush;
+pub mod interrupt;
 pub mod ops;
 pub mod sim;
 mod system;
@@ -272,6 +274,23 @@ pub trait Driver {
     /// Those of ioctl(2), and the connection's own where it is broken.
     fn queued_bytes(&self, fd: RawFd) -> io::Result<usize> {
         system::queued_bytes(self.descriptor(fd)?)
+    }
+
+    /// Bytes that have arrived on a stream and wait in the kernel to be received.
+    ///
+    /// # Errors
+    /// Those of ioctl(2).
+    fn unread_bytes(&self, fd: RawFd) -> io::Result<usize> {
+        let bytes = rustix::io::ioctl_fionread(self.descriptor(fd)?)?;
+        Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
+    /// A listening TCP socket takes no new handshakes from now on, and finishes those that have begun.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    fn hush(&mut self, fd: RawFd) -> io::Result<()> {
+        hush::hush(self.descriptor(fd)?)
     }
 
     /// Lets the stream's close throw away what its peer has not taken, and reset the connection.

@@ -326,6 +326,14 @@ impl OpTable {
         }
     }
 
+    /// True if a receive holds bytes that are not taken.
+    pub fn has_received(&self, id: OpId) -> bool {
+        let entry = self.entries.get(id.index as usize);
+        entry.is_some_and(|entry| {
+            entry.generation == id.generation && matches!(&entry.op, Op::Recv { ready, .. } if !ready.is_empty())
+        })
+    }
+
     /// Stops a receive until the next [`poll_recv`](Self::poll_recv), and takes what has arrived: for a consumer that
     /// will be busy for a while, and must not hold the worker's buffers meanwhile.
     pub fn pause_recv(&mut self, driver: &mut dyn Driver, id: OpId) -> Vec<RecvBuffer> {

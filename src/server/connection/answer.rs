@@ -25,13 +25,14 @@ impl<A: App, T: Transport> Connection<A, T> {
         &mut self.out
     }
 
-    pub(super) fn call(&mut self, head: &RequestHead<'_>, body: &[u8]) -> Option<Next> {
+    /// Asks the application. `more`: bytes of a next request are at hand.
+    pub(super) fn call(&mut self, head: &RequestHead<'_>, body: &[u8], more: bool) -> Option<Next> {
         self.memory();
         let mut exchange = Exchange::of(head);
         let begun = self.out.len();
         self.answered = true;
         self.requests = self.requests.saturating_add(1);
-        exchange.keep_alive &= self.may_stay();
+        exchange.keep_alive &= self.may_stay(more);
         let mut clock = self.guest.server().clock.borrow_mut();
         let (unix_ns, date) = clock.read();
         let request = Request {
@@ -58,7 +59,7 @@ impl<A: App, T: Transport> Connection<A, T> {
                     exchange,
                     date,
                 };
-                if self.guest.server().app.failed(outbox) {
+                if self.guest.server().app.failed(Some(&request), outbox) {
                     None
                 } else {
                     Some(Next::Close)
@@ -67,17 +68,31 @@ impl<A: App, T: Transport> Connection<A, T> {
         }
     }
 
-    /// Another request may follow the present one.
-    fn may_stay(&self) -> bool {
-        self.requests < self.guest.server().requests_before_close.get()
+    /// Another request may follow the present one; of which there are bytes at hand already, if `more`.
+    fn may_stay(&self, more: bool) -> bool {
+        self.requests < self.guest.server().requests_before_close.get() || self.must_stay(more)
+    }
+
+    /// Draining, the answer that says close is the last: requests that have come behind it by then would be lost (RFC 9112
+    /// section 9.6 forbids to answer them). So it is the last of those that are here, for as long as there is time.
+    #[cold]
+    fn must_stay(&self, more: bool) -> bool {
+        let server = self.guest.server();
+        server.is_draining() && !server.ending_bodies.get() && (more || self.stream.stream().has_more())
     }
 
     pub(super) fn refuse(&mut self, reject: &Reject) {
+        self.refuse_heard(reject, &[]);
+    }
+
+    /// The same, where `heard` is what came of the head.
+    pub(super) fn refuse_heard(&mut self, reject: &Reject, heard: &[u8]) {
         self.memory();
         let mut clock = self.guest.server().clock.borrow_mut();
         let (_, date) = clock.read();
-        self.guest.server().app.refuse(
+        self.guest.server().app.refuse_heard(
             reject,
+            heard,
             Outbox {
                 out: &mut self.out,
                 exchange: Exchange::refused(),
@@ -89,7 +104,8 @@ impl<A: App, T: Transport> Connection<A, T> {
     /// Writes a later answer; true if the connection goes on. An error if the connection is broken or the peer takes
     /// nothing for too long: then there is nothing to wait for again.
     pub(super) async fn reply(&mut self, reply: Option<Reply>, mut exchange: Exchange) -> Result<bool, ()> {
-        exchange.keep_alive &= self.may_stay();
+        let more = self.pending.as_ref().is_some_and(|pending| !pending.bytes.is_empty());
+        exchange.keep_alive &= self.may_stay(more || self.unread == Unread::Lost);
         self.memory();
         match reply {
             Some(Reply {
@@ -126,11 +142,12 @@ impl<A: App, T: Transport> Connection<A, T> {
             None => {
                 let mut clock = self.guest.server().clock.borrow_mut();
                 let (_, date) = clock.read();
-                Ok(self.guest.server().app.failed(Outbox {
+                let outbox = Outbox {
                     out: &mut self.out,
                     exchange,
                     date,
-                }))
+                };
+                Ok(self.guest.server().app.failed(None, outbox))
             }
         }
     }
@@ -144,7 +161,11 @@ impl<A: App, T: Transport> Connection<A, T> {
         loop {
             piece.clear();
             // A panic counts as a failure: what was streamed before it still reaches the client.
+            let server = self.guest.server();
             let next = poll_fn(|cx| {
+                if server.ending_bodies.get() && events.end_early(&mut piece) {
+                    return Poll::Ready(Ok(false));
+                }
                 catch_unwind(AssertUnwindSafe(|| events.poll_next(cx, &mut piece))).unwrap_or(Poll::Ready(Err(())))
             });
             let more = match next.await {

@@ -114,6 +114,13 @@ struct Pending {
     reserved: Option<Reserved>,
 }
 
+impl Pending {
+    /// What came of the head.
+    fn head(&self) -> &[u8] {
+        self.body.as_ref().map_or(&self.bytes, |body| &body.head)
+    }
+}
+
 struct PendingBody {
     /// The bytes of the head, read again when the body is whole.
     head: Vec<u8>,
@@ -287,9 +294,19 @@ impl<A: App, T: Transport> Connection<A, T> {
     #[cold]
     fn must_go(&mut self) -> bool {
         let spent = self.spent();
-        let idle_for = self.guest.server().idle_for.get();
-        if self.guest.server().ending_idle.get() || spent >= idle_for {
-            return true;
+        let server = self.guest.server();
+        let mut idle_for = server.idle_for.get();
+        if server.ending_idle.get() {
+            // Who was served has had its time since the drain began.
+            idle_for = if self.requests > 0 {
+                Duration::ZERO
+            } else {
+                limits::drain::IDLE
+            };
+        }
+        if spent >= idle_for {
+            // A request that has come meanwhile is no event yet.
+            return !self.stream.stream().has_more();
         }
         if !self.stream.is_sending() {
             self.sleep.reset(idle_for.saturating_sub(spent));
@@ -340,9 +357,17 @@ impl<A: App, T: Transport> Connection<A, T> {
         if sending {
             return Some(Next::Watch);
         }
-        if self.phase() != Phase::Idle {
+        if self.phase() == Phase::Idle {
+            if self.stream.stream().has_more() {
+                // A request has come in the last moment, and is no event yet.
+                self.sleep.reset(Duration::from_millis(1));
+                return None;
+            }
+        } else {
             let reject = Reject::new(Status::REQUEST_TIMEOUT, "the request took too long to arrive");
-            self.refuse(&reject);
+            let pending = self.pending.take();
+            self.refuse_heard(&reject, pending.as_deref().map_or(&[], Pending::head));
+            self.pending = pending;
         }
         Some(Next::Close)
     }

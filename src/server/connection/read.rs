@@ -1,6 +1,6 @@
 //! Bytes to requests: what is whole is answered, what is not is kept.
 
-use super::{Connection, Next, PendingBody, Unread};
+use super::{Connection, Next, Pending, PendingBody, Unread};
 use crate::http::{self, BodyDecoder, BodyFraming, HeadScanner, Reject, Status};
 use crate::limits;
 use crate::server::app::App;
@@ -34,9 +34,9 @@ impl<A: App, T: Transport> Connection<A, T> {
             next
         };
         if self.pending.is_some() && !self.reserve() {
-            self.pending = None;
+            let pending = self.pending.take();
             if matches!(next, Next::Read) {
-                self.refuse(&BUSY);
+                self.refuse_heard(&BUSY, pending.as_deref().map_or(&[], Pending::head));
                 next = Next::Close;
             } else {
                 self.unread = Unread::Lost;
@@ -101,7 +101,7 @@ impl<A: App, T: Transport> Connection<A, T> {
                     }
                 }
                 Err(reject) => {
-                    self.refuse(&reject);
+                    self.refuse_heard(&reject, rest);
                     return (input.len(), Next::Close);
                 }
             }
@@ -129,7 +129,7 @@ impl<A: App, T: Transport> Connection<A, T> {
             _ => None,
         };
         if let Some(body) = whole {
-            let next = self.call(&head, body);
+            let next = self.call(&head, body, after.len() > body.len());
             return Ok((head_bytes + body.len(), next));
         }
         let decoder = BodyDecoder::new(head.framing, limits::http::BODY_BYTES_MAX)?;
@@ -173,7 +173,13 @@ impl<A: App, T: Transport> Connection<A, T> {
             let left = usize::try_from(left).unwrap_or(usize::MAX);
             pending.body.reserve_exact(rest.len().max(pending.body.len()).min(left));
         }
-        let (used, done) = pending.decoder.decode_into(rest, &mut pending.body)?;
+        let (used, done) = match pending.decoder.decode_into(rest, &mut pending.body) {
+            Ok(decoded) => decoded,
+            Err(reject) => {
+                self.refuse_heard(&reject, &pending.head);
+                return Ok((rest.len(), Some(Next::Close)));
+            }
+        };
         if !done {
             self.pending.get_or_insert_default().body = Some(pending);
             return Ok((used, Some(Next::Read)));
@@ -181,7 +187,7 @@ impl<A: App, T: Transport> Connection<A, T> {
         let Some((head, _)) = http::parse_head(&pending.head)? else {
             return Err(Reject::new(Status::BAD_REQUEST, "the request could not be read"));
         };
-        let next = self.call(&head, &pending.body);
+        let next = self.call(&head, &pending.body, rest.len() > used);
         Ok((used, next))
     }
 }

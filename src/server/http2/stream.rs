@@ -91,7 +91,7 @@ pub(super) fn begin<A: App>(
     let written = request::write_head(&parts, !is_whole, &mut head);
     drop(parts);
     let made = match written {
-        Err(reject) => Made::Answer(shared.refuse(&reject, false)),
+        Err(reject) => Made::Answer(shared.refuse(&reject, &head, false)),
         Ok(()) if is_whole && shared.answers.is_open() => shared.call(&head, &[]),
         Ok(()) => {
             let upload = Upload {
@@ -181,7 +181,7 @@ impl<A: App> Shared<A> {
                             return self.events(&mut respond, &head, (!bodiless).then_some(events)).await;
                         }
                         Some(reply) => Made::Answer(self.written(reply, exchange)),
-                        None => Made::Answer(self.failed(exchange)),
+                        None => Made::Answer(self.failed(None, exchange)),
                     }
                 }
             };
@@ -204,19 +204,23 @@ impl<A: App> Shared<A> {
         out
     }
 
-    fn refuse(&self, reject: &Reject, is_head: bool) -> Answer {
+    /// `heard` is what came of the head.
+    fn refuse(&self, reject: &Reject, heard: &[u8], is_head: bool) -> Answer {
         let exchange = Exchange {
             is_head,
             version: Version::Http2,
             keep_alive: true,
         };
-        let written = self.write(|out, date| self.server.app.refuse(reject, Outbox { out, exchange, date }));
+        let written = self.write(|out, date| {
+            let outbox = Outbox { out, exchange, date };
+            self.server.app.refuse_heard(reject, heard, outbox);
+        });
         Answer { written, apart: None }
     }
 
-    fn failed(&self, exchange: Exchange) -> Answer {
+    fn failed(&self, request: Option<&Request<'_>>, exchange: Exchange) -> Answer {
         let written = self.write(|out, date| {
-            self.server.app.failed(Outbox { out, exchange, date });
+            self.server.app.failed(request, Outbox { out, exchange, date });
         });
         Answer { written, apart: None }
     }
@@ -256,26 +260,34 @@ impl<A: App> Shared<A> {
             Ok(Some((parsed, bytes))) if bytes == head.len() => parsed,
             Ok(_) => {
                 let reject = Reject::new(Status::BAD_REQUEST, "the request could not be read");
-                return Made::Answer(self.refuse(&reject, false));
+                return Made::Answer(self.refuse(&reject, head, false));
             }
-            Err(reject) => return Made::Answer(self.refuse(&reject, head.starts_with(b"HEAD "))),
+            Err(reject) => return Made::Answer(self.refuse(&reject, head, head.starts_with(b"HEAD "))),
         };
         head.version = Version::Http2;
         let exchange = Exchange::of(&head);
         let mut out = net::write_buffer();
-        let outcome = {
+        let (unix_ns, date) = {
             let mut clock = self.server.clock.borrow_mut();
             let (unix_ns, date) = clock.read();
-            let request = Request {
-                head: &head,
-                body,
-                peer: self.peer,
-                received_ns: context::now_ns(),
-                unix_ns,
-            };
-            let (app, out) = (&self.server.app, &mut out);
-            catch_unwind(AssertUnwindSafe(|| app.call(&request, Outbox { out, exchange, date })))
+            (unix_ns, *date)
         };
+        let request = Request {
+            head: &head,
+            body,
+            peer: self.peer,
+            received_ns: context::now_ns(),
+            unix_ns,
+        };
+        let (app, outbox) = (
+            &self.server.app,
+            Outbox {
+                out: &mut out,
+                exchange,
+                date: &date,
+            },
+        );
+        let outcome = catch_unwind(AssertUnwindSafe(|| app.call(&request, outbox)));
         match outcome {
             Ok(Outcome::Done { .. }) => Made::Answer(Answer {
                 written: out,
@@ -287,7 +299,7 @@ impl<A: App> Shared<A> {
             }
             Err(_) => {
                 net::recycle(out);
-                Made::Answer(self.failed(exchange))
+                Made::Answer(self.failed(Some(&request), exchange))
             }
         }
     }
@@ -310,7 +322,7 @@ impl<A: App> Shared<A> {
             Err(reject) => Err(reject),
         };
         match framing {
-            Err(reject) => return Ok(Made::Answer(self.refuse(&reject, is_head))),
+            Err(reject) => return Ok(Made::Answer(self.refuse(&reject, head, is_head))),
             Ok(true) if !upload.stream.is_end_stream() => {
                 let mut interim = ::http::Response::new(());
                 *interim.status_mut() = ::http::StatusCode::CONTINUE;
@@ -337,7 +349,7 @@ impl<A: App> Shared<A> {
                 .await?;
                 Ok(self.call(head, &body))
             }
-            Err(reject) => Ok(Made::Answer(self.refuse(&reject, is_head))),
+            Err(reject) => Ok(Made::Answer(self.refuse(&reject, head, is_head))),
         }
     }
 
@@ -529,6 +541,9 @@ impl<A: App> Shared<A> {
             let next = poll_fn(|cx| {
                 if stream.poll_reset(cx).is_ready() {
                     return Poll::Ready(Err(Gone));
+                }
+                if self.server.ending_bodies.get() && events.end_early(&mut out) {
+                    return Poll::Ready(Ok(Ok(false)));
                 }
                 catch_unwind(AssertUnwindSafe(|| events.poll_next(cx, &mut out)))
                     .unwrap_or(Poll::Ready(Err(())))

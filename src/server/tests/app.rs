@@ -161,7 +161,7 @@ impl App for TestApp {
         outbox.respond(reject.status).body(reject.detail.as_bytes());
     }
 
-    fn failed(&self, outbox: Outbox<'_>) -> bool {
+    fn failed(&self, _request: Option<&Request<'_>>, outbox: Outbox<'_>) -> bool {
         add(&self.failed, 1);
         outbox.respond(Status::INTERNAL_SERVER_ERROR).body(b"failed")
     }

@@ -32,7 +32,7 @@ fn assert_took(took: Duration, limit: Duration) {
     assert!(took >= limit && took < limit + secs(1), "{took:?}, not {limit:?}");
 }
 
-async fn all<T: 'static>(tasks: Vec<JoinHandle<T>>) -> Vec<T> {
+pub(super) async fn all<T: 'static>(tasks: Vec<JoinHandle<T>>) -> Vec<T> {
     let mut results = Vec::new();
     for task in tasks {
         results.push(task.await.expect("a client"));

@@ -12,6 +12,7 @@
 //! - `introduced`: connections that begin with a PROXY header, or should
 //! - `http2`, `http2_directed`: streams, on the same terms
 //! - `slow`: limits of time and rate
+//! - `leaving`: the end of the listening sockets, too
 //! - `many`: limits of number and room
 //! - `real`: the same on io_uring and epoll over loopback
 //!
@@ -23,6 +24,7 @@ mod directed;
 mod http2;
 mod http2_directed;
 mod introduced;
+mod leaving;
 mod many;
 mod random;
 mod real;
@@ -119,6 +121,8 @@ enum Listening {
     Real,
     /// TLS on it, with clients of these settings.
     Tls(Box<Listening>, Arc<ClientConfig>),
+    /// The sockets end with the server.
+    ToEnd(Box<Listening>),
 }
 
 /// Runs `scenario` on a server, ends the server, and looks for what is left. `bound`: longer is a hang.
@@ -129,6 +133,10 @@ fn serve<F: Future<Output = ()> + 'static>(
     (settings, graceful, bound): (Settings, Duration, Duration),
     scenario: impl FnOnce(House) -> F + 'static,
 ) {
+    let (listening, to_end) = match listening {
+        Listening::ToEnd(below) => (*below, true),
+        stays => (stays, false),
+    };
     let (listening, tls) = match listening {
         Listening::Tls(below, config) => (*below, Some(config)),
         plain => (plain, None),
@@ -138,7 +146,7 @@ fn serve<F: Future<Output = ()> + 'static>(
     let run = async move {
         let (listener, addr, net) = match listening {
             Listening::Sim(net, fd, addr) => (Listener::from_driver(fd), addr, Some(net)),
-            Listening::Real | Listening::Tls(..) => {
+            Listening::Real | Listening::Tls(..) | Listening::ToEnd(..) => {
                 let socket = listen::tcp(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into(), 64).unwrap();
                 let addr = listen::local_addr(&socket).unwrap();
                 (Listener::new(socket).unwrap(), addr.into(), None)
@@ -161,7 +169,13 @@ fn serve<F: Future<Output = ()> + 'static>(
                 proxy,
             },
         };
-        let run = spawn("accept", accept::run(Rc::clone(&server), port, stopping, graceful));
+        let served = Rc::clone(&server);
+        let run = if to_end {
+            let run = accept::run_to_end(served, vec![port], stopping, graceful, |_| Vec::new());
+            spawn("accept", run)
+        } else {
+            spawn("accept", accept::run(served, port, stopping, graceful))
+        };
         let house = House {
             server,
             addr,
@@ -204,6 +218,31 @@ fn simulate<F: Future<Output = ()> + 'static>(
     scenario: impl FnOnce(House) -> F + 'static,
 ) {
     simulate_on(None, seed, config, settings, graceful, scenario);
+}
+
+/// The same, where the sockets end with the server.
+fn simulate_to_end<F: Future<Output = ()> + 'static>(
+    seed: u64,
+    config: SimConfig,
+    settings: Settings,
+    graceful: Duration,
+    scenario: impl FnOnce(House) -> F + 'static,
+) {
+    let (driver, net) = SimDriver::new(seed, config);
+    let addr = SocketAddrAny::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80));
+    let listening = Listening::Sim(net.clone(), net.listen(addr.clone()), addr);
+    serve(
+        Box::new(driver),
+        Listening::ToEnd(Box::new(listening)),
+        seed,
+        (settings, graceful, secs(3000)),
+        scenario,
+    );
+    assert_eq!(
+        (net.open_fds(), net.armed(), net.buffers_out()),
+        (vec![], vec![], 0),
+        "the network still holds something"
+    );
 }
 
 /// The same over TLS, if clients have settings for it.

@@ -2,12 +2,14 @@
 
 use super::transport::{Refusal, TlsTransport};
 use crate::http::{Reject, Status};
+use crate::limits;
 use crate::runtime::context;
 use crate::runtime::executor::spawn_detached;
 use crate::runtime::net::Stream;
-use crate::runtime::time::timeout;
+use crate::runtime::time::{Sleep, timeout};
 use crate::server::app::App;
 use crate::server::guests::Guest;
+use crate::server::transport::Transport;
 use crate::server::{connection, http2};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -32,11 +34,15 @@ pub(in crate::server) async fn greet<A: App>(stream: Stream, guest: Guest<A>, ea
         }
     };
     drop(early);
+    // For who has come late in a drain: its first bytes are on their way.
+    let mut moment = Sleep::after(limits::drain::IDLE);
     let shaken = timeout(
         server.settings.head_timeout,
         poll_fn(|cx| match transport.poll_handshake(cx) {
             // Who has not begun by then will find another server.
-            Poll::Pending if server.ending_idle.get() && !transport.has_heard() => Poll::Ready(Err(Refusal::Left)),
+            Poll::Pending if server.ending_idle.get() && !transport.has_heard() && !transport.stream().has_more() => {
+                moment.poll_elapsed(cx).map(|()| Err(Refusal::Left))
+            }
             polled => polled,
         }),
     )
@@ -79,7 +85,6 @@ pub(in crate::server) async fn greet<A: App>(stream: Stream, guest: Guest<A>, ea
 
 /// Who it was, for the log.
 fn transport_peer<A: App>(guest: &Guest<A>, transport: &TlsTransport) -> String {
-    use crate::server::transport::Transport;
     let addr = guest.peer(transport.stream(), false).addr();
     addr.map_or_else(String::new, |addr| addr.to_string())
 }

@@ -13,6 +13,7 @@ mod sink;
 mod tests;
 
 use crate::limits::server::LOG_QUEUE_LINES;
+use crate::telemetry::trace::Trace;
 use sink::{CLOSING_WAIT, Progress, Sink};
 use std::fmt;
 use std::net::IpAddr;
@@ -224,8 +225,8 @@ where
 /// What the line of a request tells. Text may be as the client sent it: it is escaped on its way out.
 #[derive(Debug, Clone, Copy)]
 pub struct Access<'a> {
-    /// The request's id, the client's own or ours.
-    pub request_id: &'a str,
+    /// The request's id, the client's own or ours, and its place in a trace.
+    pub trace: &'a Trace,
     /// Who asked: the address of the client, told by trusted proxies where there are any.
     pub client: Option<IpAddr>,
     /// Which worker served it.
@@ -251,7 +252,11 @@ pub fn access(request: &Access<'_>) {
         ($level:ident) => {
             tracing::$level!(
                 target: "access",
-                request_id = request.request_id,
+                request_id = request.trace.request_id(),
+                trace_id = request.trace.trace_id(),
+                span_id = request.trace.span_id(),
+                parent_id = request.trace.parent_id(),
+                sampled = request.trace.is_sampled(),
                 worker_id = request.worker_id,
                 client = request.client.map(tracing::field::display),
                 method = request.method,

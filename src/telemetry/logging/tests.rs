@@ -11,8 +11,14 @@ const ALL: LogSettings = LogSettings {
 
 fn request<'a>(request_id: &'a str, path: &'a str, status: u16) -> Access<'a> {
     let duration = Duration::from_micros(1234);
+    let mut bits = 0;
+    let trace = Trace::from_parts(request_id, None, None, || {
+        bits += 1;
+        bits
+    });
     Access {
-        request_id,
+        // A test ends with its process.
+        trace: Box::leak(Box::new(trace)),
         client: Some([192, 0, 2, 7].into()),
         worker_id: "pod-3",
         method: "GET",
@@ -50,6 +56,8 @@ fn json_lines_hold_the_fields_at_their_top() {
     assert_eq!(line["target"].as_str(), Some("access"));
     assert_eq!(line["message"].as_str(), Some("request"));
     assert_eq!(line["request_id"].as_str(), Some("r-1"));
+    assert_eq!(line["span_id"].as_str(), Some("0000000000000001"));
+    assert_eq!(line["trace_id"].as_str(), Some("00000000000000020000000000000003"));
     assert_eq!(line["client"].as_str(), Some("192.0.2.7"));
     assert_eq!(line["worker_id"].as_str(), Some("pod-3"));
     assert_eq!(line["status"].as_u64(), Some(200));

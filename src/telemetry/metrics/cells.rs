@@ -1,6 +1,6 @@
 //! The memory of one worker's figures: an array of cells, and where each figure lies in it.
 
-use super::{BOUNDS_NS, METHODS, STATUS_COLUMNS, backends, shared_cache};
+use super::{BOUNDS_NS, METHODS, STATUS_COLUMNS, backends, rate, shared_cache};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Cells on a line.
@@ -32,10 +32,12 @@ pub(super) enum Slot {
     LoopPolls,
     LoopStalls,
     HandshakesFailed,
+    HandlerPanics,
+    StandInConnections,
 }
 
 impl Slot {
-    pub(super) const COUNT: usize = Slot::HandshakesFailed as usize + 1;
+    pub(super) const COUNT: usize = Slot::StandInConnections as usize + 1;
 
     /// Figures of what is now; they end with the worker. The others count for ever.
     pub(super) const GAUGES: [Slot; 4] = [
@@ -101,10 +103,15 @@ impl Layout {
         self.style_start() + self.styles + shared_cache::CELLS + at.min(backends::CELLS - 1)
     }
 
+    /// A cell of the block of [`rate`].
+    pub(super) fn rate(self, cell: rate::Rate) -> usize {
+        self.style_start() + self.styles + shared_cache::CELLS + backends::CELLS + cell as usize
+    }
+
     /// First cell of a route's block, which begins with its histogram. Blocks begin on a line of their own.
     fn route_start(self, route: usize) -> usize {
-        let begin =
-            (self.style_start() + self.styles + shared_cache::CELLS + backends::CELLS).next_multiple_of(LINE_CELLS);
+        let begin = (self.style_start() + self.styles + shared_cache::CELLS + backends::CELLS + rate::CELLS)
+            .next_multiple_of(LINE_CELLS);
         begin + route * ROUTE_CELLS.next_multiple_of(LINE_CELLS)
     }
 

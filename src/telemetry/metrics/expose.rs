@@ -2,7 +2,9 @@
 
 use super::cells::{HISTOGRAM_CELLS, Layout, Slot};
 use super::registry::Merged;
-use super::{BOUNDS_NS, DRIVERS, Labels, METHODS, OTHER, STATUS_COLUMNS, STATUSES, backends, process, shared_cache};
+use super::{
+    BOUNDS_NS, DRIVERS, Labels, METHODS, OTHER, STATUS_COLUMNS, STATUSES, backends, process, rate, shared_cache,
+};
 use crate::cache::redis::Fault;
 use crate::telemetry::logging::LogCounters;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
@@ -11,7 +13,7 @@ use std::collections::BTreeMap;
 pub(super) type Workers = BTreeMap<u32, Merged>;
 
 /// Cells of single figures that become a family with one series per worker.
-const PER_WORKER: [(Slot, MetricType, &str, &str); 17] = [
+const PER_WORKER: [(Slot, MetricType, &str, &str); 19] = [
     (
         Slot::RequestsActive,
         MetricType::GAUGE,
@@ -114,6 +116,18 @@ const PER_WORKER: [(Slot, MetricType, &str, &str); 17] = [
         "executor_stalls_total",
         "Polls that held the core for too long.",
     ),
+    (
+        Slot::HandlerPanics,
+        MetricType::COUNTER,
+        "http_handler_panics_total",
+        "Requests answered 500 because their handler panicked.",
+    ),
+    (
+        Slot::StandInConnections,
+        MetricType::COUNTER,
+        "worker_stand_in_connections_total",
+        "Connections that this worker took for another one, which was stuck or starting again.",
+    ),
 ];
 
 /// The families of `/metrics`.
@@ -215,6 +229,15 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
                 .collect(),
         ),
         family(
+            "worker_stuck_total",
+            "How often the worker was found stuck.",
+            MetricType::COUNTER,
+            workers
+                .values()
+                .map(|worker| counter(vec![worker_id(worker)], worker.stuck))
+                .collect(),
+        ),
+        family(
             "io_driver_info",
             "Always 1; the label tells how the worker talks to the kernel.",
             MetricType::GAUGE,
@@ -230,7 +253,8 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
     let own = PER_WORKER.map(|(slot, kind, name, help)| (layout.slot(slot), kind, name, help));
     let shared =
         shared_cache::PER_WORKER.map(|(cell, kind, name, help)| (layout.shared(cell as usize), kind, name, help));
-    for (cell, kind, name, help) in own.into_iter().chain(shared) {
+    let limits = rate::PER_WORKER.map(|(cell, kind, name, help)| (layout.rate(cell), kind, name, help));
+    for (cell, kind, name, help) in own.into_iter().chain(shared).chain(limits) {
         let metrics = workers
             .values()
             .map(|worker| {
@@ -257,6 +281,16 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
         }),
     ));
     families.extend(backends::per_worker(layout, workers));
+    families.push(table(
+        (
+            "rate_limit_refused_total",
+            "Requests answered 429, by the limit that they met.",
+        ),
+        workers,
+        rate::SCOPES
+            .iter()
+            .map(|(cell, scope)| (layout.rate(*cell), vec![label("scope", scope)])),
+    ));
     families.push(family(
         "store_commits_total",
         "Stories kept.",

@@ -16,6 +16,7 @@ mod cells;
 mod expose;
 mod journal;
 mod process;
+mod rate;
 mod registry;
 mod shared_cache;
 #[cfg(test)]

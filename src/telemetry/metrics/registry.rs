@@ -45,6 +45,7 @@ pub(super) struct Merged {
     pub(super) label: String,
     pub(super) cells: Vec<u64>,
     pub(super) healthy: bool,
+    pub(super) stuck: u64,
     /// None where no worker of the id lives.
     pub(super) driver: Option<usize>,
 }
@@ -99,6 +100,7 @@ impl Registry {
                     cells: Cells::new(self.layout.len()),
                     live: AtomicBool::new(true),
                     healthy: AtomicBool::new(true),
+                    stuck: AtomicU64::new(0),
                     driver: AtomicU64::new(0),
                 });
                 workers.push(Arc::clone(&kept));
@@ -117,6 +119,17 @@ impl Registry {
             .filter(|kept| kept.id == id && kept.live.load(Ordering::Relaxed))
         {
             kept.healthy.store(healthy, Ordering::Relaxed);
+        }
+    }
+
+    /// The watchdog found the living worker of this id stuck.
+    pub fn found_stuck(&self, id: u32) {
+        let workers = self.lock();
+        let living = workers
+            .iter()
+            .find(|kept| kept.id == id && kept.live.load(Ordering::Relaxed));
+        if let Some(kept) = living {
+            kept.stuck.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -186,8 +199,10 @@ impl Registry {
                 label: format!("{}{}", self.prefix, kept.id),
                 cells: vec![0; self.layout.len()],
                 healthy: false,
+                stuck: 0,
                 driver: None,
             });
+            sums.stuck += kept.stuck.load(Ordering::Relaxed);
             kept.cells.add_to(&mut sums.cells);
             if kept.live.load(Ordering::Acquire) {
                 // Of two lives at once the later one speaks.

@@ -406,6 +406,8 @@ fn layout_has_no_two_figures_in_one_cell() {
     cells.extend((0..2).map(|style| layout.style(style)));
     cells.extend((0..super::shared_cache::CELLS).map(|at| layout.shared(at)));
     cells.extend((0..super::backends::CELLS).map(|at| layout.backend(at)));
+    cells.extend(super::rate::PER_WORKER.map(|(cell, ..)| layout.rate(cell)));
+    cells.extend(super::rate::SCOPES.map(|(cell, _)| layout.rate(cell)));
     for route in 0..3 {
         cells.extend(layout.route(route)..layout.route(route) + HISTOGRAM_CELLS);
         for method in 0..METHODS.len() {

@@ -6,6 +6,7 @@
 //! cache until a scrape reads them. Relaxed is enough: figures order nothing.
 
 use super::cells::{Cells, HISTOGRAM_CELLS, Layout, Slot};
+use super::rate::Rate;
 use super::shared_cache::Shared;
 use super::{DRIVERS, backends, bucket, method_row, status_column};
 use std::cell::Cell;
@@ -24,6 +25,8 @@ pub(super) struct Kept {
     pub(super) live: AtomicBool,
     /// Set by whoever watches the worker, not by the worker: a stuck one cannot tell.
     pub(super) healthy: AtomicBool,
+    /// How often it was found stuck; by whoever watches it, too.
+    pub(super) stuck: AtomicU64,
     /// Index into [`DRIVERS`].
     pub(super) driver: AtomicU64,
 }
@@ -99,6 +102,14 @@ impl WorkerMetrics {
 
     pub(super) fn set_shared(&self, cell: Shared, value: u64) {
         self.kept.cells.set(self.kept.layout.shared(cell as usize), value);
+    }
+
+    pub(super) fn add_rate(&self, cell: Rate, n: u64) {
+        self.kept.cells.add(self.kept.layout.rate(cell), n);
+    }
+
+    pub(super) fn set_rate(&self, cell: Rate, value: u64) {
+        self.kept.cells.set(self.kept.layout.rate(cell), value);
     }
 
     pub(super) fn observe_shared(&self, at: usize, elapsed: Duration) {
@@ -206,6 +217,16 @@ impl WorkerMetrics {
         self.add(Slot::CacheMisses, 1);
     }
 
+    /// A handler panicked; its request is answered all the same.
+    pub fn handler_panicked(&self) {
+        self.add(Slot::HandlerPanics, 1);
+    }
+
+    /// Connections were taken for another worker.
+    pub fn stood_in(&self, connections: u64) {
+        self.add(Slot::StandInConnections, connections);
+    }
+
     /// A body was compressed.
     pub fn compressed(&self) {
         self.add(Slot::Compressions, 1);
@@ -269,6 +290,7 @@ impl Drop for WorkerMetrics {
         }
         self.set_shared(Shared::Breaker, 0);
         backends::end(&self.kept.cells, self.kept.layout);
+        self.rate_state(false, false);
         self.kept.healthy.store(false, Ordering::Relaxed);
         // Release: whoever takes these cells over sees all that was written to them.
         self.kept.live.store(false, Ordering::Release);

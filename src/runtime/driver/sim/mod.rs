@@ -188,6 +188,11 @@ impl SimNet {
         self.world.borrow().trace()
     }
 
+    /// How often an end of a connection said that it sends no more, while bytes of the other lay there unread.
+    pub fn ended_over_unread(&self) -> usize {
+        self.world.borrow().ended_over_unread
+    }
+
     /// Changes what the network does from now on. Buffers stay as they are.
     pub fn configure(&self, change: impl FnOnce(&mut SimConfig)) {
         change(&mut self.world.borrow_mut().config);
@@ -278,6 +283,15 @@ impl Driver for SimDriver {
 
     fn queued_bytes(&self, fd: RawFd) -> io::Result<usize> {
         Ok(self.world.borrow().queued_bytes(fd)?)
+    }
+
+    fn unread_bytes(&self, fd: RawFd) -> io::Result<usize> {
+        Ok(self.world.borrow().unread_bytes(fd)?)
+    }
+
+    fn hush(&mut self, fd: RawFd) -> io::Result<()> {
+        self.world.borrow_mut().hush(fd);
+        Ok(())
     }
 
     /// Nobody vanishes here without a word.

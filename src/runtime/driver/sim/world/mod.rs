@@ -60,6 +60,7 @@ enum Role {
     Listener {
         addr: SocketAddrAny,
         backlog: VecDeque<u64>,
+        is_hushed: bool,
     },
     Stream {
         conn: u64,
@@ -124,6 +125,8 @@ pub(super) struct World {
     with_driver: Vec<bool>,
     next_port: u16,
     trace: VecDeque<(u64, &'static str, i64, i64)>,
+    /// Halves of connections that were ended while bytes lay unread.
+    pub(super) ended_over_unread: usize,
 }
 
 impl World {
@@ -144,6 +147,7 @@ impl World {
             pool,
             next_port: 40_000,
             trace: VecDeque::new(),
+            ended_over_unread: 0,
             config,
         }
     }
@@ -306,6 +310,7 @@ impl World {
         self.new_fd(Role::Listener {
             addr,
             backlog: VecDeque::new(),
+            is_hushed: false,
         })
     }
 
@@ -387,6 +392,9 @@ impl World {
     pub(super) fn shutdown(&mut self, fd: RawFd, how: Shutdown) -> Result<(), Errno> {
         self.note("shutdown", i64::from(fd), 0);
         let (id, side) = self.stream(fd)?;
+        if how == Shutdown::Write && self.unread_bytes(fd)? > 0 {
+            self.ended_over_unread += 1;
+        }
         let at = self.after_delay();
         let now = self.now_ns;
         let conn = self.conns.get_mut(&id).ok_or(Errno::NOTCONN)?;
@@ -417,6 +425,25 @@ impl World {
     pub(super) fn queued_bytes(&self, fd: RawFd) -> Result<usize, Errno> {
         let (conn, side) = self.stream(fd)?;
         Ok(self.conns.get(&conn).map_or(0, |conn| conn.pipes[side].bytes))
+    }
+
+    /// Bytes that have arrived at this end and are not yet read.
+    pub(super) fn unread_bytes(&self, fd: RawFd) -> Result<usize, Errno> {
+        let (conn, side) = self.stream(fd)?;
+        let pipe = self.conns.get(&conn).map(|conn| &conn.pipes[1 - side]);
+        let arrived = |pipe: &Pipe| {
+            let chunks = pipe.chunks.iter().take_while(|(at, _)| *at <= self.now_ns);
+            chunks.map(|(_, chunk)| chunk.len()).sum()
+        };
+        Ok(pipe.map_or(0, arrived))
+    }
+
+    /// A listener drops the first packets of connections from now on.
+    pub(super) fn hush(&mut self, fd: RawFd) {
+        self.note("hush", i64::from(fd), 0);
+        if let Some(Role::Listener { is_hushed, .. }) = self.sockets.get_mut(&fd).map(|socket| &mut socket.role) {
+            *is_hushed = true;
+        }
     }
 
     // What the test looks at.

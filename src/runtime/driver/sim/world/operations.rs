@@ -224,11 +224,12 @@ impl World {
         let listener = listeners[self.rng.usize(0..listeners.len())];
         let now = self.now_ns;
         let local = SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.next_port).into();
-        let Some(Role::Listener { backlog, .. }) = self.sockets.get_mut(&listener).map(|socket| &mut socket.role)
+        let Some(Role::Listener { backlog, is_hushed, .. }) =
+            self.sockets.get_mut(&listener).map(|socket| &mut socket.role)
         else {
             return Err(Errno::CONNREFUSED);
         };
-        if backlog.len() >= self.config.backlog_max {
+        if *is_hushed || backlog.len() >= self.config.backlog_max {
             // The packet is dropped and sent again.
             self.schedule(now + 200_000_000, Action::Try(key));
             return Ok(());

@@ -1,0 +1,189 @@
+//! Stands in for workers that do not accept: connections that the kernel hashes to their sockets would wait, for as long
+//! as the worker is stuck or starts again, while others have time.
+//!
+//! The process owns the sockets, so any worker can accept from a duplicate. The watchdog says who stands in for whom
+//! ([`Rescue::assign`]); each worker has a task that does what is said ([`Rescue::stand_by`]). Connections that the stuck
+//! worker has accepted are its own, and wait with it.
+
+use super::ports::Lent;
+use super::worker::Want;
+use crate::routes::Api;
+use crate::runtime::executor::{JoinHandle, spawn};
+use crate::server::{self, Leave, Port, Server};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
+
+/// Who stands in for whom.
+#[derive(Default)]
+pub(super) struct Rescue {
+    sockets: Mutex<BTreeMap<u32, Vec<Lent>>>,
+    /// The worker that stands in, by the one that is away.
+    posts: watch::Sender<BTreeMap<u32, u32>>,
+}
+
+impl Rescue {
+    /// The sockets of worker `index`, from now on.
+    pub(super) fn lend(&self, index: u32, sockets: Vec<Lent>) {
+        let mut known = self.sockets.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        known.insert(index, sockets);
+    }
+
+    /// Of the workers, those in `away` do not accept, and those in `here` do. Who stands in goes on for as long as it can.
+    pub(super) fn assign(&self, away: &[u32], here: &[u32]) {
+        self.posts.send_if_modified(|posts| {
+            let mut next = BTreeMap::new();
+            for worker in away {
+                let present = posts.get(worker).filter(|stand_in| here.contains(stand_in));
+                let busy = |stand_in: &u32| next.values().filter(|other| *other == stand_in).count();
+                let stand_in = present.or_else(|| here.iter().min_by_key(|stand_in| busy(stand_in)));
+                if let Some(stand_in) = stand_in.copied() {
+                    next.insert(*worker, stand_in);
+                }
+            }
+            let is_new = next != *posts;
+            *posts = next;
+            is_new
+        });
+    }
+
+    /// Who stands in for a worker.
+    pub(super) fn stand_in_of(&self, worker: u32) -> Option<u32> {
+        self.posts.borrow().get(&worker).copied()
+    }
+
+    /// Stands in for whomever it is told to, until the end. To be spawned by worker `index`.
+    pub(super) async fn stand_by(
+        self: Arc<Rescue>,
+        index: u32,
+        server: Rc<Server<Api>>,
+        mut want: watch::Receiver<Want>,
+    ) {
+        let mut posts = self.posts.subscribe();
+        let mut tasks: BTreeMap<u32, JoinHandle<()>> = BTreeMap::new();
+        loop {
+            tasks.retain(|_, task| !task.is_finished());
+            for worker in on_duty(&mut posts, index) {
+                tasks.entry(worker).or_insert_with(|| {
+                    let post = Arc::clone(&self).stand_in(worker, index, Rc::clone(&server), want.clone());
+                    spawn("stand in", post)
+                });
+            }
+            // An error means that the supervisor is gone, which ends the process as well.
+            let drain = async { drop(want.wait_for(|want| *want == Want::Drain).await) };
+            if either(posts.changed(), drain).await {
+                return;
+            }
+        }
+    }
+
+    /// Stands in for `worker` until it is back, or for good.
+    async fn stand_in(
+        self: Arc<Rescue>,
+        worker: u32,
+        index: u32,
+        server: Rc<Server<Api>>,
+        mut want: watch::Receiver<Want>,
+    ) {
+        let (ports, queues) = match self.open(worker) {
+            Ok(open) => open,
+            Err(error) => {
+                tracing::error!(worker, stand_in = index, %error, "nobody takes the new connections of a stuck worker");
+                return;
+            }
+        };
+        tracing::warn!(
+            worker,
+            stand_in = index,
+            "standing in: new connections of that worker are taken here"
+        );
+        let mut posts = self.posts.subscribe();
+        let stop = async move {
+            let back = posts.wait_for(|posts| posts.get(&worker) != Some(&index));
+            let drain = async { drop(want.wait_for(|want| *want == Want::Drain).await) };
+            if either(async { back.await.map(drop) }, drain).await {
+                Leave::ForGood
+            } else {
+                Leave::ToOwner
+            }
+        };
+        let last = |room: usize| end(&queues, room);
+        let connections = server::stand_in(Rc::clone(&server), ports, stop, last).await;
+        server.app().stood_in(connections);
+        tracing::warn!(worker, stand_in = index, connections, "no longer standing in");
+    }
+
+    /// The sockets of a worker: to accept from, and to end.
+    fn open(&self, worker: u32) -> io::Result<(Vec<Port>, Vec<Lent>)> {
+        let known = self.sockets.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let own = known.get(&worker).map(Vec::as_slice).unwrap_or_default();
+        let (mut ports, mut queues) = (Vec::new(), Vec::new());
+        for lent in own {
+            queues.push(lent.duplicate()?);
+            ports.push(Port {
+                terms: lent.terms,
+                listener: lent.duplicate()?.listener_beside()?,
+            });
+        }
+        Ok((ports, queues))
+    }
+}
+
+/// Whom worker `index` is to stand in for.
+fn on_duty(posts: &mut watch::Receiver<BTreeMap<u32, u32>>, index: u32) -> Vec<u32> {
+    let posts = posts.borrow_and_update();
+    let own = posts.iter().filter(|(_, stand_in)| **stand_in == index);
+    own.map(|(worker, _)| *worker).collect()
+}
+
+/// True if `second` came first.
+async fn either<T, E>(first: impl Future<Output = Result<T, E>>, second: impl Future<Output = ()>) -> bool {
+    let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
+    std::future::poll_fn(|cx| {
+        if second.as_mut().poll(cx).is_ready() {
+            return std::task::Poll::Ready(true);
+        }
+        first.as_mut().poll(cx).map(|_| false)
+    })
+    .await
+}
+
+/// Takes what waits in the kernel's queues, at most `room`, each with the index of its port, and ends listening.
+pub(super) fn end(queues: &[Lent], room: usize) -> Vec<(usize, OwnedFd)> {
+    let mut waiting = Vec::new();
+    for (index, queue) in queues.iter().enumerate() {
+        let taken = queue.end(room.saturating_sub(waiting.len()));
+        waiting.extend(taken.into_iter().map(|socket| (index, socket)));
+    }
+    waiting
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rescue;
+
+    #[test]
+    fn somebody_stands_in_and_the_load_is_shared() {
+        let rescue = Rescue::default();
+        rescue.assign(&[2], &[0, 1, 3]);
+        assert_eq!(rescue.stand_in_of(2), Some(0));
+        // It goes on, and the next one falls to another.
+        rescue.assign(&[1, 2], &[0, 3]);
+        assert_eq!((rescue.stand_in_of(2), rescue.stand_in_of(1)), (Some(0), Some(0)));
+        rescue.assign(&[0, 1, 2], &[3]);
+        assert_eq!([0, 1, 2].map(|worker| rescue.stand_in_of(worker)), [Some(3); 3]);
+        rescue.assign(&[2], &[0, 1, 3]);
+        assert_eq!(
+            [0, 1, 2].map(|worker| rescue.stand_in_of(worker)),
+            [None, None, Some(3)]
+        );
+        // Nobody is left.
+        rescue.assign(&[0, 1, 2, 3], &[]);
+        assert_eq!(rescue.stand_in_of(2), None);
+        rescue.assign(&[], &[0, 1, 2, 3]);
+        assert!(rescue.posts.borrow().is_empty());
+    }
+}
