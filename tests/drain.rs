@@ -208,7 +208,7 @@ fn a_stream_without_an_end_is_ended_with_a_hint_before_the_time_is_over() {
 #[test]
 fn late_in_the_delay_answers_say_close_and_everything_is_served_all_the_while() {
     on_each_driver(|driver| {
-        let mut server = setup(driver).env("DRAIN_DELAY", "8s").start();
+        let mut server = setup(driver).env("DRAIN_DELAY", "5s").start();
         let mut client = server.connect();
         client.get("/health").expect(200);
         server.terminate();
@@ -222,7 +222,7 @@ fn late_in_the_delay_answers_say_close_and_everything_is_served_all_the_while() 
         }
         assert!(stayed > 0, "told at once: there is nowhere to go yet");
         assert!(client.is_closed());
-        if begun.elapsed() < Duration::from_secs(7) {
+        if begun.elapsed() < Duration::from_secs(4) {
             // Connections are still taken, and served.
             server.get("/api/v1/styles").expect(200);
             assert!(server.is_listening());

@@ -317,3 +317,18 @@ fn the_only_worker_is_seen_too() {
         assert_eq!(metrics(&server).sum("worker_stuck_total", &[]), 1.0);
     });
 }
+
+/// A machine that stands still (a snapshot, a debugger, a container that is paused) has no worker that is stuck.
+#[test]
+fn a_process_that_was_stopped_is_not_taken_for_a_stuck_one() {
+    use rustix::process::Signal;
+    let mut server = Setup::new().env("WORKER_TIMEOUT", "1s").env("STUCK", "abort").start();
+    server.get("/health").expect(200);
+    server.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_secs(3));
+    server.signal(Signal::CONT);
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(server.try_wait().is_none(), "{}", server.all_said());
+    server.get("/health/v2/live").expect(200);
+    assert_eq!(metrics(&server).sum("worker_stuck_total", &[]), 0.0);
+}
