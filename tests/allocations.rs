@@ -3,6 +3,7 @@
 //! The server runs on the test's thread, whose allocations are counted; the client is a plain socket on another.
 #![expect(clippy::unwrap_used, reason = "a test's helper may fail by panicking")]
 
+use roadtrip_api::resilience::rate::{self, Limit, Rate};
 use roadtrip_api::routes::{Api, LABELS, Process};
 use roadtrip_api::runtime::driver::choose::{self, IoDriver};
 use roadtrip_api::runtime::executor::{Runtime, spawn};
@@ -17,6 +18,7 @@ use roadtrip_api::telemetry::metrics::Registry;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 const BODY: &str = r#"{"location":"San Francisco","style":"adventure"}"#;
@@ -61,6 +63,7 @@ fn a_warm_request_allocates_nothing() {
     let registry = Registry::new(LABELS);
     let topology = Topology::detect(None, Pin::Never);
     let process = Process::new("pod".into(), topology, registry.clone(), None, "embedded");
+    let limiter = Arc::clone(&process.rate);
     let (driver, _) = choose::open(IoDriver::Auto).unwrap();
     let runtime = Runtime::new(driver, 1);
     let heartbeat = runtime.heartbeat();
@@ -99,9 +102,19 @@ fn a_warm_request_allocates_nothing() {
     );
     let live = "GET /health/v2/live HTTP/1.1\r\nHost: a\r\nX-Request-ID: mine\r\n\r\n".to_owned();
     for (name, request, marks) in [
-        ("story", post, "Cache-Status: roadtrip-api; hit"),
+        ("story", post.clone(), "Cache-Status: roadtrip-api; hit"),
         ("live", live, "X-Request-ID: mine"),
+        ("limited story", post, "RateLimit: \"client\";r="),
     ] {
+        if name.starts_with("limited") {
+            let plenty = Limit::new(Rate::parse("1000000/s").unwrap(), 1_000_000);
+            limiter.apply(rate::Settings {
+                enabled: true,
+                client: plenty,
+                pod: plenty,
+                ..rate::Settings::default()
+            });
+        }
         // Serves until the client's thread is done; the runtime keeps its tasks between two calls.
         let serve = |count: usize| {
             let (done, waiting) = tokio::sync::oneshot::channel();

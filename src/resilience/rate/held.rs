@@ -45,6 +45,9 @@ impl Lease {
     }
 }
 
+/// One line of the cache; all of them are the 256 KiB of the README.
+const _: () = assert!(size_of::<Lease>() == 64 && size_of::<Lease>() * HELD_SETS * HELD_WAYS == 256 << 10);
+
 /// A worker's leases.
 pub(super) struct Held {
     sets: Box<[[Lease; HELD_WAYS]]>,

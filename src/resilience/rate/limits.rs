@@ -38,8 +38,8 @@ pub const CHARGES_PER_COMMAND: usize = 64;
 pub const CHARGES_WAITING_MAX: usize = 4096;
 /// Milliseconds between two attempts to tell Redis what it did not take.
 pub const CHARGE_RETRY_MS: u64 = 1_000;
-/// Nanoseconds after which a settlement with Redis counts as lost (its worker is gone), and may be tried anew.
-pub const CHARGE_LOST_NS: u64 = 5_000_000_000;
+/// Seconds after which a settlement with Redis counts as lost (its worker is gone), and may be tried anew.
+pub const CHARGE_LOST_S: u32 = 5;
 /// Milliseconds for which Redis remembers a client beyond its backlog: a pod that comes back within it finds what it left.
 pub const REMEMBER_MS: u64 = 60_000;
 

@@ -14,7 +14,7 @@
 
 use super::client::ClientKey;
 use super::gcra::{Account, Quota};
-use super::limits::{CHARGE_LOST_NS, TABLE_SETS, TABLE_WAYS};
+use super::limits::{CHARGE_LOST_S, TABLE_SETS, TABLE_WAYS};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug, Clone, Copy)]
@@ -23,9 +23,9 @@ struct Entry {
     due: u64,
     /// The account that pods have in common, as it was when it was last looked at; in Redis' time, microseconds.
     remote_seen_us: u64,
-    /// When it was begun to settle there; 0: no settlement is under way.
-    settling_ns: u64,
     last_ns: u64,
+    /// When it was begun to settle there, seconds; 0: no settlement is under way.
+    settling_s: u32,
     /// Let through since it was last told.
     untold: u32,
 }
@@ -34,12 +34,15 @@ const EMPTY: Entry = Entry {
     client: ClientKey::NOBODY,
     due: 0,
     remote_seen_us: 0,
-    settling_ns: 0,
     last_ns: 0,
+    settling_s: 0,
     untold: 0,
 };
 
 type Set = [Entry; TABLE_WAYS];
+
+/// What the README says: 3 MiB, and the locks.
+const _: () = assert!(size_of::<Mutex<Set>>() * TABLE_SETS <= (3 << 20) + 16 * TABLE_SETS);
 
 /// The table.
 pub(super) struct Table {
@@ -169,7 +172,7 @@ impl Table {
         let Some(entry) = set.iter_mut().find(|entry| entry.client == charge.client) else {
             return;
         };
-        entry.settling_ns = 0;
+        entry.settling_s = 0;
         entry.remote_seen_us = settled.due_us;
         if !settled.alone {
             let ahead = settled.backlog_us.saturating_mul(1000);
@@ -185,7 +188,7 @@ impl Table {
     pub(super) fn not_told(&self, charge: &Charge, quota: Quota) {
         let Some(mut set) = self.set(charge.hash) else { return };
         if let Some(entry) = set.iter_mut().find(|entry| entry.client == charge.client) {
-            entry.settling_ns = 0;
+            entry.settling_s = 0;
             entry.untold = entry.untold.saturating_add(charge.requests).min(quota.burst());
         }
     }
@@ -224,12 +227,14 @@ fn place(set: &mut Set, client: ClientKey) -> Option<&mut Entry> {
 
 /// What the other pods are to be told, once that is a lease and nothing is under way to them.
 fn charge(entry: &mut Entry, hash: u64, quota: Quota, now: u64) -> Option<Charge> {
-    let under_way = entry.settling_ns != 0 && now.saturating_sub(entry.settling_ns) < CHARGE_LOST_NS;
+    // Never 0, and whole seconds will do. (In 136 years of uptime they begin anew.)
+    let now_s = ((now / 1_000_000_000) as u32).max(1);
+    let under_way = entry.settling_s != 0 && now_s.saturating_sub(entry.settling_s) < CHARGE_LOST_S;
     if entry.untold < quota.lease() || under_way {
         return None;
     }
     let requests = std::mem::take(&mut entry.untold);
-    entry.settling_ns = now.max(1);
+    entry.settling_s = now_s;
     Some(Charge {
         client: entry.client,
         hash,

@@ -369,8 +369,9 @@ impl Post {
 impl Drop for Turnstile {
     /// What a worker has let through is not forgotten with it.
     fn drop(&mut self) {
-        let now = self.inner.borrow().pod_since_ns;
-        let mut inner = self.inner.borrow_mut();
-        self.settle_all(&mut inner, now);
+        if let Ok(mut inner) = self.inner.try_borrow_mut() {
+            let now = inner.pod_since_ns;
+            self.settle_all(&mut inner, now);
+        }
     }
 }
