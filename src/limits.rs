@@ -677,7 +677,7 @@ mod tests {
             }
             if let Some((name, _)) = line
                 .strip_prefix("    pub const ")
-                .and_then(|rest| rest.split_once(':'))
+                .and_then(|rest| rest.strip_prefix("fn ").unwrap_or(rest).split_once([':', '(']))
                 && !words.contains(name)
             {
                 unread.push(format!("{room}::{name}"));
