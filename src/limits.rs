@@ -3,6 +3,8 @@
 //! Units stand last in a name. What an operator may change at run time is in `config.rs`; these are its defaults
 //! and its bounds.
 
+pub mod life;
+
 /// HTTP/1.1 on the wire (RFC 9112).
 pub mod http {
     /// Bytes of a request line and its headers together. nginx allows 8 KiB a line, most proxies 8 to 16 KiB in all.

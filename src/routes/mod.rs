@@ -159,6 +159,11 @@ impl Api {
         response.body(&problem.to_json(id.as_str()))
     }
 
+    /// Requests answered since the worker's begin.
+    pub fn answered(&self) -> u64 {
+        self.worker.requests.get()
+    }
+
     /// The worker takes no new connections any more.
     pub fn stop_accepting(&self) {
         self.worker.accepting.set(false);

@@ -31,6 +31,15 @@ impl From<Listener> for Port {
     }
 }
 
+/// How a server leaves its listening sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// They have a next user, who accepts already or will: what waits in the kernel's queues stays there.
+    ToOwner,
+    /// Nobody accepts from them any more.
+    ForGood,
+}
+
 /// Serves connections of `port` until `stop` is ready; then stops accepting (what was accepted already is served,
 /// what is in the kernel's queue stays there for the socket's next user), tells connections to close, and waits for
 /// them for at most `graceful`. Gives how many were still open then.
@@ -40,26 +49,30 @@ pub async fn run<A: App>(
     stop: impl Future<Output = ()>,
     graceful: Duration,
 ) -> usize {
+    let stop = async {
+        stop.await;
+        Leave::ToOwner
+    };
     run_to_end(server, vec![port.into()], stop, graceful, |_| Vec::new()).await
 }
 
-/// As [`run`], for listening sockets that have no next user: `last` is called once nothing is accepted any more, gives
-/// at most so many connections that wait in the kernel's queues, each with the index of its port, and ends listening.
-/// They are served like the others.
+/// As [`run`], for listening sockets that may have no next user, which `stop` says: then `last` is called once nothing is
+/// accepted any more, gives at most so many connections that wait in the kernel's queues, each with the index of its port,
+/// and ends listening. They are served like the others.
 pub async fn run_to_end<A: App>(
     server: Rc<Server<A>>,
     mut ports: Vec<Port>,
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = Leave>,
     graceful: Duration,
     last: impl FnOnce(usize) -> Vec<(usize, OwnedFd)>,
 ) -> usize {
     let mut stop = pin!(stop);
     let mut failures = 0u64;
     let mut first = 0;
-    loop {
+    let leave = loop {
         let accepted = poll_fn(|cx| {
-            if stop.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(None);
+            if let Poll::Ready(leave) = stop.as_mut().poll(cx) {
+                return Poll::Ready(Err(leave));
             }
             if server.open.get() >= server.settings.connections_max {
                 *server.room.borrow_mut() = Some(cx.waker().clone());
@@ -75,16 +88,16 @@ pub async fn run_to_end<A: App>(
                 if let Some(port) = ports.get_mut(index)
                     && let Poll::Ready(accepted) = port.listener.poll_accept(cx)
                 {
-                    return Poll::Ready(Some(accepted.map(|stream| (port.terms, stream))));
+                    return Poll::Ready(Ok(accepted.map(|stream| (port.terms, stream))));
                 }
             }
             Poll::Pending
         })
         .await;
         match accepted {
-            None => break,
-            Some(Ok((terms, stream))) => begin(&server, terms, stream),
-            Some(Err(error)) => {
+            Err(leave) => break leave,
+            Ok(Ok((terms, stream))) => begin(&server, terms, stream),
+            Ok(Err(error)) => {
                 // EINVAL: another worker has ended a socket of all, and this one is about to hear of the end.
                 let has_ended = error.kind() == std::io::ErrorKind::InvalidInput;
                 failures += u64::from(!has_ended);
@@ -96,17 +109,17 @@ pub async fn run_to_end<A: App>(
                 let pause = sleep(Duration::from_millis(limits::connection::ACCEPT_PAUSE_MS));
                 let mut pause = pin!(pause);
                 let stopped = poll_fn(|cx| match stop.as_mut().poll(cx) {
-                    Poll::Ready(()) => Poll::Ready(true),
-                    Poll::Pending => pause.as_mut().poll(cx).map(|()| false),
+                    Poll::Ready(leave) => Poll::Ready(Some(leave)),
+                    Poll::Pending => pause.as_mut().poll(cx).map(|()| None),
                 })
                 .await;
-                if stopped {
+                if let Some(leave) = stopped {
                     // A future that is done must not be asked again.
-                    break;
+                    break leave;
                 }
             }
         }
-    }
+    };
     let mut terms = Vec::new();
     for port in ports {
         terms.push(port.terms);
@@ -114,14 +127,18 @@ pub async fn run_to_end<A: App>(
             begin(&server, port.terms, stream);
         }
     }
-    for (port, socket) in last(server.settings.connections_max.saturating_sub(server.open.get())) {
+    let waiting = match leave {
+        Leave::ForGood => last(server.settings.connections_max.saturating_sub(server.open.get())),
+        Leave::ToOwner => Vec::new(),
+    };
+    for (port, socket) in waiting {
         match Stream::adopt(socket) {
             Ok(stream) => begin(&server, terms.get(port).copied().unwrap_or_default(), stream),
             Err(error) => tracing::warn!(%error, "a connection of the last moment is lost"),
         }
     }
     server.begin_drain();
-    let on_its_way = Duration::from_millis(limits::connection::DRAIN_IDLE_MS);
+    let on_its_way = server.drain_idle.get();
     let _ = timeout(graceful, async {
         // What a client sent before it could know of the end is still on its way, or not yet looked at.
         if timeout(on_its_way, poll_fn(|cx| server.poll_empty(cx))).await.is_err() {

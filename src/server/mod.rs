@@ -22,7 +22,7 @@ mod tls;
 mod transport;
 mod trust;
 
-pub use accept::{Port, run, run_to_end};
+pub use accept::{Leave, Port, run, run_to_end};
 pub use app::{App, Events, Later, Outbox, Outcome, Reply, ReplyBody, Request};
 pub use begin::Terms;
 pub use guests::{Origin, Peer};
@@ -96,6 +96,8 @@ pub struct Server<A> {
     open: Cell<usize>,
     draining: Cell<bool>,
     ending_idle: Cell<bool>,
+    /// From the begin of draining to the end of idle connections.
+    drain_idle: Cell<Duration>,
     /// Nearly all places are taken.
     crowded: Cell<bool>,
     /// Idle connections must look at their time again: they end, or they have less of it than they thought.
@@ -128,6 +130,7 @@ impl<A: App> Server<A> {
             open: Cell::new(0),
             draining: Cell::new(false),
             ending_idle: Cell::new(false),
+            drain_idle: Cell::new(Duration::from_millis(limits::connection::DRAIN_IDLE_MS)),
             crowded: Cell::new(false),
             hurried: Cell::new(false),
             idle_for: Cell::new(settings.keep_alive),
@@ -171,6 +174,12 @@ impl<A: App> Server<A> {
     pub fn begin_drain(&self) {
         self.draining.set(true);
         self.requests_before_close.set(0);
+    }
+
+    /// How long idle connections are kept once draining begins. Where there is a successor they may be kept for longer:
+    /// whoever asks again is answered, told to close, and comes back to the successor.
+    pub fn keep_idle_for(&self, time: Duration) {
+        self.drain_idle.set(time);
     }
 
     /// From now on idle connections end, too.

@@ -17,8 +17,10 @@
 pub mod buffers;
 pub mod choose;
 pub mod epoll;
+pub mod inherit;
 pub mod ops;
 pub mod sim;
+pub(super) mod steer;
 mod system;
 #[cfg(test)]
 mod tests;

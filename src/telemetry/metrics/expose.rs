@@ -205,6 +205,7 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
             MetricType::GAUGE,
             workers
                 .values()
+                .filter(|worker| !worker.dismissed)
                 .map(|worker| {
                     gauge(
                         vec![label("component", "worker"), worker_id(worker)],
@@ -405,7 +406,7 @@ fn status(column: usize) -> String {
     STATUSES.get(column).map_or_else(|| OTHER.to_owned(), u16::to_string)
 }
 
-fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+pub(super) fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(name.to_owned());
     family.set_help(help.to_owned());
@@ -414,7 +415,7 @@ fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> Met
     family
 }
 
-fn label(name: &str, value: &str) -> LabelPair {
+pub(super) fn label(name: &str, value: &str) -> LabelPair {
     let mut pair = LabelPair::default();
     pair.set_name(name.to_owned());
     pair.set_value(value.to_owned());
@@ -425,7 +426,7 @@ fn worker_id(worker: &Merged) -> LabelPair {
     label("worker_id", &worker.label)
 }
 
-fn counter(labels: Vec<LabelPair>, count: u64) -> Metric {
+pub(super) fn counter(labels: Vec<LabelPair>, count: u64) -> Metric {
     let mut value = Counter::default();
     // Exact up to 2^53: three thousand years at a million a second, two years of bytes at 1 Tbit/s.
     value.set_value(count as f64);
@@ -434,7 +435,7 @@ fn counter(labels: Vec<LabelPair>, count: u64) -> Metric {
     metric
 }
 
-fn gauge(labels: Vec<LabelPair>, level: f64) -> Metric {
+pub(super) fn gauge(labels: Vec<LabelPair>, level: f64) -> Metric {
     let mut value = Gauge::default();
     value.set_value(level);
     let mut metric = Metric::from_label(labels);

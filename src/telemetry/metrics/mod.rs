@@ -13,6 +13,7 @@
 
 mod cells;
 mod expose;
+mod lives;
 mod process;
 mod registry;
 mod shared_cache;
@@ -21,6 +22,7 @@ mod tests;
 pub mod worker;
 
 pub(crate) use process::open_fds as open_files;
+pub use lives::{Lives, Reason};
 pub use registry::{Registry, WorkerSummary};
 pub use worker::{ExecutorFigures, WorkerMetrics};
 

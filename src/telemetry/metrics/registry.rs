@@ -1,6 +1,7 @@
 //! All workers' figures of this process. Locked when a worker starts and when someone asks; never to count.
 
 use super::cells::{Cells, Layout, Slot};
+use super::lives::Lives;
 use super::worker::{Kept, WorkerMetrics};
 use super::{Labels, expose};
 use crate::telemetry::logging::LogCounters;
@@ -19,6 +20,8 @@ pub struct Registry {
     log: OnceLock<LogCounters>,
     /// Seconds since 1970; [`NO_CERTIFICATE`] where none is served.
     certificate_expiry: AtomicI64,
+    /// What became of workers and of the process.
+    pub lives: Lives,
 }
 
 /// No certificate expires then.
@@ -43,6 +46,8 @@ pub(super) struct Merged {
     pub(super) label: String,
     pub(super) cells: Vec<u64>,
     pub(super) healthy: bool,
+    /// See [`Registry::dismiss`].
+    pub(super) dismissed: bool,
     /// None where no worker of the id lives.
     pub(super) driver: Option<usize>,
 }
@@ -77,6 +82,7 @@ impl Registry {
             workers: Mutex::new(Vec::new()),
             log: OnceLock::new(),
             certificate_expiry: AtomicI64::new(NO_CERTIFICATE),
+            lives: Lives::default(),
         })
     }
 
@@ -96,6 +102,7 @@ impl Registry {
                     cells: Cells::new(self.layout.len()),
                     live: AtomicBool::new(true),
                     healthy: AtomicBool::new(true),
+                    dismissed: AtomicBool::new(false),
                     driver: AtomicU64::new(0),
                 });
                 workers.push(Arc::clone(&kept));
@@ -117,6 +124,13 @@ impl Registry {
         }
     }
 
+    /// The worker of this id was ended for good, as fewer were asked for: it is not unhealthy, it is none any more.
+    pub fn dismiss(&self, id: u32) {
+        for kept in self.lock().iter().filter(|kept| kept.id == id) {
+            kept.dismissed.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Lets the scrape tell how many log lines were dropped. The first call counts.
     pub fn watch_log(&self, counters: LogCounters) {
         let _ = self.log.set(counters);
@@ -129,13 +143,15 @@ impl Registry {
 
     /// The text of `/metrics`: everything. [`CONTENT_TYPE`](super::CONTENT_TYPE) goes with it.
     pub fn text(&self) -> String {
-        expose::render(expose::everything(
+        let mut families = expose::everything(
             &self.labels,
             self.layout,
             &self.merged(),
             self.log.get(),
             Some(self.certificate_expiry.load(Ordering::Relaxed)).filter(|expiry| *expiry != NO_CERTIFICATE),
-        ))
+        );
+        families.extend(self.lives.families());
+        expose::render(families)
     }
 
     /// The text of `/health/v2/metrics/worker`: the families that are told per worker, for every worker of the pod.
@@ -176,8 +192,10 @@ impl Registry {
                 label: format!("{}{}", self.prefix, kept.id),
                 cells: vec![0; self.layout.len()],
                 healthy: false,
+                dismissed: true,
                 driver: None,
             });
+            sums.dismissed &= kept.dismissed.load(Ordering::Relaxed);
             kept.cells.add_to(&mut sums.cells);
             if kept.live.load(Ordering::Acquire) {
                 // Of two lives at once the later one speaks.

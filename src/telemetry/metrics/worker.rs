@@ -24,6 +24,8 @@ pub(super) struct Kept {
     pub(super) live: AtomicBool,
     /// Set by whoever watches the worker, not by the worker: a stuck one cannot tell.
     pub(super) healthy: AtomicBool,
+    /// No worker of this id is wanted any more.
+    pub(super) dismissed: AtomicBool,
     /// Index into [`DRIVERS`].
     pub(super) driver: AtomicU64,
 }
@@ -66,6 +68,7 @@ impl WorkerMetrics {
     pub(super) fn new(kept: Arc<Kept>) -> Self {
         kept.live.store(true, Ordering::Relaxed);
         kept.healthy.store(true, Ordering::Relaxed);
+        kept.dismissed.store(false, Ordering::Relaxed);
         kept.driver.store(0, Ordering::Relaxed);
         Self {
             kept,
