@@ -57,7 +57,11 @@ impl Response {
 impl Connection {
     /// Connects.
     pub fn open(addr: SocketAddr) -> Connection {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE).unwrap();
+        Connection::over(TcpStream::connect_timeout(&addr, PATIENCE).unwrap())
+    }
+
+    /// Over one that is made.
+    pub fn over(stream: TcpStream) -> Connection {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();

@@ -9,6 +9,7 @@
 pub mod exposition;
 pub mod frames;
 pub mod http;
+pub mod load;
 pub mod postgres;
 pub mod redis;
 pub mod tls;
