@@ -254,7 +254,11 @@ async fn told_to_leave(
     // An error means that the supervisor is gone, which ends the process as well.
     let wanted = want.wait_for(|want| *want != Want::Serve).await.map(|want| *want);
     server.app().stop_accepting();
-    ends_all.set(!matches!(wanted, Ok(Want::Close)));
+    if let Ok(Want::Close) = wanted {
+        // Whoever asks again comes to another worker.
+        server.keep_idle_for(limits::RETIRE_IDLE);
+        ends_all.set(false);
+    }
     let Ok(Want::Leave(idle)) = wanted else {
         return Leave::ForGood;
     };

@@ -3,7 +3,10 @@
 //! FAILED is: a connection refused or reset; a request that was sent and got no whole answer, whatever the reason; an
 //! answer that is not what was asked for. Not failed is what RFC 9112 lets a client do without a doubt: to find, before it
 //! sends, that an idle connection was closed in good order; and to send again what it had pipelined behind a request whose
-//! answer said `Connection: close`, which means that nothing behind it was looked at (section 9.6). Both are counted apart.
+//! answer said `Connection: close`, which means that nothing behind it was looked at (section 9.6), or on a stream that a
+//! GOAWAY left out (RFC 9113 section 6.8). Both are counted apart.
+
+mod http2;
 
 use super::PATIENCE;
 use super::http::{Connection, Response, story_request};
@@ -23,6 +26,8 @@ pub enum Kind {
     Short,
     /// This many requests at once on a connection that lasts.
     Pipelined(usize),
+    /// HTTP/2, this many streams at once.
+    Http2(usize),
     /// Story streams, on a connection that lasts.
     Events,
     /// Stories, told anew and again, on a connection that lasts.
@@ -30,14 +35,17 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The mixture of the issue: keep-alive with short and long pauses, short-lived, pipelined, streams, stories.
-    pub const MIX: [Kind; 8] = [
+    /// The mixture of the issue: keep-alive with short and long pauses, short-lived, pipelined, HTTP/2, streams of
+    /// events, stories.
+    pub const MIX: [Kind; 10] = [
         Kind::KeepAlive(Duration::from_millis(3)),
         Kind::KeepAlive(Duration::from_millis(40)),
         Kind::KeepAlive(Duration::from_millis(1500)),
         Kind::Short,
         Kind::Short,
         Kind::Pipelined(8),
+        Kind::Http2(4),
+        Kind::Http2(4),
         Kind::Events,
         Kind::Stories,
     ];
@@ -133,6 +141,7 @@ impl Load {
                 number,
                 tally: Tally::default(),
                 connection: None,
+                http2: None,
                 seed: number as u64 + 1,
             };
             std::thread::spawn(move || client.run())
@@ -179,6 +188,7 @@ struct Client {
     number: usize,
     tally: Tally,
     connection: Option<Connection>,
+    http2: Option<http2::Session>,
     seed: u64,
 }
 
@@ -193,6 +203,7 @@ impl Client {
                 Kind::KeepAlive(_) => self.ask("/health/v2/live"),
                 Kind::Short => self.ask_once(),
                 Kind::Pipelined(count) => self.ask_many(count),
+                Kind::Http2(streams) => self.ask_streams(streams),
                 Kind::Events => self.tell(true),
                 Kind::Stories => self.tell(false),
             };
@@ -244,13 +255,17 @@ impl Client {
     }
 
     fn connect(&mut self) -> Result<Option<Connection>, NobodyThere> {
+        Ok(self.connect_raw()?.map(Connection::over))
+    }
+
+    fn connect_raw(&mut self) -> Result<Option<TcpStream>, NobodyThere> {
         match TcpStream::connect_timeout(&self.shared.addr, PATIENCE) {
             Ok(stream) => {
                 let meets_itself = stream.local_addr().ok() == stream.peer_addr().ok();
                 if meets_itself && self.shared.may_end.load(Ordering::SeqCst) {
                     return Err(NobodyThere);
                 }
-                Ok(Some(Connection::over(stream)))
+                Ok(Some(stream))
             }
             Err(_) if self.shared.may_end.load(Ordering::SeqCst) => Err(NobodyThere),
             Err(error) => {
@@ -278,17 +293,21 @@ impl Client {
     }
 
     fn answered(&mut self, connection: Connection, response: &Response) {
+        self.count_answer();
+        if response.closes() {
+            self.tally.told_to_close += 1;
+        } else {
+            self.connection = Some(connection);
+        }
+    }
+
+    fn count_answer(&mut self) {
         self.tally.answered += 1;
         let shared = &self.shared;
         shared.answered.fetch_add(1, Ordering::Relaxed);
         let now = u64::try_from(shared.begun.elapsed().as_micros()).unwrap();
         let last = shared.last_answer_us.fetch_max(now, Ordering::Relaxed);
         shared.longest_gap_us.fetch_max(now.saturating_sub(last), Ordering::Relaxed);
-        if response.closes() {
-            self.tally.told_to_close += 1;
-        } else {
-            self.connection = Some(connection);
-        }
     }
 
     /// Sends and reads one answer, which `is_right`.
