@@ -100,40 +100,34 @@ pub(super) fn pass_on(signal: i32, to: Pid) {
 }
 
 /// Stays until the process that serves has ended; gives its exit code.
-pub(super) fn stay(events: &Receiver<Event>, mut serving: Pid, successors: &Successors, gone: Option<u8>) -> u8 {
+pub(super) fn stay(events: &Receiver<Event>, mut serving: Pid, successors: &Successors, mut gone: Option<u8>) -> u8 {
     tracing::info!(
         pid = %serving.as_raw_nonzero(),
         "this process stays behind the one that serves, and passes signals on to it"
     );
-    let mut gone = gone;
+    if let Some(pid) = successors.latest() {
+        (serving, gone) = (pid, None);
+    }
     loop {
-        if let Some(pid) = successors.latest() {
-            serving = pid;
-            gone = None;
-            tracing::info!(pid = %serving.as_raw_nonzero(), "another process serves now");
-        }
         if let Some(code) = gone {
             tracing::info!(code, "the process that served has ended, and so does this one");
             return code;
         }
-        match events.recv() {
-            Ok(Event::Signal(SIGCHLD)) => {
-                // Who is named by one that has ended may have ended, too.
-                if let Some(pid) = successors.latest() {
-                    serving = pid;
-                }
-                reap(|pid, status| {
-                    if pid == serving {
-                        gone = Some(exit_code(status));
-                    }
-                });
-            }
-            Ok(Event::Signal(signal)) => {
-                if let Some(pid) = successors.latest() {
-                    serving = pid;
-                }
-                pass_on(signal, serving);
-            }
+        let event = events.recv();
+        // Who is named by one that has ended meanwhile may have ended, too.
+        let mut ended = Vec::new();
+        if let Ok(Event::Signal(SIGCHLD)) = event {
+            reap(|pid, status| ended.push((pid, status)));
+        }
+        if let Some(pid) = successors.latest() {
+            serving = pid;
+            tracing::info!(pid = %serving.as_raw_nonzero(), "another process serves now");
+        }
+        if let Some((_, status)) = ended.into_iter().find(|(pid, _)| *pid == serving) {
+            gone = Some(exit_code(status));
+        }
+        match event {
+            Ok(Event::Signal(signal)) => pass_on(signal, serving),
             Ok(_) => {}
             // No signal will come any more.
             Err(_) => return 1,
