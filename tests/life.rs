@@ -53,7 +53,11 @@ fn many_hups_at_once_are_two_rounds_and_a_term_behind_them_drains() {
         server.terminate();
         assert_eq!(server.wait().code(), Some(0), "{}", server.all_said());
         load.stop().expect_none_failed(&format!("HUP x30, then TERM, {driver}"));
-        assert!(said(&server, "was replaced by a new life") <= 4, "{}", server.all_said());
+        assert!(
+            said(&server, "was replaced by a new life") <= 4,
+            "{}",
+            server.all_said()
+        );
         assert_eq!(said(&server, "cut off"), 0);
     });
 }

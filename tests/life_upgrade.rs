@@ -45,7 +45,11 @@ impl House {
     }
 
     fn pid_in(&self, file: &str) -> Option<u32> {
-        fs::read_to_string(self.folder.path().join(file)).ok()?.trim().parse().ok()
+        fs::read_to_string(self.folder.path().join(file))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     }
 
     /// Who answers.
@@ -72,8 +76,12 @@ impl Drop for House {
     fn drop(&mut self) {
         // Whoever said that it is ready, and runs this copy of the binary.
         for line in self.server.log.lines() {
-            let pid = sonic_rs::from_str::<sonic_rs::Value>(&line).ok().and_then(|line| line["pid"].as_u64());
-            let Some(pid) = pid.and_then(|pid| u32::try_from(pid).ok()) else { continue };
+            let pid = sonic_rs::from_str::<sonic_rs::Value>(&line)
+                .ok()
+                .and_then(|line| line["pid"].as_u64());
+            let Some(pid) = pid.and_then(|pid| u32::try_from(pid).ok()) else {
+                continue;
+            };
             let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
             if exe.starts_with(self.folder.path()) {
                 signal(pid, Signal::KILL);
@@ -188,9 +196,13 @@ fn a_process_that_stays_passes_signals_on_and_ends_as_the_last_one_does() {
     signal(first, Signal::HUP);
     until("a round", || house.said("the round is over") == 1);
     signal(first, Signal::USR2);
-    until("a third", || house.said("stays behind") == 1 && house.serving() != second);
+    until("a third", || {
+        house.said("stays behind") == 1 && house.serving() != second
+    });
     let third = house.serving();
-    until("the second to end", || is_gone(second) && house.said("another process serves now") == 1);
+    until("the second to end", || {
+        is_gone(second) && house.said("another process serves now") == 1
+    });
     assert!(!is_gone(first));
     signal(first, Signal::USR1);
     until("the third to hear", || house.said("SIGUSR1") == 1);

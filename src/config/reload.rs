@@ -90,7 +90,10 @@ impl Config {
         let both = (&self.store, &new.store);
         let database = matches!(both, (StoreAt::Postgres(old), StoreAt::Postgres(new)) if old != new);
         for (name, differs) in [
-            ("DATABASE_URL", database && needs_restart.iter().all(|name| !name.starts_with("DB_"))),
+            (
+                "DATABASE_URL",
+                database && needs_restart.iter().all(|name| !name.starts_with("DB_")),
+            ),
             ("REDIS_URL", self.redis_url != new.redis_url),
             ("ADMIN_TOKEN", self.admin_token != new.admin_token),
         ] {
@@ -153,7 +156,11 @@ mod tests {
 
     #[test]
     fn what_belongs_to_a_life_changes_and_what_belongs_to_the_process_stays() {
-        let before = read(&[("LOG_LEVEL", "info"), ("PORT", "1"), ("ADMIN_TOKEN", "sixteen-letters-and-more")]);
+        let before = read(&[
+            ("LOG_LEVEL", "info"),
+            ("PORT", "1"),
+            ("ADMIN_TOKEN", "sixteen-letters-and-more"),
+        ]);
         let after = read(&[
             ("LOG_LEVEL", "debug"),
             ("KEEP_ALIVE", "9s"),

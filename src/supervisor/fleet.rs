@@ -229,7 +229,11 @@ impl Fleet {
                 }
                 if let Some(why) = why {
                     self.shared.process.registry.lives.restarted(why);
-                    tracing::info!(worker = word.worker, reason = why.name(), "the worker was replaced by a new life");
+                    tracing::info!(
+                        worker = word.worker,
+                        reason = why.name(),
+                        "the worker was replaced by a new life"
+                    );
                 }
                 note(&self.watched, word.worker, Some(heartbeat));
             }
@@ -316,13 +320,21 @@ impl Fleet {
         };
         slot.not_replaced = true;
         if slot.present.is_some() || ending {
-            tracing::error!(worker = at, reason, "the worker could not be replaced; the one before goes on");
+            tracing::error!(
+                worker = at,
+                reason,
+                "the worker could not be replaced; the one before goes on"
+            );
             return Told::Nothing;
         }
         slot.failures += 1;
         if !slot.was_served && self.is_up {
             // Nothing was led to its sockets yet.
-            tracing::error!(worker = at, reason, "the worker that was asked for could not begin; there is none more");
+            tracing::error!(
+                worker = at,
+                reason,
+                "the worker that was asked for could not begin; there is none more"
+            );
             self.slots.truncate(at);
             self.ports.remove_last();
             self.want(at);
@@ -361,7 +373,9 @@ impl Fleet {
         let mut next = self.slots.iter().flat_map(Slot::due).min();
         if !self.ended.is_empty() {
             // Threads wind up after their last word: a moment.
-            next = Some(next.map_or(now + Duration::from_millis(5), |next| next.min(now + Duration::from_millis(5))));
+            next = Some(next.map_or(now + Duration::from_millis(5), |next| {
+                next.min(now + Duration::from_millis(5))
+            }));
         }
         (next, told)
     }
@@ -409,7 +423,11 @@ impl Fleet {
                 self.ports.remove_last();
                 self.shared.process.registry.dismiss(index);
                 note(&self.watched, index, None);
-                tracing::info!(worker = index, workers = self.slots.len(), "the worker has ended; there is one fewer");
+                tracing::info!(
+                    worker = index,
+                    workers = self.slots.len(),
+                    "the worker has ended; there is one fewer"
+                );
             }
             return;
         }
@@ -428,11 +446,17 @@ impl Fleet {
                     let _ = self.not_begun(index, &error.to_string());
                 }
             }
-        } else if self.slots.len() > self.wanted && self.slots.len() > 1 && last.present.is_some() && last.coming.is_none()
+        } else if self.slots.len() > self.wanted
+            && self.slots.len() > 1
+            && last.present.is_some()
+            && last.coming.is_none()
         {
             self.ports.steer_past_last();
             let index = self.slots.len() - 1;
-            tracing::info!(worker = index, "one worker fewer: nothing new is led to it, and it ends");
+            tracing::info!(
+                worker = index,
+                "one worker fewer: nothing new is led to it, and it ends"
+            );
             if let Some(last) = self.slots.last_mut() {
                 last.close_at = Some(Instant::now() + limits::STEER_SETTLE);
             }
@@ -475,7 +499,12 @@ impl Fleet {
             slot.restart_at = None;
             slot.close_at = None;
             let coming = slot.coming.take().map(|coming| coming.life);
-            let lives = slot.present.take().into_iter().chain(coming).chain(slot.leaving.drain(..));
+            let lives = slot
+                .present
+                .take()
+                .into_iter()
+                .chain(coming)
+                .chain(slot.leaving.drain(..));
             slot.leaving = lives
                 .map(|mut life| {
                     life.tell(Want::End, graceful);

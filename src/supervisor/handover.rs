@@ -70,7 +70,8 @@ impl Inherited {
             None => Inherited::default(),
         };
         let number = |name: &str| text(name).and_then(|text| text.parse::<u32>().ok());
-        if let (Some(pid), Some(count), true) = (number("LISTEN_PID"), number("LISTEN_FDS"), inherited.groups.is_empty())
+        if let (Some(pid), Some(count), true) =
+            (number("LISTEN_PID"), number("LISTEN_FDS"), inherited.groups.is_empty())
             && pid == std::process::id()
         {
             for number in (SYSTEMD_FIRST..).take(count.min(INHERITED_MAX as u32) as usize) {
@@ -99,7 +100,9 @@ impl Inherited {
                     let (key, own, numbers) = (part()?, part()?, part()?);
                     let key = unhex(key).ok_or("an address of it is not hexadecimal")?;
                     let sockets = numbers.split(',').take(INHERITED_MAX);
-                    let sockets = sockets.map(|number| one(number, Nature::Listener)).collect::<Result<_, _>>()?;
+                    let sockets = sockets
+                        .map(|number| one(number, Nature::Listener))
+                        .collect::<Result<_, _>>()?;
                     let is_shared = own != "1";
                     inherited.groups.push((key, Group { sockets, is_shared }));
                 }
@@ -129,7 +132,10 @@ impl Inherited {
     /// Closes the sockets that nobody has asked for.
     pub(super) fn close_rest(&mut self) {
         for (key, _) in self.groups.drain(..) {
-            tracing::info!(addr = key, "a socket of the process before is closed: its address is not configured any more");
+            tracing::info!(
+                addr = key,
+                "a socket of the process before is closed: its address is not configured any more"
+            );
         }
         for socket in self.activated.drain(..) {
             let addr = listen::local_addr(&socket).map(|addr| addr.to_string());
@@ -168,7 +174,9 @@ fn is_at(socket: &OwnedFd, at: &At) -> bool {
 }
 
 fn one(number: &str, nature: Nature) -> Result<OwnedFd, String> {
-    let number: RawFd = number.parse().map_err(|_| "a descriptor of it is no number".to_owned())?;
+    let number: RawFd = number
+        .parse()
+        .map_err(|_| "a descriptor of it is no number".to_owned())?;
     take(number, nature).map_err(|error| format!("its descriptor {number} cannot be used: {error}"))
 }
 
@@ -181,11 +189,16 @@ fn hex(text: &str) -> String {
 }
 
 fn unhex(hex: &str) -> Option<String> {
-    let digits: Vec<u8> = hex.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;
+    let digits: Vec<u8> = hex
+        .chars()
+        .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .collect::<Option<_>>()?;
     if !digits.len().is_multiple_of(2) {
         return None;
     }
-    let bytes = digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit));
+    let bytes = digits
+        .chunks_exact(2)
+        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit));
     String::from_utf8(bytes.collect()).ok()
 }
 
@@ -233,8 +246,14 @@ impl Left {
     /// # Errors
     /// No descriptor is left.
     pub(super) fn sockets(&mut self, bind: &str, is_shared: bool, sockets: &[OwnedFd]) -> io::Result<()> {
-        let numbers = sockets.iter().map(|socket| self.leave(socket)).collect::<io::Result<Vec<_>>>()?;
-        self.word("listen", format_args!("{}:{}:{}", hex(bind), u8::from(!is_shared), numbers.join(",")));
+        let numbers = sockets
+            .iter()
+            .map(|socket| self.leave(socket))
+            .collect::<io::Result<Vec<_>>>()?;
+        self.word(
+            "listen",
+            format_args!("{}:{}:{}", hex(bind), u8::from(!is_shared), numbers.join(",")),
+        );
         Ok(())
     }
 

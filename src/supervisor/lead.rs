@@ -275,7 +275,10 @@ impl Course {
                 }
                 if !reloaded.needs_restart.is_empty() {
                     let names = reloaded.needs_restart.join(",");
-                    tracing::warn!(variables = names, "reload: these have changed, and take effect in a new process only");
+                    tracing::warn!(
+                        variables = names,
+                        "reload: these have changed, and take effect in a new process only"
+                    );
                 }
                 let config = reloaded.config;
                 self.lead.log.set_level(config.log.level);
@@ -312,7 +315,12 @@ impl Course {
             let worker = self.rss_turn % (self.lead.fleet.len().max(1) as u32);
             self.rss_turn = self.rss_turn.wrapping_add(1);
             self.rss_pause_until = now + limits::RSS_PAUSE;
-            tracing::warn!(worker, rss, max, "more memory than WORKER_RSS_MAX; a worker is replaced");
+            tracing::warn!(
+                worker,
+                rss,
+                max,
+                "more memory than WORKER_RSS_MAX; a worker is replaced"
+            );
             self.rounds.ask(worker, Reason::Memory);
         }
         Some(self.next_look)
@@ -350,10 +358,17 @@ impl Course {
         }
         self.upgrades += 1;
         let lead = &self.lead;
-        let pids = self.successors.as_ref().map(|successors| &successors.say).or(lead.pids.as_ref());
+        let pids = self
+            .successors
+            .as_ref()
+            .map(|successors| &successors.say)
+            .or(lead.pids.as_ref());
         let time = self.shared().config.life.upgrade_timeout;
         let program = lead.origin.program();
-        match lead.origin.start_again(self.upgrades, &lead.fleet.ports, pids, time, &lead.sender) {
+        match lead
+            .origin
+            .start_again(self.upgrades, &lead.fleet.ports, pids, time, &lead.sender)
+        {
             Ok(upgrade) => {
                 tracing::info!(%program, pid = %upgrade.child.as_raw_nonzero(), "SIGUSR2: the new process starts");
                 self.upgrade = Some(upgrade);
@@ -480,6 +495,10 @@ impl Course {
 /// Resident memory of this process.
 fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    let pages: u64 = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse().ok())
+        .unwrap_or(0);
     pages.saturating_mul(rustix::param::page_size() as u64)
 }

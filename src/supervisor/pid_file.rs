@@ -81,14 +81,20 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), own);
         file.step_aside();
         assert!(!path.exists());
-        assert_eq!(std::fs::read_to_string(folder.path().join("api.pid.oldbin")).unwrap(), own);
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join("api.pid.oldbin")).unwrap(),
+            own
+        );
         file.step_back();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), own);
         // A successor's stays, ours beside it goes.
         file.step_aside();
         std::fs::write(&path, "2\n").unwrap();
         drop(file);
-        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         assert_eq!(left, ["api.pid"]);
         assert!(PidFile::write(&folder.path().join("missing/api.pid")).is_none());
     }

@@ -76,7 +76,11 @@ impl Ports {
         }
         let mut ports = Ports(ports);
         // Other addresses than before: then they are no fewer sockets than those of the others.
-        while ports.0.iter().any(|port| !port.is_shared && port.sockets.len() < ports.sockets()) {
+        while ports
+            .0
+            .iter()
+            .any(|port| !port.is_shared && port.sockets.len() < ports.sockets())
+        {
             ports.even_out()?;
         }
         Ok(ports)
@@ -92,7 +96,11 @@ impl Ports {
     /// One socket more of each address that has fewer than another.
     fn even_out(&mut self) -> Result<(), BootError> {
         let most = self.sockets();
-        for port in self.0.iter_mut().filter(|port| !port.is_shared && port.sockets.len() < most) {
+        for port in self
+            .0
+            .iter_mut()
+            .filter(|port| !port.is_shared && port.sockets.len() < most)
+        {
             port.add()?;
         }
         Ok(())
@@ -136,7 +144,12 @@ impl Ports {
 
     /// Lets the kernel spread connections over all sockets again.
     pub(super) fn spread(&self) {
-        for first in self.0.iter().filter(|port| !port.is_shared).filter_map(|port| port.sockets.first()) {
+        for first in self
+            .0
+            .iter()
+            .filter(|port| !port.is_shared)
+            .filter_map(|port| port.sockets.first())
+        {
             // ENOENT: nothing stood in its way.
             let _ = listen::spread(first);
         }
@@ -144,7 +157,11 @@ impl Ports {
 
     /// Closes the last worker's sockets, whose queues are empty; connections are spread over the others.
     pub(super) fn remove_last(&mut self) {
-        for port in self.0.iter_mut().filter(|port| !port.is_shared && port.sockets.len() > 1) {
+        for port in self
+            .0
+            .iter_mut()
+            .filter(|port| !port.is_shared && port.sockets.len() > 1)
+        {
             port.sockets.pop();
         }
         self.spread();
@@ -152,7 +169,9 @@ impl Ports {
 
     /// The sockets, for a process that takes over: each group by its configured address.
     pub(super) fn groups(&self) -> impl Iterator<Item = (&str, bool, &[OwnedFd])> {
-        self.0.iter().map(|port| (port.bind.as_str(), port.is_shared, port.sockets.as_slice()))
+        self.0
+            .iter()
+            .map(|port| (port.bind.as_str(), port.is_shared, port.sockets.as_slice()))
     }
 
     /// Sets the mode that all drivers of this process want; another process may have set it otherwise.

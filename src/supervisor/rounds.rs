@@ -48,13 +48,18 @@ impl Rounds {
     /// Asks for every worker to be replaced.
     pub(super) fn reload(&mut self, workers: usize) -> Asked {
         if self.reloading {
-            return if std::mem::replace(&mut self.again, true) { Asked::Joins } else { Asked::Follows };
+            return if std::mem::replace(&mut self.again, true) {
+                Asked::Joins
+            } else {
+                Asked::Follows
+            };
         }
         self.reloading = true;
         self.replaced = 0;
         // They are to be replaced anyway.
         self.queue.clear();
-        self.queue.extend((0..workers as u32).map(|worker| (worker, Reason::Reload)));
+        self.queue
+            .extend((0..workers as u32).map(|worker| (worker, Reason::Reload)));
         Asked::Begins
     }
 
@@ -95,7 +100,10 @@ impl Rounds {
                 if !self.reloading {
                     return None;
                 }
-                tracing::info!(workers = self.replaced, "reload: the round is over, every worker was replaced");
+                tracing::info!(
+                    workers = self.replaced,
+                    "reload: the round is over, every worker was replaced"
+                );
                 self.reloading = false;
                 if !std::mem::take(&mut self.again) {
                     return None;
@@ -121,7 +129,9 @@ impl Rounds {
 
     fn give_up(&mut self) {
         if self.reloading {
-            tracing::error!("reload: the round ends here, as a worker could not be replaced; the others go on as they are");
+            tracing::error!(
+                "reload: the round ends here, as a worker could not be replaced; the others go on as they are"
+            );
             self.queue.clear();
             self.reloading = false;
             self.again = false;

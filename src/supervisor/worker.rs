@@ -9,8 +9,8 @@ use crate::config;
 use crate::limits::life as limits;
 use crate::routes::Api;
 use crate::routes::client::Forwarding;
-use crate::runtime::driver::choose;
 use crate::runtime::context;
+use crate::runtime::driver::choose;
 use crate::runtime::executor::{Runtime, spawn};
 use crate::runtime::heartbeat::Heartbeat;
 use crate::runtime::time::sleep;
@@ -246,11 +246,7 @@ async fn keep_renewing(server: Rc<Server<Api>>, mut settings: certificate::Setti
 }
 
 /// Ready when the life is to come to its end, in one way or the other.
-async fn told_to_leave(
-    server: Rc<Server<Api>>,
-    mut want: watch::Receiver<Want>,
-    ends_all: Rc<Cell<bool>>,
-) -> Leave {
+async fn told_to_leave(server: Rc<Server<Api>>, mut want: watch::Receiver<Want>, ends_all: Rc<Cell<bool>>) -> Leave {
     // An error means that the supervisor is gone, which ends the process as well.
     let wanted = want.wait_for(|want| *want != Want::Serve).await.map(|want| *want);
     server.app().stop_accepting();

@@ -307,7 +307,9 @@ impl Client {
         shared.answered.fetch_add(1, Ordering::Relaxed);
         let now = u64::try_from(shared.begun.elapsed().as_micros()).unwrap();
         let last = shared.last_answer_us.fetch_max(now, Ordering::Relaxed);
-        shared.longest_gap_us.fetch_max(now.saturating_sub(last), Ordering::Relaxed);
+        shared
+            .longest_gap_us
+            .fetch_max(now.saturating_sub(last), Ordering::Relaxed);
     }
 
     /// Sends and reads one answer, which `is_right`.

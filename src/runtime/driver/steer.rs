@@ -34,7 +34,12 @@ pub(in crate::runtime) fn steer(socket: BorrowedFd<'_>, count: u32) -> io::Resul
         filter: filter.as_mut_ptr(),
     };
     let bytes = size_of::<libc::sock_fprog>() as libc::socklen_t;
-    set(socket, libc::SO_ATTACH_REUSEPORT_CBPF, (&raw const program).cast(), bytes)
+    set(
+        socket,
+        libc::SO_ATTACH_REUSEPORT_CBPF,
+        (&raw const program).cast(),
+        bytes,
+    )
 }
 
 /// Takes the program of [`steer`] away.
@@ -44,7 +49,12 @@ pub(in crate::runtime) fn steer(socket: BorrowedFd<'_>, count: u32) -> io::Resul
 pub(in crate::runtime) fn spread(socket: BorrowedFd<'_>) -> io::Result<()> {
     let nothing: libc::c_int = 0;
     let bytes = size_of::<libc::c_int>() as libc::socklen_t;
-    set(socket, libc::SO_DETACH_REUSEPORT_BPF, (&raw const nothing).cast(), bytes)
+    set(
+        socket,
+        libc::SO_DETACH_REUSEPORT_BPF,
+        (&raw const nothing).cast(),
+        bytes,
+    )
 }
 
 fn set(

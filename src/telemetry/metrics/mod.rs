@@ -21,8 +21,8 @@ mod shared_cache;
 mod tests;
 pub mod worker;
 
-pub(crate) use process::open_fds as open_files;
 pub use lives::{Lives, Reason};
+pub(crate) use process::open_fds as open_files;
 pub use registry::{Registry, WorkerSummary};
 pub use worker::{ExecutorFigures, WorkerMetrics};
 
