@@ -75,8 +75,7 @@ fn workers_come_and_go() {
             });
             assert_eq!(workers(&server), Some(3));
             until("the third to be asked", || {
-                let asked = server.json("/health/v2/worker")["worker"].as_u64() == Some(2);
-                asked
+                server.json("/health/v2/worker")["worker"].as_u64() == Some(2)
             });
             server.signal(Signal::TTOU);
             until("two workers", || {
@@ -151,4 +150,41 @@ fn a_connection_of_a_former_life_is_served_and_told_to_close() {
         assert!(!next.get("/health").expect(200).closes());
         server.stop();
     });
+}
+
+#[test]
+fn what_is_lost_is_counted() {
+    let mut server = pool("epoll").start();
+    let load = Load::start(server.addr(), &Kind::MIX);
+    server.kill();
+    std::thread::sleep(Duration::from_millis(100));
+    let tally = load.stop();
+    for kind in ["KeepAlive", "Short", "Pipelined", "Http2", "Events", "Stories"] {
+        assert!(
+            tally.failed.iter().any(|line| line.starts_with(kind)),
+            "{kind}: {tally:?}"
+        );
+    }
+}
+
+/// Twenty workers more and fewer while sixteen clients connect all the time: `cargo test --test life spread -- --ignored
+/// --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn spread_over_sockets_that_come_and_go() {
+    let server = pool("uring").start();
+    let load = Load::start(server.addr(), &[Kind::Short; 16]);
+    let health = [("component", "worker")];
+    for _ in 0..20 {
+        server.signal(Signal::TTIN);
+        until("three", || metric(&server, "worker_health_status", &health) == 3.0);
+        server.signal(Signal::TTOU);
+        until("two", || metric(&server, "worker_health_status", &health) == 2.0);
+    }
+    let tally = load.stop();
+    println!(
+        "{}\n{:#?}",
+        tally.row("TTIN, TTOU x20"),
+        tally.failed.iter().take(3).collect::<Vec<_>>()
+    );
 }

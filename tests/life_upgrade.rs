@@ -171,6 +171,22 @@ fn a_binary_that_does_not_become_ready_is_ended_and_nothing_is_lost() {
     });
 }
 
+/// Nobody has to let go of anything first: the two serve side by side for a moment.
+#[test]
+fn with_postgresql_nobody_waits_for_the_new_binary() {
+    let database = common::postgres::Postgres::start();
+    let house = House::start(Setup::new().env("DATABASE_URL", &database.url()));
+    let load = Load::start(house.server.addr(), &Kind::MIX);
+    for _ in 0..2 {
+        let old = house.serving();
+        house.upgrade();
+        load.go_on_for(200);
+        until("the old process to end", || is_gone(old));
+    }
+    assert_eq!(house.said("the store is handed over"), 0);
+    load.stop().expect_none_failed("USR2 x2, PostgreSQL");
+}
+
 #[test]
 fn an_end_that_is_asked_for_during_an_upgrade_is_the_old_ones() {
     let mut house = House::start(Setup::new());

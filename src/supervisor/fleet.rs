@@ -7,9 +7,9 @@
 use super::boot::{BootError, Shared};
 use super::lead::Event;
 use super::ports::Ports;
+use super::slot::{Coming, Life, Slot};
 use super::watchdog::Watched;
 use super::worker::{self, Birth, Want, What, Word};
-use crate::limits::health::DRAIN_MARGIN_MS;
 use crate::limits::life as limits;
 use crate::runtime::heartbeat::Heartbeat;
 use crate::store::Lent;
@@ -39,44 +39,6 @@ pub(super) struct Fleet {
     /// All slots are served, or were.
     is_up: bool,
     ending: bool,
-}
-
-struct Slot {
-    /// Who serves.
-    present: Option<Life>,
-    /// Who is about to.
-    coming: Option<Coming>,
-    /// Who served before, and finishes.
-    leaving: Vec<Life>,
-    /// When to begin again after a breakdown.
-    restart_at: Option<Instant>,
-    /// The pause before the next restart.
-    pause: Duration,
-    /// Lives in a row that could not begin.
-    failures: u32,
-    /// A life has served here.
-    was_served: bool,
-    /// The last attempt to replace the present life came to nothing.
-    not_replaced: bool,
-    /// The slot is being given up: when its queues are to be emptied.
-    close_at: Option<Instant>,
-    /// They are, or are about to be.
-    closing: bool,
-}
-
-struct Life {
-    number: u64,
-    want: watch::Sender<Want>,
-    thread: JoinHandle<()>,
-    began: Instant,
-    /// Until when it must have ended, if it was told to.
-    until: Option<Instant>,
-}
-
-struct Coming {
-    life: Life,
-    /// Why another life is replaced; none for the first, and after a breakdown.
-    why: Option<Reason>,
 }
 
 /// Where the replacement of a slot's life stands.
@@ -540,67 +502,4 @@ fn note(watched: &Watched, index: u32, heartbeat: Option<Arc<Heartbeat>>) {
     let mut list = watched.lock().unwrap_or_else(PoisonError::into_inner);
     list.retain(|(known, _)| *known != index);
     list.extend(heartbeat.map(|heartbeat| (index, heartbeat)));
-}
-
-impl Slot {
-    fn new() -> Slot {
-        Slot {
-            present: None,
-            coming: None,
-            leaving: Vec::new(),
-            restart_at: None,
-            pause: limits::RESTART_PAUSE,
-            failures: 0,
-            was_served: false,
-            not_replaced: false,
-            close_at: None,
-            closing: false,
-        }
-    }
-
-    /// Given up, or about to be.
-    fn is_closing(&self) -> bool {
-        self.closing || self.close_at.is_some()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.present.is_none() && self.coming.is_none() && self.leaving.is_empty() && self.restart_at.is_none()
-    }
-
-    /// Takes a life out; true if it was the present one.
-    fn take(&mut self, number: u64) -> (Option<Life>, bool) {
-        if let Some(life) = self.present.take_if(|life| life.number == number) {
-            return (Some(life), true);
-        }
-        let at = self.leaving.iter().position(|life| life.number == number);
-        (at.map(|at| self.leaving.swap_remove(at)), false)
-    }
-
-    /// The pause that is due now; the next one is longer.
-    fn next_pause(&mut self) -> Duration {
-        let pause = self.pause;
-        self.pause = (pause * 2).min(limits::RESTART_PAUSE_MAX);
-        pause
-    }
-
-    fn due(&self) -> impl Iterator<Item = Instant> {
-        let leaving = self.leaving.iter().filter_map(|life| life.until);
-        let coming = self.coming.as_ref().and_then(|coming| coming.life.until);
-        // While the slot is closing, it is the present life's word that is waited for.
-        let close = self.close_at.filter(|_| self.present.is_some());
-        leaving.chain(coming).chain(self.restart_at).chain(close)
-    }
-}
-
-impl Life {
-    fn leave(mut self, idle: Duration, graceful: Duration) -> Life {
-        self.tell(Want::Leave(idle), graceful);
-        self
-    }
-
-    fn tell(&mut self, want: Want, graceful: Duration) {
-        // Fails where it has ended already.
-        let _ = self.want.send(want);
-        self.until = Some(Instant::now() + graceful + Duration::from_millis(DRAIN_MARGIN_MS));
-    }
 }

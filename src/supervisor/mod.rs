@@ -5,8 +5,8 @@
 //!
 //! - [`boot`]: from a configuration to a serving process; [`lead`]: what its thread does from then on, [`rounds`]: which
 //!   workers it replaces.
-//! - [`fleet`]: slots and the lives in them; [`worker`]: one life; [`ports`]: the sockets.
-//! - [`upgrade`], [`handover`]: the old and the new process of a hot upgrade; [`stay`]: what process 1 does after it;
+//! - [`fleet`]: the workers, each a [`slot`] with its lives; [`worker`]: one life; [`ports`]: the sockets.
+//! - [`upgrade`], [`changeover`], [`handover`]: the old and the new process of a hot upgrade; [`stay`]: what process 1 does after it;
 //!   [`pid_file`].
 //! - [`watchdog`]: looks for a worker that holds its core; [`certificate`]: TLS files, read again at SIGHUP.
 //!
@@ -16,6 +16,7 @@
 
 mod boot;
 mod certificate;
+mod changeover;
 mod fleet;
 mod handover;
 mod lead;
@@ -23,6 +24,7 @@ pub mod migrate;
 mod pid_file;
 mod ports;
 mod rounds;
+mod slot;
 mod stay;
 mod upgrade;
 mod watchdog;
