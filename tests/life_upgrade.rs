@@ -137,9 +137,8 @@ fn a_binary_that_does_not_become_ready_is_ended_and_nothing_is_lost() {
         let house = House::start(Setup::new().driver(driver).env("UPGRADE_TIMEOUT", "2s"));
         let load = Load::start(house.server.addr(), &Kind::MIX);
         let pid = house.server.pid();
-        let prepared_and_stuck = format!(
-            "#!/usr/bin/env bash\nn=${{ROADTRIP_API_HANDOVER##*ready=}}; n=${{n%% *}}; printf P >&$n; exec sleep 1000\n"
-        );
+        let prepared_and_stuck =
+            "#!/usr/bin/env bash\nn=${ROADTRIP_API_HANDOVER##*ready=}; n=${n%% *}; printf P >&$n; exec sleep 1000\n";
         let prepared_and_gone = prepared_and_stuck.replace("exec sleep 1000", "sleep 1; exit 3");
         for (number, (script, why)) in [
             ("#!/bin/sh\nexit 7\n", "it ended with code 7"),
@@ -147,7 +146,7 @@ fn a_binary_that_does_not_become_ready_is_ended_and_nothing_is_lost() {
             ("#!/bin/sh\nexec sleep 1000\n", "did not become ready"),
             // After these two the old one has let go of its store already.
             (&prepared_and_gone, "it ended with code 3"),
-            (&prepared_and_stuck, "did not become ready"),
+            (prepared_and_stuck, "did not become ready"),
         ]
         .into_iter()
         .enumerate()
