@@ -169,11 +169,7 @@ impl Api {
 
     /// Answers where no request is at hand. So with CORS for named origins there is no saying whether its origin is one
     /// of them: a script then learns that the request failed, and not how.
-    fn without_request(&self, outbox: Outbox<'_>, id: &RequestId<'_>, problem: &Problem) -> bool {
-        self.without_request_in(outbox, id, None, problem)
-    }
-
-    fn without_request_in(
+    fn without_request(
         &self,
         outbox: Outbox<'_>,
         id: &RequestId<'_>,
@@ -199,6 +195,11 @@ impl Api {
     /// So many connections were taken for another worker.
     pub fn stood_in(&self, connections: u64) {
         self.worker.metrics.stood_in(connections);
+    }
+
+    /// Requests answered since the worker's begin.
+    pub fn answered(&self) -> u64 {
+        self.worker.requests.get()
     }
 
     /// The worker takes no new connections any more.
@@ -339,7 +340,7 @@ impl App for Api {
         if reject.status == Status::SERVICE_UNAVAILABLE {
             problem.retry_after_s = Some(crate::limits::connection::RETRY_AFTER_S);
         }
-        self.without_request_in(outbox, &id, Some(trace.trace_id()), &problem);
+        self.without_request(outbox, &id, Some(trace.trace_id()), &problem);
     }
 
     fn failed(&self, request: Option<&Request<'_>>, outbox: Outbox<'_>) -> bool {

@@ -88,7 +88,7 @@ pub(super) fn answer(api: &Api, request: Option<&Request<'_>>, outbox: Outbox<'_
     if let Some(asked) = &asked {
         worker.book(asked, problem.status, 0);
     }
-    api.without_request_in(outbox, &id, trace_id.as_deref(), &problem)
+    api.without_request(outbox, &id, trace_id.as_deref(), &problem)
 }
 
 /// A body that is made while it is sent, whose panics are logged under the request's id. Its answer has begun, so that
