@@ -4,6 +4,7 @@
 //! and its bounds.
 
 pub mod drain;
+pub mod life;
 
 /// HTTP/1.1 on the wire (RFC 9112).
 pub mod http {

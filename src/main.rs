@@ -119,18 +119,18 @@ fn serve() -> ExitCode {
             return ExitCode::from(78); // EX_CONFIG
         }
     };
-    let guard = match telemetry::logging::init(config.log) {
-        Ok(guard) => guard,
+    let (guard, control) = match telemetry::logging::init(config.log, config.life.log_file.as_deref()) {
+        Ok(log) => log,
         Err(error) => {
             complain(error);
             return ExitCode::from(71); // EX_OSERR
         }
     };
-    let ended = supervisor::serve(config, guard.counters());
+    let ended = supervisor::serve(config, control);
     // What is queued is written before the process ends.
     drop(guard);
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             complain(error);
             ExitCode::from(69) // EX_UNAVAILABLE

@@ -3,14 +3,18 @@
 //! Called by `main`, which hands the parts of the result on; no other room reads the environment (but for
 //! `runtime::topology`, which looks there for the marks of a container). Every variable stands in one table,
 //! [`VARIABLES`], from which the README table and the help are made. Parsing reports all faults together.
-//! Deliberately absent: configuration files, reloading, and flags (flags live in `main`).
+//! ENV_FILE adds to the environment and is read again at SIGHUP: [`Config::reload`] says what of it takes effect.
+//! Deliberately absent: configuration in any other form than variables, and flags (flags live in `main`).
 
 mod backends;
 mod bind;
 mod end;
+mod env_file;
 mod face;
+mod life;
 mod parse;
 mod rate;
+mod reload;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -19,7 +23,9 @@ mod variables;
 pub use bind::{At, Bind, Listen, Scheme};
 pub use end::Watch;
 pub use face::{Cors, Face, Origins};
+pub use life::Life;
 pub use parse::{ConfigError, ConfigErrors, Setting};
+pub use reload::Reloaded;
 pub use secret::{SecretToken, SecretUrl};
 pub use variables::{Kind, Preset, VARIABLES, Variable, help_text, markdown_table};
 
@@ -154,6 +160,8 @@ pub struct Config {
     pub stale_while_revalidate: Duration,
     /// For how long after that it is served where it cannot be looked up.
     pub stale_if_error: Duration,
+    /// The life of the process and of its workers.
+    pub life: Life,
     /// Level, format and access log.
     pub log: LogSettings,
     /// How often clients may ask.
@@ -169,9 +177,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the environment of this process.
+    /// Reads the environment of this process, and ENV_FILE.
+    ///
+    /// # Errors
+    /// Every fault of every variable, at once; or why ENV_FILE cannot be read.
     pub fn from_env() -> Result<Self, ConfigErrors> {
-        Self::read(std::env::vars_os())
+        Self::read(env_file::environment()?)
     }
 
     /// What `migrate` needs of the environment of this process: the database alone, whatever else is wrong.
@@ -179,7 +190,7 @@ impl Config {
     /// # Errors
     /// DATABASE_URL is missing, or wrong.
     pub fn for_migration() -> Result<postgres::Config, ConfigErrors> {
-        let mut reader = Reader::new(std::env::vars_os());
+        let mut reader = Reader::new(env_file::environment()?);
         let database_url = backends::database_url(&mut reader, false);
         if reader.raw(var::DATABASE_URL.name).is_none() {
             let allowed = var::DATABASE_URL.allowed();
@@ -274,6 +285,7 @@ impl Config {
             cache_ttl: time(r, &var::CACHE_TTL_SECONDS),
             stale_while_revalidate: time(r, &var::STALE_WHILE_REVALIDATE),
             stale_if_error: time(r, &var::STALE_IF_ERROR),
+            life: life::read(r),
             log: log_settings(r, production),
             rate_limit: rate::read(r),
             admin_token: token(r),

@@ -1,7 +1,7 @@
 //! The table of environment variables: the one place where a variable is named, bounded, given its default and
 //! described. Parsing, `--help` and the README table all read it.
 
-use crate::limits::{drain, postgres as pg, redis, server as limits};
+use crate::limits::{drain, life, postgres as pg, redis, server as limits};
 use crate::resilience::rate::limits as rate;
 use crate::store::journal::limits as journal;
 use std::fmt::Write as _;
@@ -224,6 +224,24 @@ variables! {
         "After how long without a turn of its loop a worker is stuck: its stack is logged, liveness and readiness answer 503, and another worker takes its new connections.";
     STUCK: Kind::Word(&[("report", "report"), ("abort", "abort")]), Preset::Word("report"),
         "What else is done then: `report` leaves the end of the process to the orchestrator's liveness probe, `abort` ends it at once.";
+    MAX_REQUESTS: Kind::Count { min: 0, max: life::MAX_REQUESTS_BOUND }, Preset::Number(0),
+        "Requests after which a worker is replaced by a new one, in the manner of gunicorn; one worker at a time, nothing is lost. 0: never, as a worker does not leak.";
+    MAX_REQUESTS_JITTER: Kind::Count { min: 0, max: life::MAX_REQUESTS_BOUND }, Preset::Number(0),
+        "Up to so many requests more, by lot, so that workers are not replaced all at once.";
+    WORKER_RSS_MAX: Kind::Bytes { min: 0, max: life::RSS_BOUND }, Preset::Number(0),
+        "Resident memory of the process past which its workers are replaced, one at a time. 0: never.";
+    UPGRADE_TIMEOUT: millis(100, limits::TIMEOUT_MS_MAX), Preset::Number(life::UPGRADE_TIMEOUT_MS),
+        "How long a new binary (SIGUSR2) may take to become ready, before it is ended and the old process goes on.";
+    UPGRADE_STAY: Kind::Word(&[
+        ("auto", "auto"),
+        ("true", "true"), ("false", "false"), ("1", "true"), ("0", "false"),
+        ("yes", "true"), ("no", "false"), ("on", "true"), ("off", "false"),
+    ]), Preset::Word("auto"),
+        "Whether the old process stays behind the new one after SIGUSR2, passes signals on to it and ends as it does. `auto`: where it is process 1, whose end is the container's.";
+    PIDFILE: Kind::File, Preset::Unset("none"),
+        "File that holds the process's id while it serves. During SIGUSR2 the old process's is `PIDFILE.oldbin`.";
+    ENV_FILE: Kind::File, Preset::Unset("the environment alone"),
+        "File of `NAME=value` lines, whose variables win over the environment's. SIGHUP reads it again.";
     CACHE_BYTES: Kind::Bytes { min: 0, max: limits::CACHE_BYTES_BOUND }, Preset::Number(limits::CACHE_BYTES),
         "Memory for cached answers, per worker. 0 switches the cache off.";
     CACHE_TTL_SECONDS: millis(1000, limits::CACHE_TTL_MS_BOUND), Preset::Number(limits::CACHE_TTL_MS),
@@ -240,6 +258,8 @@ variables! {
         "The least level that is logged. Python's names are understood; `critical` is the same as `error`.";
     LOG_FORMAT: Kind::Word(&[("auto", "auto"), ("json", "json"), ("text", "text")]), Preset::Word("auto"),
         "`auto` is `json` in production and `text` elsewhere.";
+    LOG_FILE: Kind::File, Preset::Unset("stdout"),
+        "File that log lines are appended to in place of stdout. SIGUSR1 opens it again by its name, after a rotation.";
     ACCESS_LOG: Kind::Word(&[("off", "off"), ("errors", "errors"), ("all", "all")]), Preset::Word("errors"),
         "Which requests get a log line: none, those answered 5xx, or all.";
     RATE_LIMIT_ENABLED: YES_NO, Preset::Word("false"),

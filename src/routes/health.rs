@@ -343,7 +343,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
         components: Components {
             worker: WorkerPart {
                 status: worker_word,
-                workers: worker.process.topology.workers,
+                workers: worker.process.registry.lives.workers(),
                 workers_stuck: stuck.len(),
                 io_driver: context::driver_name(),
                 io_driver_fallback: worker.process.fallback(),

@@ -197,6 +197,11 @@ impl Api {
         self.worker.metrics.stood_in(connections);
     }
 
+    /// Requests answered since the worker's begin.
+    pub fn answered(&self) -> u64 {
+        self.worker.requests.get()
+    }
+
     /// The worker takes no new connections any more.
     pub fn stop_accepting(&self) {
         self.worker.accepting.set(false);

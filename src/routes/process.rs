@@ -67,6 +67,7 @@ impl Process {
         admin_token: Option<SecretToken>,
         store_kind: &'static str,
     ) -> Arc<Process> {
+        registry.lives.set_workers(topology.workers);
         Arc::new(Process {
             lifecycle: AtomicU8::new(Lifecycle::Starting as u8),
             host,

@@ -26,7 +26,7 @@ pub mod listen {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
     use std::io;
     use std::net::SocketAddr;
-    use std::os::fd::OwnedFd;
+    use std::os::fd::{AsFd, OwnedFd};
 
     /// One listening TCP socket of a SO_REUSEPORT group: every worker gets its own, and the kernel spreads
     /// connections over them by hash. TCP_NODELAY is set here, since accepted sockets inherit it.
@@ -87,6 +87,24 @@ pub mod listen {
         Ok(socket)
     }
 
+    /// Leads new connections of a SO_REUSEPORT group to its first `count` sockets, in the order in which they began to
+    /// listen: those behind them can then be closed without a connection that is lost. Ends with [`spread`].
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub fn steer(any_of_group: &OwnedFd, count: usize) -> io::Result<()> {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        super::super::driver::steer::steer(any_of_group.as_fd(), count)
+    }
+
+    /// Lets the kernel spread the connections of the group by hash again.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub fn spread(any_of_group: &OwnedFd) -> io::Result<()> {
+        super::super::driver::steer::spread(any_of_group.as_fd())
+    }
+
     /// The address that a listening socket got (port 0 asks for any).
     pub fn local_addr(socket: &OwnedFd) -> io::Result<SocketAddr> {
         Ok(SocketAddr::try_from(rustix::net::getsockname(socket)?)?)
@@ -110,6 +128,11 @@ impl Listener {
     /// Over a duplicate of a socket from which other workers accept, too.
     pub fn shared(socket: OwnedFd) -> io::Result<Listener> {
         Listener::adopt(socket, true)
+    }
+
+    /// Other workers accept from the socket, too.
+    pub fn is_shared(&self) -> bool {
+        self.shared
     }
 
     fn adopt(socket: OwnedFd, shared: bool) -> io::Result<Listener> {

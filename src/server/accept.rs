@@ -4,8 +4,10 @@
 //!
 //! 1. Answers say `Connection: close`, GOAWAY is sent. Its listening sockets are hushed: who has begun a handshake is
 //!    let in, who has not is not answered.
-//! 2. After `drain::HANDSHAKE_MS`, and when nobody waits in the kernel's queue any more, listening ends.
-//! 3. After `drain::IDLE_MS` idle connections end; those that came later have as much time for a first request.
+//! 2. After `drain::HANDSHAKE`, and when nobody waits in the kernel's queue any more, listening ends. Sockets that have a
+//!    next user ([`Leave`]) are neither hushed nor ended.
+//! 3. After `drain::IDLE`, or [`Server::keep_idle_for`], idle connections end; those that came later have `drain::IDLE` for
+//!    a first request.
 //! 4. Some time before the end of the graceful time, bodies that are made while they are sent are told to come to an end.
 //! 5. At its end what is left is cut off, and counted.
 
@@ -42,6 +44,17 @@ impl From<Listener> for Port {
     }
 }
 
+/// How a server leaves its listening sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// They have a next user, who accepts already or will: what waits in the kernel's queues stays there.
+    ToOwner,
+    /// Those that others accept from, too, are left to them; nobody accepts from the rest any more.
+    OwnForGood,
+    /// Nobody accepts from them any more.
+    ForGood,
+}
+
 /// Serves connections of `port` until `stop` is ready; then stops accepting (what was accepted already is served,
 /// what is in the kernel's queue stays there for the socket's next user), tells connections to close, and waits for
 /// them for at most `graceful`. Gives how many were still open then.
@@ -53,22 +66,23 @@ pub async fn run<A: App>(
 ) -> usize {
     let mut door = Door::new(server, vec![port.into()]);
     door.accept_until(stop).await;
-    door.close(graceful, None::<fn(usize) -> Vec<(usize, OwnedFd)>>).await
+    door.close(graceful, Leave::ToOwner, |_| Vec::new()).await
 }
 
-/// As [`run`], for listening sockets that have no next user. Those who have begun to connect by then are accepted and
-/// served; then `last` is called, gives at most so many connections that still wait in the kernel's queues, each with the
-/// index of its port, and ends listening.
+/// As [`run`], for listening sockets that may have no next user, which `stop` says. If so, those who have begun to connect
+/// by then are accepted and served; then `last` is called, gives at most so many connections that still wait in the kernel's
+/// queues, each with the index of its port, and ends listening. After [`Leave::OwnForGood`] it must leave shared ones alone.
 pub async fn run_to_end<A: App>(
     server: Rc<Server<A>>,
     ports: Vec<Port>,
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = Leave>,
     graceful: Duration,
     last: impl FnOnce(usize) -> Vec<(usize, OwnedFd)>,
 ) -> usize {
     let mut door = Door::new(server, ports);
-    door.accept_until(stop).await;
-    door.close(graceful, Some(last)).await
+    let mut leave = Leave::ToOwner;
+    door.accept_until(async { leave = stop.await }).await;
+    door.close(graceful, leave, last).await
 }
 
 /// Accepts connections of sockets that are not this worker's own, beside its own [`run`], until `stop` is ready: another
@@ -86,25 +100,16 @@ pub async fn stand_in<A: App>(
     door.again = Some(Sleep::after(drain::ASK_AGAIN));
     let mut why = Leave::ToOwner;
     door.accept_until(async { why = stop.await }).await;
-    if why == Leave::ForGood {
+    if why != Leave::ToOwner {
         door.hush();
         door.until_nobody_waits().await;
     }
     let (terms, server, mut taken) = (door.terms(), Rc::clone(&door.server), door.taken);
     taken += door.shut().await;
-    if why == Leave::ForGood {
+    if why != Leave::ToOwner {
         taken += adopt(&server, &terms, last(usize::MAX));
     }
     taken
-}
-
-/// How [`stand_in`] ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leave {
-    /// The sockets' owner accepts again.
-    ToOwner,
-    /// Nobody accepts from them any more.
-    ForGood,
 }
 
 /// Keeps a server from being empty: connections may still come.
@@ -279,10 +284,19 @@ impl<A: App> Door<A> {
         }
     }
 
+    /// Stops accepting from sockets that others accept from, too.
+    async fn shut_shared(&mut self) {
+        let all = std::mem::take(&mut self.ports);
+        let (shared, own) = all.into_iter().partition(|port| port.listener.is_shared());
+        self.ports = shared;
+        self.shut().await;
+        self.ports = own;
+    }
+
     /// Stops accepting; what was accepted already is served. Gives how many that were.
-    async fn shut(self) -> u64 {
+    async fn shut(&mut self) -> u64 {
         let mut taken = 0;
-        for port in self.ports {
+        for port in std::mem::take(&mut self.ports) {
             for stream in port.listener.stop().await {
                 begin(&self.server, port.terms, stream);
                 taken += 1;
@@ -291,19 +305,27 @@ impl<A: App> Door<A> {
         taken
     }
 
-    /// The end of a server. `last` is there if it is the end of its sockets, too.
-    async fn close(mut self, graceful: Duration, last: Option<impl FnOnce(usize) -> Vec<(usize, OwnedFd)>>) -> usize {
+    /// The end of a server.
+    async fn close(
+        mut self,
+        graceful: Duration,
+        leave: Leave,
+        last: impl FnOnce(usize) -> Vec<(usize, OwnedFd)>,
+    ) -> usize {
         let server = Rc::clone(&self.server);
         server.begin_drain();
         let stages = spawn("drain", hurry(Rc::clone(&server), graceful));
         let mut left = Sleep::after(graceful);
-        if last.is_some() {
+        let terms = self.terms();
+        if leave == Leave::OwnForGood {
+            self.shut_shared().await;
+        }
+        if leave != Leave::ToOwner {
             self.hush();
             let _ = timeout(graceful, self.until_nobody_waits()).await;
         }
-        let terms = self.terms();
         self.shut().await;
-        if let Some(last) = last {
+        if leave != Leave::ToOwner {
             adopt(&server, &terms, last(usize::MAX));
         }
         poll_fn(|cx| match server.poll_empty(cx) {
@@ -318,9 +340,12 @@ impl<A: App> Door<A> {
 
 /// What draining connections are told, and when.
 async fn hurry<A: App>(server: Rc<Server<A>>, graceful: Duration) {
-    // What a client sent before it could know of the end is still on its way, or not yet looked at.
-    sleep(drain::IDLE).await;
+    // What a client sent before it could know of the end is still on its way, or not yet looked at. Idle connections that
+    // are kept for a successor's sake go before the time is over, too: else they would be cut off.
+    let bodies = drain::bodies_end_after(graceful);
+    let idle = server.drain_idle.get().min(bodies.max(drain::IDLE));
+    sleep(idle).await;
     server.end_idle();
-    sleep(drain::bodies_end_after(graceful).saturating_sub(drain::IDLE)).await;
+    sleep(bodies.saturating_sub(idle)).await;
     server.end_bodies();
 }

@@ -98,6 +98,8 @@ pub struct Server<A> {
     ending_idle: Cell<bool>,
     /// Bodies that are made while they are sent come to an end.
     ending_bodies: Cell<bool>,
+    /// From the begin of draining to the end of idle connections.
+    drain_idle: Cell<Duration>,
     /// Nearly all places are taken.
     crowded: Cell<bool>,
     /// Idle connections must look at their time again: they end, or they have less of it than they thought.
@@ -131,6 +133,7 @@ impl<A: App> Server<A> {
             draining: Cell::new(false),
             ending_idle: Cell::new(false),
             ending_bodies: Cell::new(false),
+            drain_idle: Cell::new(limits::drain::IDLE),
             crowded: Cell::new(false),
             hurried: Cell::new(false),
             idle_for: Cell::new(settings.keep_alive),
@@ -178,6 +181,12 @@ impl<A: App> Server<A> {
             // HTTP/2 has a word for it that need not wait for an answer.
             executor::wake_all();
         }
+    }
+
+    /// How long idle connections are kept once draining begins. Where there is a successor they may be kept for longer:
+    /// whoever asks again is answered, told to close, and comes back to the successor.
+    pub fn keep_idle_for(&self, time: Duration) {
+        self.drain_idle.set(time);
     }
 
     /// From now on idle connections end, too.

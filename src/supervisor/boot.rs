@@ -1,14 +1,19 @@
 //! From a configuration to a serving process, and to its end.
 
-use super::certificate::{self, Reloader};
+use super::certificate;
 use super::drain;
+use super::fleet::{Fleet, Told};
+use super::handover::Inherited;
+use super::lead::{Event, Lead};
+use super::pid_file::PidFile;
 use super::ports::Ports;
 use super::rescue::Rescue;
-use super::watchdog::{self, Watched};
-use super::worker::{self, Want, Word};
+use super::stay;
+use super::upgrade::Origin;
+use super::watchdog;
 use crate::cache::redis;
 use crate::config::{Config, StoreAt};
-use crate::limits;
+use crate::limits::life::HANDOVER_MAX;
 use crate::routes::{LABELS, Lifecycle, Process};
 use crate::runtime::driver::choose;
 use crate::runtime::topology::Topology;
@@ -17,17 +22,17 @@ use crate::store::Opened;
 use crate::store::embedded::{self, Embedded};
 use crate::store::journal::{self, Journal};
 use crate::store::postgres::{self, Postgres};
-use crate::telemetry::logging::LogCounters;
+use crate::telemetry::logging::LogControl;
 use crate::telemetry::metrics::Registry;
 use crate::tls::TlsError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
+use signal_hook::consts::signal::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::io;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
 
 /// Why the process did not start: what is wrong, the likely cause, the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +72,11 @@ pub enum BootError {
         /// Why.
         reason: String,
     },
+    /// The process that this one was to replace did not let go of the store.
+    #[error(
+        "the process before does not hand the store over: {0}.\nCause: it is stopped, or hangs.\nRemedy: end it, and start anew."
+    )]
+    Handover(io::Error),
     /// The system refuses threads or signals.
     #[error(
         "the system refuses what the server needs: {0}.\nCause: a limit on threads or descriptors.\nRemedy: raise RLIMIT_NPROC or the cgroup's pids.max, and RLIMIT_NOFILE."
@@ -75,6 +85,7 @@ pub enum BootError {
 }
 
 /// What all workers read.
+#[derive(Clone)]
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) process: Arc<Process>,
@@ -87,11 +98,19 @@ pub(super) struct Shared {
     pub(super) rescue: Arc<Rescue>,
 }
 
-fn open_store(config: &Config, workers: usize) -> Result<Opened, BootError> {
+/// Opens the store; waits so long for another process to let go of its file.
+pub(super) fn open_store(config: &Config, workers: usize, lock_wait: Duration) -> Result<Opened, BootError> {
     match &config.store {
-        StoreAt::Folder(dir) => Ok(Opened::Embedded(Embedded::open(embedded::Config::new(dir))?)),
+        StoreAt::Folder(dir) => {
+            let config = embedded::Config {
+                lock_wait,
+                ..embedded::Config::new(dir)
+            };
+            Ok(Opened::Embedded(Embedded::open(config)?))
+        }
         StoreAt::Postgres(postgres) => {
             let postgres = Postgres::new(postgres, workers)?;
+            // Its folder may be another process's still: it waits for that on a thread of its own.
             match config.journal.as_ref().filter(|journal| journal.is_needed()) {
                 Some(journal) => Ok(Opened::Journaled(postgres, Journal::open(journal, workers)?)),
                 None => Ok(Opened::Postgres(postgres)),
@@ -178,14 +197,19 @@ fn raise_open_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// Serves until told to end. Blocks the calling thread.
+/// Serves until told to end. Blocks the calling thread. Gives the exit code: 0, or that of the process which this one has
+/// stayed behind.
 ///
 /// # Errors
 /// [`BootError`] when the process cannot begin to serve; an error of a running worker likewise.
-pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
+pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
     let started = Instant::now();
     crate::telemetry::panics::log_them();
-    let mut signals = Signals::new([SIGTERM, SIGQUIT, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU])?;
+    let mut inherited = Inherited::take();
+    let origin = Origin::of_this_process()?;
+    let (sender, events) = mpsc::channel();
+    let is_ending = Arc::new(AtomicBool::new(false));
+    listen_for_signals(sender.clone(), Arc::clone(&is_ending))?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -199,22 +223,31 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
     }
     let host = host();
     let registry = Registry::of_pod(LABELS, format!("{host}-"));
-    registry.watch_log(log);
+    registry.watch_log(log.counters());
     let loaded = match &config.tls {
         Some(files) => Some((files.clone(), certificate::first(files, &registry)?)),
         None => None,
     };
-    let redis = plan_redis(&config, topology.workers)?;
-    let store = open_store(&config, topology.workers)?;
+    let workers = topology.workers;
+    let redis = plan_redis(&config, workers)?;
+    let parent = inherited.parent();
+    let pids = inherited.pids();
+    let ports = Ports::open(&config, workers, &mut inherited)?;
+    inherited.close_rest();
+    let (io_driver, fallback) = choose_driver(config.io_driver.into(), workers)?;
+    if let (Some(parent), StoreAt::Folder(_)) = (&parent, &config.store) {
+        // Everything else is known to work by now: the store is away for as short as can be.
+        let time = config.life.upgrade_timeout + Duration::from_secs(1);
+        parent.wait_for_store(time).map_err(BootError::Handover)?;
+    }
+    let lock_wait = if parent.is_some() { HANDOVER_MAX } else { Duration::ZERO };
+    let store = open_store(&config, workers, lock_wait)?;
     if let Opened::Journaled(_, journal) = &store {
         registry.watch_journal(journal.handle());
     }
-    let ports = Ports::open(&config, topology.workers)?;
-    let workers = topology.workers;
     let process = Process::new(host, topology, registry, config.admin_token.clone(), store.kind());
     process.set_face(config.face.clone());
     process.rate.apply(config.rate_limit.clone());
-    let (io_driver, fallback) = choose_driver(config.io_driver.into(), workers)?;
     if let Some(fallback) = fallback {
         tracing::warn!("{fallback}");
         process.note_fallback(fallback.to_string());
@@ -226,6 +259,13 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
         }
         None => (None, None),
     };
+    let is_first = std::process::id() == 1;
+    let stays = config.life.upgrade_stay.unwrap_or(is_first) && pids.is_none();
+    if stays && !is_first {
+        // Of those that it stays behind, some are children of children.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(io::Error::from)?;
+    }
+    let pid_file = config.life.pid_file.clone();
     let shared = Arc::new(Shared {
         io_driver,
         tls,
@@ -236,31 +276,30 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
         rescue: Arc::default(),
     });
 
-    let (words, heard) = mpsc::channel();
-    let (want, wanted) = watch::channel(Want::Serve);
-    let mut threads = Vec::new();
-    for index in 0..workers {
-        shared.rescue.lend(index as u32, ports.lend(index)?);
-        threads.push(worker::start(
-            index as u32,
-            ports.lend(index)?,
-            Arc::clone(&shared),
-            store.lend(),
-            words.clone(),
-            wanted.clone(),
-        )?);
+    // Of inherited sockets there may be more: each has its worker until its queue is empty.
+    let lives = workers.max(ports.sockets());
+    let mut fleet = Fleet::new(Arc::clone(&shared), ports, store.lend(), sender.clone());
+    fleet.launch(lives)?;
+    let early = wait_until_serving(&events, &mut fleet)?;
+    fleet.want(workers);
+    for signal in early {
+        // Nobody else has the other end.
+        let _ = sender.send(Event::Signal(signal));
     }
-    drop(words);
-    let watched = wait_until_serving(&heard, threads.len())?;
     process.advance(Lifecycle::Serving);
-    for addr in ports.names() {
+    let pid_file = pid_file.and_then(|path| PidFile::write(&path));
+    if let Some(parent) = parent {
+        fleet.ports.take_files();
+        parent.ready();
+    }
+    for addr in fleet.ports.names() {
         tracing::info!(addr, "listening");
     }
     tracing::info!(
-        addr = ports.names().collect::<Vec<_>>().join(","),
-        port = ports.number(),
+        addr = fleet.ports.names().collect::<Vec<_>>().join(","),
+        port = fleet.ports.number(),
         tls = shared.tls.is_some(),
-        workers = threads.len(),
+        workers,
         pinned = process.topology.pin,
         open_files_max = open_files,
         pid = std::process::id(),
@@ -270,166 +309,82 @@ pub fn serve(config: Config, log: LogCounters) -> Result<(), BootError> {
 
     let (stop_watch, watch_stopped) = mpsc::channel();
     let watching = Arc::clone(&process);
-    let listed = Arc::clone(&watched);
+    let listed = Arc::clone(&fleet.watched);
     let (watch, rescue) = (shared.config.watch, Arc::clone(&shared.rescue));
     std::thread::Builder::new()
         .name("watchdog".into())
         .spawn(move || watchdog::run(&listed, &watching, watch, &rescue, &watch_stopped))?;
 
-    let failed = run_until_told(&mut signals, heard, &watched, &process, reloader.as_ref());
-    process.advance(Lifecycle::Draining);
-    let delay = shared.config.timeouts.drain_delay;
-    let graceful = shared.config.timeouts.graceful;
-    if failed.is_none() {
-        tracing::info!(
-            drain_delay_ms = delay.as_millis() as u64,
-            graceful_timeout_ms = graceful.as_millis() as u64,
-            "draining: readiness is 503, requests in flight are finished"
-        );
+    let over = Lead {
+        events,
+        sender,
+        fleet,
+        store: Some(store),
+        reloader,
+        log,
+        origin,
+        pid_file,
+        pids,
+        stays,
+        is_ending,
     }
-    let ended = finish(signals, want, threads, delay, graceful);
-    // Nobody listens any more; the files of Unix sockets go.
-    drop(ports);
+    .run();
+    if !over.in_time {
+        tracing::error!("a worker did not end in time; the process ends without it");
+    }
     drop(stop_watch);
-    if store.close(drain::store_patience(graceful)).is_err() {
+    let patience = drain::store_patience(over.graceful);
+    if over.store.is_some_and(|store| store.close(patience).is_err()) {
         tracing::error!("the store did not close in time; every answered story is kept");
     }
-    match failed {
-        Some(error) => Err(error),
-        None => {
-            tracing::info!(in_time = ended, "ended");
-            Ok(())
+    match (over.failed, over.stay) {
+        (Some(error), _) => Err(error),
+        (None, Some((serving, successors, gone))) => Ok(stay::stay(&over.events, serving, &successors, gone)),
+        (None, None) => {
+            tracing::info!(in_time = over.in_time, "ended");
+            Ok(0)
         }
     }
 }
 
-/// Waits for every worker's word that it serves.
-fn wait_until_serving(heard: &Receiver<Word>, workers: usize) -> Result<Watched, BootError> {
-    let watched: Watched = Arc::new(Mutex::new(Vec::new()));
-    let deadline = Instant::now() + Duration::from_millis(limits::health::BOOT_MS_MAX);
-    let mut serving = 0;
-    while serving < workers {
-        match heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(Word::Serving(index, heartbeat)) => {
-                note(&watched, index, heartbeat);
-                serving += 1;
-            }
-            Ok(Word::Failed(worker, reason)) => return Err(BootError::Worker { worker, reason }),
-            Ok(Word::Ended(worker, _)) => {
-                return Err(BootError::Worker {
-                    worker,
-                    reason: "it ended at once".to_owned(),
-                });
-            }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                let reason = "it did not say that it serves; the log may say why".to_owned();
-                return Err(BootError::Worker {
-                    worker: serving as u32,
-                    reason,
-                });
-            }
-        }
-    }
-    Ok(watched)
-}
-
-fn note(watched: &Watched, index: u32, heartbeat: Arc<crate::runtime::heartbeat::Heartbeat>) {
-    let mut list = watched.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    list.retain(|(known, _)| *known != index);
-    list.push((index, heartbeat));
-}
-
-/// Sleeps until a signal asks for the end, or a worker ends without being asked.
-fn run_until_told(
-    signals: &mut Signals,
-    heard: Receiver<Word>,
-    watched: &Watched,
-    process: &Arc<Process>,
-    reloader: Option<&Reloader>,
-) -> Option<BootError> {
-    // Workers' words come on a channel, signals on a pipe: a small thread turns the first into the second's kind.
-    let failed: Arc<Mutex<Option<BootError>>> = Arc::default();
-    let (noting, listed, asked) = (Arc::clone(&failed), Arc::clone(watched), Arc::clone(process));
-    let listening = std::thread::Builder::new().name("words".into()).spawn(move || {
-        while let Ok(word) = heard.recv() {
-            let error = match word {
-                Word::Serving(index, heartbeat) => {
-                    note(&listed, index, heartbeat);
-                    continue;
-                }
-                Word::Failed(worker, reason) => BootError::Worker { worker, reason },
-                Word::Ended(worker, cut_off) => {
-                    if cut_off > 0 {
-                        tracing::warn!(
-                            worker,
-                            connections = cut_off,
-                            "connections were cut off at the graceful timeout"
-                        );
-                    }
-                    if asked.lifecycle() == Lifecycle::Draining {
-                        continue;
-                    }
-                    BootError::Worker {
-                        worker,
-                        reason: "it ended without being asked".to_owned(),
-                    }
-                }
-            };
-            tracing::error!("{error}");
-            *noting.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(error);
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
-        }
-    });
-    if let Err(error) = listening {
-        return Some(BootError::System(error));
-    }
-    for signal in signals.forever() {
-        match (signal, reloader) {
-            (SIGTERM | SIGQUIT | SIGINT, _) => break,
-            (SIGHUP, Some(reloader)) => reloader.ask(),
-            (other, _) => {
-                let name = signal_hook::low_level::signal_name(other).unwrap_or("?");
-                tracing::warn!(signal = name, "this version does nothing on this signal");
-            }
-        }
-    }
-    failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
-}
-
-/// Drains the workers. A second SIGINT ends the process at once. True if all ended in time.
-fn finish(
-    mut signals: Signals,
-    want: watch::Sender<Want>,
-    threads: Vec<std::thread::JoinHandle<()>>,
-    delay: Duration,
-    graceful: Duration,
-) -> bool {
-    let handle = signals.handle();
-    let impatient = std::thread::Builder::new().name("signals".into()).spawn(move || {
+/// Hears signals on a thread of its own, so that a second SIGINT ends the process whatever the others do.
+fn listen_for_signals(events: Sender<Event>, is_ending: Arc<AtomicBool>) -> io::Result<()> {
+    let mut signals = Signals::new([
+        SIGTERM, SIGQUIT, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGCHLD,
+    ])?;
+    let listening = std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            if signal == SIGINT {
+            if signal == SIGINT && is_ending.load(Ordering::Relaxed) {
                 // Answered stories are safe on disk; nothing else needs an orderly end.
                 std::process::exit(130);
             }
+            if events.send(Event::Signal(signal)).is_err() {
+                return;
+            }
         }
     });
-    drain::delay(&want, delay);
-    let _ = want.send(Want::Drain);
-    let deadline = Instant::now() + graceful + Duration::from_millis(limits::health::DRAIN_MARGIN_MS);
-    while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let in_time = threads.iter().all(std::thread::JoinHandle::is_finished);
-    if in_time {
-        for thread in threads {
-            let _ = thread.join();
+    listening.map(drop)
+}
+
+/// Waits for every worker's word that it serves; gives the signals that came meanwhile.
+fn wait_until_serving(events: &Receiver<Event>, fleet: &mut Fleet) -> Result<Vec<i32>, BootError> {
+    let mut signals = Vec::new();
+    while !fleet.is_up() {
+        let now = Instant::now();
+        let (next, told) = fleet.tick(now);
+        if let Told::Fatal(error) = told {
+            return Err(error);
         }
-    } else {
-        tracing::error!("a worker did not end in time; the process ends without it");
+        let wait = next.map_or(Duration::from_secs(1), |next| next.saturating_duration_since(now));
+        match events.recv_timeout(wait) {
+            Ok(Event::Word(word)) => {
+                if let Told::Fatal(error) = fleet.hear(word) {
+                    return Err(error);
+                }
+            }
+            Ok(Event::Signal(signal)) => signals.push(signal),
+            Ok(Event::Upgrade(..)) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
     }
-    handle.close();
-    if let Ok(impatient) = impatient {
-        let _ = impatient.join();
-    }
-    in_time
+    Ok(signals)
 }

@@ -1,20 +1,27 @@
 //! The moments before workers drain, and after.
 
-use super::worker::Want;
 use crate::limits::drain::{LEAVE_PART, STORE_CLOSE};
-use std::time::Duration;
-use tokio::sync::watch;
+use std::time::{Duration, Instant};
 
-/// Lets DRAIN_DELAY pass, in which everything is served: readiness says no already, and whoever sends clients here learns
-/// of it. In its last part clients are told to move on.
-pub(super) fn delay(want: &watch::Sender<Want>, delay: Duration) {
-    if delay.is_zero() {
-        return;
+/// What of DRAIN_DELAY passes, and when. All the while everything is served: readiness says no already, and whoever sends
+/// clients here learns of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Delay {
+    /// From then on clients are told to move on; none once they are.
+    pub(super) move_on: Option<Instant>,
+    /// Then workers drain.
+    pub(super) until: Instant,
+}
+
+impl Delay {
+    /// Of so long from `now`.
+    pub(super) fn new(now: Instant, delay: Duration) -> Delay {
+        let until = now + delay;
+        Delay {
+            move_on: (!delay.is_zero()).then(|| until - delay / LEAVE_PART),
+            until,
+        }
     }
-    let leaving = delay / LEAVE_PART;
-    std::thread::sleep(delay.saturating_sub(leaving));
-    let _ = want.send(Want::Leave);
-    std::thread::sleep(leaving);
 }
 
 /// How long the store may take to close: part of the sum that TERMINATION_GRACE is compared with.

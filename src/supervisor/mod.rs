@@ -1,17 +1,35 @@
-//! The life of the process: listening sockets, workers, signals, the watchdog, the graceful end.
+//! The life of the process: listening sockets, workers, signals, the watchdog, recycling, hot upgrade, the graceful end.
 //!
 //! Called by `main`. Owns what must outlive a worker: the sockets (so that their accept queues survive a worker), the
-//! store, the metrics registry. The supervising thread sleeps in the signal wait; a second thread, the watchdog, looks
-//! once a second for a worker that makes no turns, and has others stand in for it (`rescue`); a third, where there is TLS, reads the certificate again on HUP.
-//! Deliberately absent: rolling recycle, hot upgrade and log reopening (USR1, USR2, TTIN, TTOU, and HUP without TLS, are
-//! taken and answered with a log line, so that they do not kill the process).
+//! store, the metrics registry.
+//!
+//! - [`boot`]: from a configuration to a serving process; [`lead`]: what its thread does from then on, [`rounds`]: which
+//!   workers it replaces.
+//! - [`fleet`]: the workers, each a [`slot`] with its lives; [`worker`]: one life; [`ports`]: the sockets.
+//! - [`upgrade`], [`changeover`], [`handover`]: the old and the new process of a hot upgrade; [`stay`]: what process 1 does after it;
+//!   [`pid_file`].
+//! - [`watchdog`]: looks for a worker that makes no turns; [`rescue`]: who stands in for it meanwhile; [`drain`]: times of the end;
+//!   [`certificate`]: TLS files, read again at SIGHUP.
+//!
+//! The supervising thread decides everything, in the order in which it hears of it, and never waits for a worker. Threads
+//! beside it: one hears signals, one watches, one reads certificates, one listens to a new process while there is one.
+//! Deliberately absent: worker processes. A life that breaks down takes its own connections with it and no others.
 
 mod boot;
 mod certificate;
+mod changeover;
 mod drain;
+mod fleet;
+mod handover;
+mod lead;
 pub mod migrate;
+mod pid_file;
 mod ports;
 mod rescue;
+mod rounds;
+mod slot;
+mod stay;
+mod upgrade;
 mod watchdog;
 mod worker;
 

@@ -1,9 +1,11 @@
 //! The process's listening sockets, and what is lent of them to each worker.
 //!
 //! Of a TCP address every worker has a socket of its own, in one SO_REUSEPORT group, and the kernel spreads connections
-//! over them. Unix sockets know no such groups: there is one for all workers.
+//! over them. Unix sockets know no such groups: there is one for all workers, as there is where somebody else (systemd)
+//! made the socket. Sockets that another process hands over (`handover`) are taken as they are.
 
 use super::boot::BootError;
+use super::handover::{Group, Inherited};
 use crate::config::{At, Bind, Config, Listen};
 use crate::limits::connection::LISTEN_BACKLOG;
 use crate::limits::listen::UNIX_LOCK_MS_MAX;
@@ -24,12 +26,18 @@ pub(super) struct Ports(Vec<Port>);
 
 struct Port {
     name: String,
+    /// The address as it is configured.
+    bind: String,
     /// Of TCP.
     addr: Option<SocketAddr>,
+    v6only: bool,
     terms: Terms,
     /// One for each worker; or one for all.
     sockets: Vec<OwnedFd>,
-    _file: Option<SocketFile>,
+    is_shared: bool,
+    /// Of a Unix socket that was handed over, with whose file it is not decided yet.
+    path: Option<PathBuf>,
+    file: Option<SocketFile>,
 }
 
 /// What a worker has of a port, for all its lives.
@@ -41,12 +49,16 @@ pub(super) struct Lent {
 }
 
 impl Ports {
-    /// Listens on every address of the configuration, for so many workers.
-    pub(super) fn open(config: &Config, workers: usize) -> Result<Ports, BootError> {
-        let open = |bind: &Bind| {
+    /// Listens on every address of the configuration, for so many workers; with what is inherited, as far as it fits. Of an
+    /// address there may be more sockets than workers then: see [`sockets`](Self::sockets).
+    pub(super) fn open(config: &Config, workers: usize, inherited: &mut Inherited) -> Result<Ports, BootError> {
+        let mut open = |bind: &Bind| {
             let terms = terms(config, bind);
+            if let Some(group) = inherited.sockets_of(bind) {
+                return adopted(bind, terms, group, workers);
+            }
             match &bind.at {
-                At::Tcp(at) => tcp(at, terms, workers),
+                At::Tcp(at) => tcp(bind, at, terms, workers),
                 At::Unix(path) => unix(path, bind, terms, config.unix_mode),
                 At::Abstract(name) => {
                     let addr = SocketAddrUnix::new_abstract_name(name.as_bytes());
@@ -58,7 +70,133 @@ impl Ports {
                 }
             }
         };
-        Ok(Ports(config.listen.iter().map(open).collect::<Result<_, _>>()?))
+        let mut ports = Vec::new();
+        for bind in &config.listen {
+            ports.push(open(bind)?);
+        }
+        let mut ports = Ports(ports);
+        // Other addresses than before: then they are no fewer sockets than those of the others.
+        while ports
+            .0
+            .iter()
+            .any(|port| !port.is_shared && port.sockets.len() < ports.sockets())
+        {
+            ports.even_out()?;
+        }
+        Ok(ports)
+    }
+
+    /// How many sockets there are of each address of which workers have their own; at most so many workers can be lent some.
+    /// 0 where all share all.
+    pub(super) fn sockets(&self) -> usize {
+        let own = self.0.iter().filter(|port| !port.is_shared);
+        own.map(|port| port.sockets.len()).max().unwrap_or(0)
+    }
+
+    /// One socket more of each address that has fewer than another.
+    fn even_out(&mut self) -> Result<(), BootError> {
+        let most = self.sockets();
+        for port in self
+            .0
+            .iter_mut()
+            .filter(|port| !port.is_shared && port.sockets.len() < most)
+        {
+            port.add()?;
+        }
+        Ok(())
+    }
+
+    /// One socket more of each address, for one worker more. Nothing is led there before [`spread`](Self::spread), as far
+    /// as the kernel can.
+    ///
+    /// # Errors
+    /// Those of bind(2) and listen(2); nothing is added then.
+    pub(super) fn add(&mut self) -> io::Result<()> {
+        let before = self.sockets();
+        self.steer_to(before);
+        let added = self.0.iter_mut().filter(|port| !port.is_shared).try_for_each(Port::add);
+        if added.is_err() {
+            for port in &mut self.0 {
+                if !port.is_shared {
+                    port.sockets.truncate(before);
+                }
+            }
+        }
+        added
+    }
+
+    /// Leads new connections past the last worker's sockets, as far as the kernel can.
+    pub(super) fn steer_past_last(&self) {
+        self.steer_to(self.sockets().saturating_sub(1));
+    }
+
+    fn steer_to(&self, count: usize) {
+        for port in self.0.iter().filter(|port| !port.is_shared && count > 0) {
+            if let Some(Err(error)) = port.sockets.first().map(|socket| listen::steer(socket, count)) {
+                tracing::warn!(
+                    %error,
+                    addr = port.name,
+                    "a connection may be lost as a worker's socket is opened or closed: the system cannot lead it past"
+                );
+            }
+        }
+    }
+
+    /// Lets the kernel spread connections over all sockets again.
+    pub(super) fn spread(&self) {
+        for first in self
+            .0
+            .iter()
+            .filter(|port| !port.is_shared)
+            .filter_map(|port| port.sockets.first())
+        {
+            // ENOENT: nothing stood in its way.
+            let _ = listen::spread(first);
+        }
+    }
+
+    /// Closes the last worker's sockets, whose queues are empty; connections are spread over the others.
+    pub(super) fn remove_last(&mut self) {
+        for port in self
+            .0
+            .iter_mut()
+            .filter(|port| !port.is_shared && port.sockets.len() > 1)
+        {
+            port.sockets.pop();
+        }
+        self.spread();
+    }
+
+    /// The sockets, for a process that takes over: each group by its configured address.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (&str, bool, &[OwnedFd])> {
+        self.0
+            .iter()
+            .map(|port| (port.bind.as_str(), port.is_shared, port.sockets.as_slice()))
+    }
+
+    /// Sets the mode that all drivers of this process want; another process may have set it otherwise.
+    pub(super) fn set_nonblocking(&self, is: bool) {
+        for socket in self.0.iter().flat_map(|port| &port.sockets) {
+            let _ = rustix::io::ioctl_fionbio(socket, is);
+        }
+    }
+
+    /// Another process has the sockets now, and their files.
+    pub(super) fn leave_files(&mut self) {
+        for port in &mut self.0 {
+            if let Some(file) = port.file.take() {
+                std::mem::forget(file);
+            }
+        }
+    }
+
+    /// The files of inherited Unix sockets are this process's from now on.
+    pub(super) fn take_files(&mut self) {
+        for port in &mut self.0 {
+            if let Some(path) = port.path.take() {
+                port.file = SocketFile::of(&path).ok();
+            }
+        }
     }
 
     /// The addresses, as they came to be.
@@ -74,7 +212,7 @@ impl Ports {
     /// What worker `index` gets.
     pub(super) fn lend(&self, index: usize) -> io::Result<Vec<Lent>> {
         let lend = |port: &Port| {
-            let is_shared = port.addr.is_none();
+            let is_shared = port.is_shared;
             let own = if is_shared { 0 } else { index };
             let socket = port
                 .sockets
@@ -90,6 +228,42 @@ impl Ports {
     }
 }
 
+impl Port {
+    fn add(&mut self) -> io::Result<()> {
+        let addr = self.addr.ok_or_else(|| io::Error::other("no address of TCP"))?;
+        self.sockets.push(listen::tcp_of(addr, self.v6only, LISTEN_BACKLOG)?);
+        Ok(())
+    }
+}
+
+/// Sockets that another process had.
+fn adopted(bind: &Bind, terms: Terms, group: Group, workers: usize) -> Result<Port, BootError> {
+    let first = group.sockets.first().ok_or_else(|| io::Error::other("no socket"))?;
+    let (addr, v6only) = match &bind.at {
+        At::Tcp(at) => (Some(listen::local_addr(first)?), at.v6only),
+        _ => (None, false),
+    };
+    let path = match &bind.at {
+        At::Unix(path) => Some(path.clone()),
+        _ => None,
+    };
+    let mut port = Port {
+        name: addr.map_or_else(|| bind.to_string(), |addr| addr.to_string()),
+        bind: bind.to_string(),
+        addr,
+        v6only,
+        terms,
+        sockets: group.sockets,
+        is_shared: group.is_shared,
+        path,
+        file: None,
+    };
+    while !port.is_shared && port.sockets.len() < workers {
+        port.add()?;
+    }
+    Ok(port)
+}
+
 impl Lent {
     /// Another descriptor of the socket.
     pub(super) fn duplicate(&self) -> io::Result<Lent> {
@@ -97,6 +271,11 @@ impl Lent {
             socket: self.socket.try_clone()?,
             ..*self
         })
+    }
+
+    /// Other workers accept from it, too.
+    pub(super) fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// To accept from. To be called inside the worker's runtime.
@@ -195,7 +374,7 @@ fn taken(addr: SocketAddr, v6only: bool) -> bool {
 }
 
 /// One listening socket per worker, all on one port.
-fn tcp(at: &Listen, terms: Terms, workers: usize) -> Result<Port, BootError> {
+fn tcp(bind: &Bind, at: &Listen, terms: Terms, workers: usize) -> Result<Port, BootError> {
     let mut last = None;
     for addr in at.candidates() {
         if addr.port() != 0 && taken(addr, at.v6only) {
@@ -210,10 +389,14 @@ fn tcp(at: &Listen, terms: Terms, workers: usize) -> Result<Port, BootError> {
                 }
                 return Ok(Port {
                     name: bound.to_string(),
+                    bind: bind.to_string(),
                     addr: Some(bound),
+                    v6only: at.v6only,
                     terms,
                     sockets,
-                    _file: None,
+                    is_shared: false,
+                    path: None,
+                    file: None,
                 });
             }
             Err(error) => last = Some(refused(&addr, error)),
@@ -225,10 +408,14 @@ fn tcp(at: &Listen, terms: Terms, workers: usize) -> Result<Port, BootError> {
 fn shared(bind: &Bind, terms: Terms, socket: OwnedFd, file: Option<SocketFile>) -> Port {
     Port {
         name: bind.to_string(),
+        bind: bind.to_string(),
         addr: None,
+        v6only: false,
         terms,
         sockets: vec![socket],
-        _file: file,
+        is_shared: true,
+        path: None,
+        file,
     }
 }
 

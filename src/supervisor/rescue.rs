@@ -2,8 +2,9 @@
 //! as the worker is stuck or starts again, while others have time.
 //!
 //! The process owns the sockets, so any worker can accept from a duplicate. The watchdog says who stands in for whom
-//! ([`Rescue::assign`]); each worker has a task that does what is said ([`Rescue::stand_by`]). Connections that the stuck
-//! worker has accepted are its own, and wait with it.
+//! ([`Rescue::assign`]); each life of a worker has a task that does what is said ([`Rescue::stand_by`]). One that leaves hands
+//! this on with its place: its successor does the same. Connections that the stuck worker has accepted are its own, and
+//! wait with it.
 
 use super::ports::Lent;
 use super::worker::Want;
@@ -21,6 +22,8 @@ use tokio::sync::watch;
 #[derive(Default)]
 pub(super) struct Rescue {
     sockets: Mutex<BTreeMap<u32, Vec<Lent>>>,
+    /// A worker that is given up, and stands in for nobody any more.
+    closing: Mutex<Option<u32>>,
     /// The worker that stands in, by the one that is away.
     posts: watch::Sender<BTreeMap<u32, u32>>,
 }
@@ -32,8 +35,28 @@ impl Rescue {
         known.insert(index, sockets);
     }
 
+    /// Worker `index` is being given up: nobody is to count on it.
+    pub(super) fn give_up(&self, index: u32) {
+        *self.closing.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(index);
+    }
+
+    /// Worker `index` is no more: its sockets can be closed.
+    pub(super) fn dismiss(&self, index: u32) {
+        let mut known = self.sockets.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        known.remove(&index);
+        *self.closing.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+    }
+
+    /// The sockets are another process's now: none is held any more.
+    pub(super) fn dismiss_all(&self) {
+        let mut known = self.sockets.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        known.clear();
+    }
+
     /// Of the workers, those in `away` do not accept, and those in `here` do. Who stands in goes on for as long as it can.
     pub(super) fn assign(&self, away: &[u32], here: &[u32]) {
+        let closing = *self.closing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let here: Vec<u32> = here.iter().copied().filter(|worker| Some(*worker) != closing).collect();
         self.posts.send_if_modified(|posts| {
             let mut next = BTreeMap::new();
             for worker in away {
@@ -55,7 +78,7 @@ impl Rescue {
         self.posts.borrow().get(&worker).copied()
     }
 
-    /// Stands in for whomever it is told to, until the end. To be spawned by worker `index`.
+    /// Stands in for whomever it is told to, until it is told to leave. To be spawned by worker `index`.
     pub(super) async fn stand_by(
         self: Arc<Rescue>,
         index: u32,
@@ -73,8 +96,8 @@ impl Rescue {
                 });
             }
             // An error means that the supervisor is gone, which ends the process as well.
-            let drain = async { drop(want.wait_for(|want| *want == Want::Drain).await) };
-            if either(posts.changed(), drain).await {
+            let leave = async { drop(want.wait_for(|want| want.is_end()).await) };
+            if either(posts.changed(), leave).await {
                 return;
             }
         }
@@ -103,14 +126,22 @@ impl Rescue {
         let mut posts = self.posts.subscribe();
         let stop = async move {
             let back = posts.wait_for(|posts| posts.get(&worker) != Some(&index));
-            let drain = async { drop(want.wait_for(|want| *want == Want::Drain).await) };
-            if either(async { back.await.map(drop) }, drain).await {
-                Leave::ForGood
-            } else {
-                Leave::ToOwner
+            let mut wanted = Want::Serve;
+            let leave = async {
+                // The supervisor is gone, which ends the process as well, or says what is to be.
+                wanted = want
+                    .wait_for(|want| want.is_end())
+                    .await
+                    .map_or(Want::End, |want| *want);
+            };
+            let _ = either(async { back.await.map(drop) }, leave).await;
+            // Another life of this worker, or another worker, stands in from now on, unless it is the end of all.
+            match wanted {
+                Want::End => Leave::ForGood,
+                _ => Leave::ToOwner,
             }
         };
-        let last = |room: usize| end(&queues, room);
+        let last = |room: usize| end(&queues, room, true);
         let connections = server::stand_in(Rc::clone(&server), ports, stop, last).await;
         server.app().stood_in(connections);
         tracing::warn!(worker, stand_in = index, connections, "no longer standing in");
@@ -151,10 +182,14 @@ async fn either<T, E>(first: impl Future<Output = Result<T, E>>, second: impl Fu
     .await
 }
 
-/// Takes what waits in the kernel's queues, at most `room`, each with the index of its port, and ends listening.
-pub(super) fn end(queues: &[Lent], room: usize) -> Vec<(usize, OwnedFd)> {
+/// Takes what waits in the kernel's queues, at most `room`, each with the index of its port, and ends listening. Without
+/// `shared` those are left alone that other workers accept from, too.
+pub(super) fn end(queues: &[Lent], room: usize, shared: bool) -> Vec<(usize, OwnedFd)> {
     let mut waiting = Vec::new();
     for (index, queue) in queues.iter().enumerate() {
+        if queue.is_shared() && !shared {
+            continue;
+        }
         let taken = queue.end(room.saturating_sub(waiting.len()));
         waiting.extend(taken.into_iter().map(|socket| (index, socket)));
     }
@@ -164,6 +199,19 @@ pub(super) fn end(queues: &[Lent], room: usize) -> Vec<(usize, OwnedFd)> {
 #[cfg(test)]
 mod tests {
     use super::Rescue;
+
+    #[test]
+    fn who_is_given_up_stands_in_for_nobody() {
+        let rescue = Rescue::default();
+        rescue.assign(&[0], &[2]);
+        assert_eq!(rescue.stand_in_of(0), Some(2));
+        rescue.give_up(2);
+        rescue.assign(&[0], &[1, 2]);
+        assert_eq!(rescue.stand_in_of(0), Some(1));
+        rescue.dismiss(2);
+        rescue.assign(&[0, 1], &[2]);
+        assert_eq!(rescue.stand_in_of(0), Some(2));
+    }
 
     #[test]
     fn somebody_stands_in_and_the_load_is_shared() {

@@ -1,19 +1,25 @@
-//! One worker: a thread with its own runtime, server and application.
+//! One life of a worker: a thread with its own runtime, server and application.
 
 use super::boot::Shared;
 use super::certificate;
+use super::lead::Event;
 use super::{ports, rescue};
 use crate::cache::redis::Redis;
+use crate::config;
+use crate::limits::life as limits;
 use crate::routes::Api;
 use crate::routes::client::Forwarding;
+use crate::runtime::context;
 use crate::runtime::driver::choose;
 use crate::runtime::executor::{Runtime, spawn};
 use crate::runtime::heartbeat::Heartbeat;
+use crate::runtime::time::sleep;
 use crate::runtime::topology;
-use crate::server::{self, Port, Server, Settings};
+use crate::server::{self, Leave, Port, Server, Settings};
 use crate::store::Lent;
 use crate::story::service::{Caching, StoryService};
 use crate::telemetry::metrics::WorkerMetrics;
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -23,80 +29,100 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// What a worker says to the supervisor.
-pub(super) enum Word {
-    /// It serves. With what the watchdog reads.
-    Serving(u32, Arc<Heartbeat>),
-    /// It will not serve: no driver, no listener.
-    Failed(u32, String),
-    /// It has ended, with so many connections cut off.
-    Ended(u32, usize),
+/// What a life of a worker says to the supervisor.
+#[derive(Debug)]
+pub(super) struct Word {
+    /// Which worker.
+    pub(super) worker: u32,
+    /// Which of its lives.
+    pub(super) life: u64,
+    /// What.
+    pub(super) what: What,
 }
 
-/// What the supervisor wants.
+/// See [`Word`].
+#[derive(Debug)]
+pub(super) enum What {
+    /// It serves. With what the watchdog reads.
+    Serving(Arc<Heartbeat>),
+    /// It has answered as many requests as it should, and goes on until it is replaced.
+    Worn(u64),
+    /// It could not begin: no driver, no listener.
+    NotBegun(String),
+    /// It has broken down, and its connections with it.
+    Broken(String),
+    /// It has ended as it was told to, with so many connections cut off.
+    Ended(usize),
+}
+
+/// What the supervisor wants of a life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Want {
     /// Serve.
     Serve,
     /// Serve, and tell clients to move on.
-    Leave,
-    /// Finish what is in flight, and end.
-    Drain,
+    MoveOn,
+    /// Accept no more, since another does from the same sockets; finish what is there, keep idle connections for so long.
+    Leave(Duration),
+    /// The same for good, of the sockets that are this worker's own: take what waits in their queues, and end listening.
+    Close,
+    /// The same of all sockets: the process ends.
+    End,
 }
 
-/// First pause before a worker that panicked starts again; doubled each time.
-const RESTART_PAUSE: Duration = Duration::from_millis(100);
-/// Longest pause.
-const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
+impl Want {
+    /// The life is to come to its end.
+    pub(super) fn is_end(self) -> bool {
+        !matches!(self, Want::Serve | Want::MoveOn)
+    }
+}
 
-/// Starts worker `index` on a thread of its own. The sockets of `ports` stay the process's: each life of the worker gets
-/// duplicates.
-pub(super) fn start(
-    index: u32,
-    ports: Vec<ports::Lent>,
-    shared: Arc<Shared>,
-    store: Lent,
-    words: Sender<Word>,
-    want: watch::Receiver<Want>,
-) -> io::Result<JoinHandle<()>> {
+/// What a life begins with.
+pub(super) struct Birth {
+    pub(super) worker: u32,
+    pub(super) life: u64,
+    /// Duplicates: the sockets stay the process's.
+    pub(super) ports: Vec<ports::Lent>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) store: Lent,
+    pub(super) events: Sender<Event>,
+    pub(super) want: watch::Receiver<Want>,
+}
+
+/// Starts a life on a thread of its own. Its last word is [`What::Ended`], [`What::NotBegun`] or [`What::Broken`].
+pub(super) fn start(birth: Birth) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new()
-        .name(format!("worker-{index}"))
+        .name(format!("worker-{}", birth.worker))
         .spawn(move || {
-            if let Some(cpu) = shared.process.topology.cpu_of(index as usize)
+            let worker = birth.worker;
+            if let Some(cpu) = birth.shared.process.topology.cpu_of(worker as usize)
                 && !topology::pin_current_thread(cpu)
             {
                 tracing::warn!(
-                    worker = index,
+                    worker,
                     cpu,
                     "the worker could not be pinned; it runs where the kernel puts it"
                 );
             }
-            let mut pause = RESTART_PAUSE;
-            loop {
-                let life = || live(index, &ports, &shared, &store, &words, want.clone());
-                let why = match catch_unwind(AssertUnwindSafe(life)) {
-                    Ok(Ok(Life::Ended(cut_off))) => {
-                        let _ = words.send(Word::Ended(index, cut_off));
-                        return;
-                    }
-                    Ok(Err(error)) => {
-                        let _ = words.send(Word::Failed(index, error.to_string()));
-                        return;
-                    }
-                    Ok(Ok(Life::Broken(error))) => error.to_string(),
-                    Err(_) => "it panicked".to_owned(),
-                };
-                // The connections of that life are lost; those in the socket's accept queue are not.
-                tracing::error!(
-                    worker = index,
-                    pause_ms = pause.as_millis() as u64,
-                    why,
-                    "the worker broke down; it starts again"
-                );
-                std::thread::sleep(pause);
-                pause = (pause * 2).min(RESTART_PAUSE_MAX);
-            }
+            let what = match catch_unwind(AssertUnwindSafe(|| live(&birth))) {
+                Ok(Ok(Life::Ended(cut_off))) => What::Ended(cut_off),
+                Ok(Ok(Life::Broken(error))) => What::Broken(error.to_string()),
+                Ok(Err(error)) => What::NotBegun(error.to_string()),
+                Err(_) => What::Broken("it panicked".to_owned()),
+            };
+            birth.say(what);
         })
+}
+
+impl Birth {
+    fn say(&self, what: What) {
+        say(&self.events, self.worker, self.life, what);
+    }
+}
+
+fn say(events: &Sender<Event>, worker: u32, life: u64, what: What) {
+    // Fails where the process ends without waiting.
+    let _ = events.send(Event::Word(Word { worker, life, what }));
 }
 
 /// How a life of a worker that served came to its end.
@@ -108,29 +134,27 @@ enum Life {
 }
 
 /// One life of the worker. An error means that it could not begin.
-fn live(
-    index: u32,
-    ports: &[ports::Lent],
-    shared: &Arc<Shared>,
-    store: &Lent,
-    words: &Sender<Word>,
-    want: watch::Receiver<Want>,
-) -> io::Result<Life> {
-    let (driver, _) = choose::open(shared.io_driver).map_err(io::Error::other)?;
+fn live(birth: &Birth) -> io::Result<Life> {
+    let (worker, life) = (birth.worker, birth.life);
+    let (driver, _) = choose::open(birth.shared.io_driver).map_err(io::Error::other)?;
     let runtime = Runtime::new(driver, seed());
     let heartbeat = runtime.heartbeat();
-    let metrics: Rc<WorkerMetrics> = Rc::new(shared.process.registry.worker(index));
-    let duplicates = || ports.iter().map(ports::Lent::duplicate).collect::<io::Result<Vec<_>>>();
+    let metrics: Rc<WorkerMetrics> = Rc::new(birth.shared.process.registry.worker(worker));
+    let duplicates = || {
+        let ports = birth.ports.iter();
+        ports.map(ports::Lent::duplicate).collect::<io::Result<Vec<_>>>()
+    };
     let (ports, queues) = (duplicates()?, duplicates()?);
-    let (shared, store, words) = (Arc::clone(shared), store.clone(), words.clone());
+    let (shared, store) = (Arc::clone(&birth.shared), birth.store.clone());
+    let (events, want) = (birth.events.clone(), birth.want.clone());
     let beat = Arc::clone(&heartbeat);
     let lived = runtime.block_on(async move {
         let config = &shared.config;
         let store = store.attach();
         store.observe(&metrics);
-        let plan = shared.redis.as_ref().filter(|plan| plan.has_room_for(index));
+        let plan = shared.redis.as_ref().filter(|plan| plan.has_room_for(worker));
         let redis = plan.map(|plan| {
-            let name = format!("roadtrip-api:{}", shared.process.worker_id(index));
+            let name = format!("roadtrip-api:{}", shared.process.worker_id(worker));
             Redis::start(Arc::clone(plan), name, Rc::clone(&metrics))
         });
         let caching = Caching {
@@ -179,20 +203,26 @@ fn live(
         });
         server.app().look().await;
         let housekeeping = spawn("housekeeping", server.app().housekeeping());
-        let rescue = Arc::clone(&shared.rescue).stand_by(index, Rc::clone(&server), want.clone());
+        let rescue = Arc::clone(&shared.rescue).stand_by(worker, Rc::clone(&server), want.clone());
         let standing_by = spawn("rescue", rescue);
-        let leaving = spawn("leaving", told_to_leave(Rc::clone(&server), want.clone()));
-        let _ = words.send(Word::Serving(index, beat));
-        let noting = Rc::clone(&server);
-        let stop = async move {
-            told_to_drain(want).await;
-            noting.app().stop_accepting();
-        };
-        let last = move |room: usize| rescue::end(&queues, room);
+        let moving_on = spawn("leaving", told_to_move_on(Rc::clone(&server), want.clone()));
+        say(&events, worker, life, What::Serving(beat));
+        if let Some(requests) = worn_after(&config.life) {
+            let server = Rc::clone(&server);
+            spawn("wear", async move {
+                while server.app().answered() < requests {
+                    sleep(limits::LOOK).await;
+                }
+                say(&events, worker, life, What::Worn(server.app().answered()));
+            });
+        }
+        let ends_shared = Rc::new(Cell::new(true));
+        let stop = told_to_leave(Rc::clone(&server), want, Rc::clone(&ends_shared));
+        let last = move |room: usize| rescue::end(&queues, room, ends_shared.get());
         let cut_off = server::run_to_end(server, listening, stop, config.timeouts.graceful, last).await;
         housekeeping.abort();
         standing_by.abort();
-        leaving.abort();
+        moving_on.abort();
         if let Some(renewing) = renewing {
             renewing.abort();
         }
@@ -219,15 +249,44 @@ async fn keep_renewing(server: Rc<Server<Api>>, mut settings: certificate::Setti
     }
 }
 
-async fn told_to_leave(server: Rc<Server<Api>>, mut want: watch::Receiver<Want>) {
-    if want.wait_for(|want| *want == Want::Leave).await.is_ok() {
+/// Ready when the life is to come to its end, in one way or the other.
+async fn told_to_leave(server: Rc<Server<Api>>, mut want: watch::Receiver<Want>, ends_shared: Rc<Cell<bool>>) -> Leave {
+    // An error means that the supervisor is gone, which ends the process as well.
+    let wanted = want.wait_for(|want| want.is_end()).await.map(|want| *want);
+    server.app().stop_accepting();
+    if let Ok(Want::Close) = wanted {
+        // Whoever asks again comes to another worker.
+        server.keep_idle_for(limits::RETIRE_IDLE);
+        ends_shared.set(false);
+        return Leave::OwnForGood;
+    }
+    let Ok(Want::Leave(idle)) = wanted else {
+        return Leave::ForGood;
+    };
+    server.keep_idle_for(idle);
+    spawn("hurry", async move {
+        // Where the process ends meanwhile, nobody waits for idle connections of former lives.
+        let _ = want.wait_for(|want| *want == Want::End).await;
+        sleep(limits::HANDOVER_IDLE).await;
+        server.end_idle();
+    });
+    Leave::ToOwner
+}
+
+/// Has answers say that the connection closes while everything is still served.
+async fn told_to_move_on(server: Rc<Server<Api>>, mut want: watch::Receiver<Want>) {
+    if want.wait_for(|want| *want == Want::MoveOn).await.is_ok() {
         server.begin_drain();
     }
 }
 
-async fn told_to_drain(mut want: watch::Receiver<Want>) {
-    // An error means that the supervisor is gone, which ends the process as well.
-    let _ = want.wait_for(|want| *want == Want::Drain).await;
+/// After how many requests this life is to be replaced, if it is.
+fn worn_after(life: &config::Life) -> Option<u64> {
+    let more = match life.max_requests_jitter {
+        0 => 0,
+        jitter => context::random(|random| random.u64(0..=jitter)),
+    };
+    (life.max_requests > 0).then(|| life.max_requests.saturating_add(more))
 }
 
 /// A seed for the worker's generator: ids and jitter need to differ between processes, not to be secret.

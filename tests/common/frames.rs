@@ -125,7 +125,11 @@ pub struct Frames {
 impl Frames {
     /// Connects; says nothing.
     pub fn silent(addr: SocketAddr) -> Frames {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE).unwrap();
+        Frames::over(TcpStream::connect_timeout(&addr, PATIENCE).unwrap())
+    }
+
+    /// Over a connection that is made; says nothing.
+    pub fn over(stream: TcpStream) -> Frames {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();

@@ -10,6 +10,7 @@ pub mod crowd;
 pub mod exposition;
 pub mod frames;
 pub mod http;
+pub mod load;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;

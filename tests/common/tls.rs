@@ -136,6 +136,8 @@ pub fn sealed(setup: Setup, pair: &Pair) -> Setup {
 pub struct Client {
     pub stream: StreamOwned<ClientConnection, TcpStream>,
     got: Vec<u8>,
+    /// The last answer said `Connection: close`.
+    pub is_told_to_close: bool,
 }
 
 impl Client {
@@ -149,6 +151,7 @@ impl Client {
         Client {
             stream: StreamOwned::new(tls, socket),
             got: Vec::new(),
+            is_told_to_close: false,
         }
     }
 
@@ -182,6 +185,7 @@ impl Client {
         };
         let head = String::from_utf8(self.got.drain(..head_end).collect()).unwrap();
         let status = head[9..12].parse().unwrap();
+        self.is_told_to_close = head.contains("\r\nConnection: close\r\n");
         let length: usize = head
             .lines()
             .find_map(|line| line.strip_prefix("Content-Length: "))

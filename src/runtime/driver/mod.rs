@@ -18,9 +18,11 @@ pub mod buffers;
 pub mod choose;
 pub mod epoll;
 mod hush;
+pub mod inherit;
 pub mod interrupt;
 pub mod ops;
 pub mod sim;
+pub(super) mod steer;
 mod system;
 #[cfg(test)]
 mod tests;

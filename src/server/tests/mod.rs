@@ -171,6 +171,10 @@ fn serve<F: Future<Output = ()> + 'static>(
         };
         let served = Rc::clone(&server);
         let run = if to_end {
+            let stopping = async {
+                stopping.await;
+                accept::Leave::ForGood
+            };
             let run = accept::run_to_end(served, vec![port], stopping, graceful, |_| Vec::new());
             spawn("accept", run)
         } else {

@@ -1,6 +1,6 @@
 //! Log lines: `tracing` events, formatted on the thread that has something to say, written by a thread of their own.
 //!
-//! One line per event to stdout (the platform collects it), JSON for machines or text for people, with RFC 3339 UTC
+//! One line per event to stdout (the platform collects it) or to a file that can be opened again, JSON for machines or text for people, with RFC 3339 UTC
 //! times and the name of the thread. The way out is bounded: a slow or closed stdout makes lines drop, which
 //! [`LogCounters`] tells, and never makes a worker wait. User-supplied text cannot forge a line or steer a terminal:
 //! see [`sink`].
@@ -18,13 +18,16 @@ use sink::{CLOSING_WAIT, Progress, Sink};
 use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{Registry, reload};
 
 /// The least level that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,9 +87,9 @@ pub struct LogSettings {
     pub access: AccessLog,
 }
 
-impl LogSettings {
-    fn filter(&self) -> LevelFilter {
-        LevelFilter::from_level(match self.level {
+impl LogLevel {
+    fn filter(self) -> LevelFilter {
+        LevelFilter::from_level(match self {
             LogLevel::Trace => Level::TRACE,
             LogLevel::Debug => Level::DEBUG,
             LogLevel::Info => Level::INFO,
@@ -138,6 +141,41 @@ impl LogGuard {
     }
 }
 
+/// What can be changed of the log while it is written.
+#[derive(Debug, Clone)]
+pub struct LogControl {
+    counters: LogCounters,
+    level: reload::Handle<LevelFilter, Registry>,
+    file: Option<PathBuf>,
+}
+
+impl LogControl {
+    /// The figures of the way out.
+    pub fn counters(&self) -> LogCounters {
+        self.counters.clone()
+    }
+
+    /// The least level that is logged, from now on.
+    pub fn set_level(&self, level: LogLevel) {
+        // Fails where there is no log any more.
+        let _ = self.level.reload(level.filter());
+    }
+
+    /// Opens LOG_FILE again by its name: what is logged from now on goes to the file that has it now. Gives the file;
+    /// none where the log goes to stdout.
+    ///
+    /// # Errors
+    /// The file cannot be opened; the log goes on in the one before.
+    pub fn reopen(&self) -> Result<Option<&Path>, LogError> {
+        let Some(path) = &self.file else { return Ok(None) };
+        let fd = open(path)?;
+        let progress = &self.counters.progress;
+        *progress.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(fd);
+        progress.has_next.store(true, Ordering::Release);
+        Ok(Some(path))
+    }
+}
+
 impl Drop for LogGuard {
     fn drop(&mut self) {
         let progress = &self.counters.progress;
@@ -157,21 +195,46 @@ pub enum LogError {
     /// stdout cannot be duplicated: the process is out of file descriptors.
     #[error("cannot open the log on stdout: {0}; raise the limit of open files")]
     Stdout(#[from] std::io::Error),
+    /// LOG_FILE cannot be opened.
+    #[error("cannot open the log file {}: {error}; make its folder, give it to the user that runs this, or unset LOG_FILE", path.display())]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
     /// Another subscriber is in place; `init` was called twice.
     #[error("the log is already set up")]
     Twice,
 }
 
-/// Sets the log of this process up: on stdout, from now until the guard is dropped.
+/// Sets the log of this process up, from now until the guard is dropped: on stdout, or appended to `file`.
 ///
 /// # Errors
 /// [`LogError`]; the process can go on without a log, but should not.
-pub fn init(settings: LogSettings) -> Result<LogGuard, LogError> {
+pub fn init(settings: LogSettings, file: Option<&Path>) -> Result<(LogGuard, LogControl), LogError> {
     use std::os::fd::AsFd as _;
-    let stdout = std::io::stdout().as_fd().try_clone_to_owned()?;
-    let (writer, guard) = to_fd(stdout, LOG_QUEUE_LINES);
-    tracing::subscriber::set_global_default(subscriber(settings, writer)).map_err(|_| LogError::Twice)?;
-    Ok(guard)
+    let fd = match file {
+        Some(path) => open(path)?,
+        None => std::io::stdout().as_fd().try_clone_to_owned()?,
+    };
+    let (writer, guard) = to_fd(fd, LOG_QUEUE_LINES);
+    let (subscriber, level) = subscriber(settings, writer);
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Twice)?;
+    let control = LogControl {
+        counters: guard.counters(),
+        level,
+        file: file.map(Path::to_path_buf),
+    };
+    Ok((guard, control))
+}
+
+fn open(path: &Path) -> Result<OwnedFd, LogError> {
+    let file = std::fs::File::options().append(true).create(true).open(path);
+    file.map(OwnedFd::from).map_err(|error| LogError::File {
+        path: path.to_path_buf(),
+        error,
+    })
 }
 
 /// A writer whose lines a thread writes to `fd`, and what keeps that thread. At most `lines_max` lines wait.
@@ -196,30 +259,39 @@ fn to_fd(fd: OwnedFd, lines_max: usize) -> (NonBlocking, LogGuard) {
     )
 }
 
-/// The subscriber for these settings, writing each event to `writer` in one piece.
-fn subscriber<W>(settings: LogSettings, writer: W) -> Box<dyn tracing::Subscriber + Send + Sync>
+/// The subscriber for these settings, writing each event to `writer` in one piece; and what changes its level.
+fn subscriber<W>(
+    settings: LogSettings,
+    writer: W,
+) -> (
+    Box<dyn tracing::Subscriber + Send + Sync>,
+    reload::Handle<LevelFilter, Registry>,
+)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
+    let (filter, level) = reload::Layer::new(settings.level.filter());
     // Colours are off: the sink escapes control characters, and a line reads the same in a file.
-    let shared = tracing_subscriber::fmt()
-        .with_max_level(settings.filter())
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_thread_names(true)
         // Faults of the log itself would go to stderr by eprintln!, which panics where stderr is closed.
         .log_internal_errors(false)
         .with_writer(writer);
-    match settings.format {
-        LogFormat::Text => Box::new(shared.with_target(true).finish()),
+    let registry = tracing_subscriber::registry().with(filter);
+    let subscriber: Box<dyn tracing::Subscriber + Send + Sync> = match settings.format {
+        LogFormat::Text => Box::new(registry.with(lines.with_target(true))),
         LogFormat::Json => Box::new(
-            shared
-                .json()
-                .flatten_event(true)
-                .with_current_span(false)
-                .with_span_list(false)
-                .finish(),
+            registry.with(
+                lines
+                    .json()
+                    .flatten_event(true)
+                    .with_current_span(false)
+                    .with_span_list(false),
+            ),
         ),
-    }
+    };
+    (subscriber, level)
 }
 
 /// What the line of a request tells. Text may be as the client sent it: it is escaped on its way out.

@@ -11,8 +11,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Gathered before a write at the latest; 64 KiB is the size of a pipe.
@@ -33,6 +33,10 @@ pub(super) struct Progress {
     pub(super) stuck: AtomicBool,
     /// Lines that the descriptor did not take.
     pub(super) unwritten: AtomicU64,
+    /// What to write to from the next batch on: a file that was opened again.
+    pub(super) next: Mutex<Option<OwnedFd>>,
+    /// There is a `next`.
+    pub(super) has_next: AtomicBool,
 }
 
 pub(super) struct Sink {
@@ -56,6 +60,12 @@ impl Sink {
     }
 
     fn write_batch(&mut self) {
+        if self.progress.has_next.swap(false, Ordering::AcqRel) {
+            let next = self.progress.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(next) = next {
+                self.fd = next;
+            }
+        }
         let mut rest = self.batch.as_slice();
         while !rest.is_empty() {
             let room = wait_for_room(&self.fd, &self.progress, &mut self.patience);

@@ -34,7 +34,7 @@ fn request<'a>(request_id: &'a str, path: &'a str, status: u16) -> Access<'a> {
 fn logged(settings: LogSettings, events: impl FnOnce()) -> String {
     let (reader, writer) = pipe();
     let (writer, guard) = to_fd(writer, 1000);
-    tracing::subscriber::with_default(subscriber(settings, writer), events);
+    tracing::subscriber::with_default(subscriber(settings, writer).0, events);
     drop(guard);
     let mut text = String::new();
     File::from(reader).read_to_string(&mut text).unwrap();
@@ -201,7 +201,7 @@ fn a_slow_reader_gets_every_line() {
 fn log_speed() {
     let null = File::options().write(true).open("/dev/null").unwrap();
     let (writer, guard) = to_fd(null.into(), 1 << 20);
-    tracing::subscriber::with_default(subscriber(ALL, writer), || {
+    tracing::subscriber::with_default(subscriber(ALL, writer).0, || {
         let start = Instant::now();
         for _ in 0..100_000 {
             access(&request("0123456789abcdef", "/api/v1/stories/generate", 200));
@@ -216,8 +216,8 @@ fn log_speed() {
 #[test]
 #[ignore = "run by init_logs_to_stdout_and_refuses_to_do_it_twice"]
 fn child_that_logs() {
-    let guard = init(ALL).unwrap();
-    assert!(matches!(init(ALL), Err(LogError::Twice)));
+    let (guard, _control) = init(ALL, None).unwrap();
+    assert!(matches!(init(ALL, None), Err(LogError::Twice)));
     std::thread::Builder::new()
         .name("worker-7".to_owned())
         .spawn(|| tracing::info!(port = 8080, "ready"))
@@ -266,4 +266,48 @@ fn a_full_disk_costs_lines_and_nothing_else() {
     writer.write_all(b"line\n").unwrap();
     drop(guard);
     assert_eq!(counters.write_failed(), 1);
+}
+
+#[test]
+fn the_level_changes_and_the_file_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, moved) = (folder.path().join("log"), folder.path().join("log.1"));
+    let (writer, guard) = to_fd(open(&path).unwrap(), 1000);
+    let (subscriber, level) = subscriber(ALL, writer);
+    let control = LogControl {
+        counters: guard.counters(),
+        level,
+        file: Some(path.clone()),
+    };
+    let until_in = |path: &Path, part: &str| {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !std::fs::read_to_string(path).is_ok_and(|text| text.contains(part)) {
+            assert!(Instant::now() < deadline, "{part} is not in {path:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::debug!("first, not logged");
+        control.set_level(LogLevel::Debug);
+        tracing::debug!("second");
+        control.set_level(LogLevel::Error);
+        tracing::info!("third, not logged");
+        control.set_level(LogLevel::Info);
+        until_in(&path, "second");
+        std::fs::rename(&path, &moved).unwrap();
+        tracing::info!("fourth");
+        until_in(&moved, "fourth");
+        assert_eq!(control.reopen().unwrap(), Some(path.as_path()));
+        tracing::info!("fifth");
+        until_in(&path, "fifth");
+        // Not to be opened: the log goes on where it was.
+        std::fs::rename(&path, folder.path().join("log.2")).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(control.reopen().unwrap_err().to_string().contains("log file"));
+        tracing::info!("sixth");
+        until_in(&folder.path().join("log.2"), "sixth");
+    });
+    drop(guard);
+    let old = std::fs::read_to_string(&moved).unwrap();
+    assert!(!old.contains("not logged") && old.lines().count() == 2, "{old}");
 }

@@ -220,6 +220,7 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
             MetricType::GAUGE,
             workers
                 .values()
+                .filter(|worker| !worker.dismissed)
                 .map(|worker| {
                     gauge(
                         vec![label("component", "worker"), worker_id(worker)],

@@ -15,6 +15,7 @@ mod backends;
 mod cells;
 mod expose;
 mod journal;
+mod lives;
 mod process;
 mod rate;
 mod registry;
@@ -24,6 +25,7 @@ mod tests;
 pub mod worker;
 
 pub use backends::{Closed, Failed, STATEMENTS};
+pub use lives::{Lives, Reason};
 pub(crate) use process::open_fds as open_files;
 pub use registry::{Registry, WorkerSummary};
 pub use worker::{ExecutorFigures, WorkerMetrics};

@@ -1,6 +1,7 @@
 //! All workers' figures of this process. Locked when a worker starts and when someone asks; never to count.
 
 use super::cells::{Cells, Layout, Slot};
+use super::lives::Lives;
 use super::worker::{Kept, WorkerMetrics};
 use super::{Labels, expose, journal};
 use crate::store::journal::Handle;
@@ -21,6 +22,8 @@ pub struct Registry {
     journal: OnceLock<Handle>,
     /// Seconds since 1970; [`NO_CERTIFICATE`] where none is served.
     certificate_expiry: AtomicI64,
+    /// What became of workers and of the process.
+    pub lives: Lives,
 }
 
 /// No certificate expires then.
@@ -46,6 +49,8 @@ pub(super) struct Merged {
     pub(super) cells: Vec<u64>,
     pub(super) healthy: bool,
     pub(super) stuck: u64,
+    /// See [`Registry::dismiss`].
+    pub(super) dismissed: bool,
     /// None where no worker of the id lives.
     pub(super) driver: Option<usize>,
 }
@@ -81,6 +86,7 @@ impl Registry {
             log: OnceLock::new(),
             journal: OnceLock::new(),
             certificate_expiry: AtomicI64::new(NO_CERTIFICATE),
+            lives: Lives::default(),
         })
     }
 
@@ -101,6 +107,7 @@ impl Registry {
                     live: AtomicBool::new(true),
                     healthy: AtomicBool::new(true),
                     stuck: AtomicU64::new(0),
+                    dismissed: AtomicBool::new(false),
                     driver: AtomicU64::new(0),
                 });
                 workers.push(Arc::clone(&kept));
@@ -133,6 +140,13 @@ impl Registry {
         }
     }
 
+    /// The worker of this id was ended for good, as fewer were asked for: it is not unhealthy, it is none any more.
+    pub fn dismiss(&self, id: u32) {
+        for kept in self.lock().iter().filter(|kept| kept.id == id) {
+            kept.dismissed.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Lets the scrape tell how many log lines were dropped. The first call counts.
     pub fn watch_log(&self, counters: LogCounters) {
         let _ = self.log.set(counters);
@@ -158,6 +172,7 @@ impl Registry {
             Some(self.certificate_expiry.load(Ordering::Relaxed)).filter(|expiry| *expiry != NO_CERTIFICATE),
         );
         families.extend(self.journal.get().map(journal::families).into_iter().flatten());
+        families.extend(self.lives.families());
         expose::render(families)
     }
 
@@ -200,9 +215,11 @@ impl Registry {
                 cells: vec![0; self.layout.len()],
                 healthy: false,
                 stuck: 0,
+                dismissed: true,
                 driver: None,
             });
             sums.stuck += kept.stuck.load(Ordering::Relaxed);
+            sums.dismissed &= kept.dismissed.load(Ordering::Relaxed);
             kept.cells.add_to(&mut sums.cells);
             if kept.live.load(Ordering::Acquire) {
                 // Of two lives at once the later one speaks.

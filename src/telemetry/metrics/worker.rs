@@ -27,6 +27,8 @@ pub(super) struct Kept {
     pub(super) healthy: AtomicBool,
     /// How often it was found stuck; by whoever watches it, too.
     pub(super) stuck: AtomicU64,
+    /// No worker of this id is wanted any more.
+    pub(super) dismissed: AtomicBool,
     /// Index into [`DRIVERS`].
     pub(super) driver: AtomicU64,
 }
@@ -69,6 +71,7 @@ impl WorkerMetrics {
     pub(super) fn new(kept: Arc<Kept>) -> Self {
         kept.live.store(true, Ordering::Relaxed);
         kept.healthy.store(true, Ordering::Relaxed);
+        kept.dismissed.store(false, Ordering::Relaxed);
         kept.driver.store(0, Ordering::Relaxed);
         Self {
             kept,

@@ -1,0 +1,50 @@
+//! The life of the process and of its workers: replacement, hand-over, recovery. Defaults of what an operator may change,
+//! and what he may not.
+
+use std::time::Duration;
+
+/// How long a former life of a worker keeps idle connections: whoever asks again in that time is answered with
+/// `Connection: close` and comes back to its successor, so that no request meets a closing connection.
+pub const RETIRE_IDLE: Duration = Duration::from_secs(5);
+/// The same in a hand-over of the embedded store, during which new connections wait: what was sent before its client
+/// could know of the end is answered.
+pub const HANDOVER_IDLE: Duration = Duration::from_millis(250);
+/// The most that new connections wait in such a hand-over for requests in flight.
+pub const HANDOVER_MAX: Duration = Duration::from_secs(5);
+/// The longest wait for a former life before the next worker of a round is replaced.
+pub const ROUND_STEP_MAX: Duration = Duration::from_secs(2);
+/// For a worker to say that it serves, or that it cannot.
+pub const BEGIN_MAX: Duration = Duration::from_secs(super::health::BOOT_MS_MAX / 1000);
+/// From the moment when no new connection is led to a socket to its end: handshakes that have begun, with a round trip
+/// of a second, come through.
+pub const STEER_SETTLE: Duration = Duration::from_secs(1);
+
+/// First pause before a worker that broke down starts again; doubled each time.
+pub const RESTART_PAUSE: Duration = Duration::from_millis(100);
+/// Longest pause.
+pub const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A life that was longer than this was a healthy one: the next pause is the first again.
+pub const HEALTHY: Duration = Duration::from_secs(60);
+/// A worker that broke down and cannot even begin so often in a row ends the process: its share of the connections has
+/// nobody.
+pub const BEGIN_FAILURES_MAX: u32 = 5;
+
+/// Between two looks at a worker's requests and at the process's memory.
+pub const LOOK: Duration = Duration::from_secs(1);
+/// Between two workers that are replaced for the process's memory: what the first gave back shows by then.
+pub const RSS_PAUSE: Duration = Duration::from_secs(10);
+
+/// Milliseconds for a new binary to become ready.
+pub const UPGRADE_TIMEOUT_MS: u64 = 30_000;
+/// Requests after which a worker may be replaced: more is never.
+pub const MAX_REQUESTS_BOUND: u64 = 1_000_000_000_000;
+/// Bytes of memory that anybody may name.
+pub const RSS_BOUND: u64 = 1 << 50;
+/// Bytes of an ENV_FILE.
+pub const ENV_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Sockets taken over from another process: so many addresses with so many workers each.
+pub const INHERITED_MAX: usize = super::listen::ADDRESSES_MAX * super::server::WORKERS_MAX;
+
+const _: () = assert!(HANDOVER_IDLE.as_millis() < HANDOVER_MAX.as_millis());
+const _: () = assert!(ROUND_STEP_MAX.as_millis() < RETIRE_IDLE.as_millis());
+const _: () = assert!(RESTART_PAUSE.as_millis() < RESTART_PAUSE_MAX.as_millis());

@@ -1,0 +1,373 @@
+//! What one process leaves open for the next: listening sockets, and two pipes to agree on the moment.
+//!
+//! Two manners are understood. systemd's socket activation (sd_listen_fds(3): LISTEN_PID, LISTEN_FDS, descriptors from 3
+//! on): a socket is used where its address is one of the configured ones, and all workers accept from it. And our own for
+//! a hot upgrade, in [`TABLE`]: words with spaces between, of which `listen=KEY:OWN:3,4,5` (KEY: the configured address in
+//! hexadecimal; OWN: 1 where each worker has a socket of its own) names the sockets, `ready=6` the pipe on which the new
+//! process says how far it is, `go=7` the one on which it is told to open the store, `pids=8` the one on which a process
+//! that stays behind (`stay`) hears of its successors.
+//!
+//! Called by `boot` (taking) and `upgrade` (leaving).
+
+use crate::config::{At, Bind};
+use crate::limits::life::INHERITED_MAX;
+use crate::runtime::driver::inherit::{Nature, take};
+use crate::runtime::net::listen;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::net::SocketAddrUnix;
+use std::fmt::Write as _;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+/// The variable of a hot upgrade.
+pub(super) const TABLE: &str = "ROADTRIP_API_HANDOVER";
+/// "All but the store": sent where the store is this machine's file, which one process has at a time.
+pub(super) const PREPARED: u8 = b'P';
+/// "Serving."
+pub(super) const READY: u8 = b'R';
+/// "The store is yours."
+pub(super) const GO: u8 = b'G';
+/// The first descriptor of systemd's.
+const SYSTEMD_FIRST: RawFd = 3;
+
+/// Sockets of one address.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// At least one.
+    pub(super) sockets: Vec<OwnedFd>,
+    /// All workers accept from the first.
+    pub(super) is_shared: bool,
+}
+
+/// What this process was started with.
+#[derive(Debug, Default)]
+pub(super) struct Inherited {
+    groups: Vec<(String, Group)>,
+    activated: Vec<OwnedFd>,
+    parent: Option<Parent>,
+    pids: Option<OwnedFd>,
+}
+
+/// The process that this one is to replace.
+#[derive(Debug)]
+pub(super) struct Parent {
+    ready: OwnedFd,
+    go: OwnedFd,
+}
+
+impl Inherited {
+    /// Takes over what the environment names; before anything else is opened.
+    pub(super) fn take() -> Inherited {
+        let text = |name: &str| std::env::var(name).ok();
+        let mut inherited = match text(TABLE) {
+            // A variable that was left over from another process names nothing that fits: then there is no hand-over.
+            Some(table) => Self::of_table(&table).unwrap_or_else(|why| {
+                tracing::warn!(why, "{TABLE} is set, but nothing is handed over");
+                Inherited::default()
+            }),
+            None => Inherited::default(),
+        };
+        let number = |name: &str| text(name).and_then(|text| text.parse::<u32>().ok());
+        if let (Some(pid), Some(count), true) =
+            (number("LISTEN_PID"), number("LISTEN_FDS"), inherited.groups.is_empty())
+            && pid == std::process::id()
+        {
+            for number in (SYSTEMD_FIRST..).take(count.min(INHERITED_MAX as u32) as usize) {
+                match take(number, Nature::Listener) {
+                    Ok(socket) => inherited.activated.push(socket),
+                    Err(error) => tracing::warn!(%error, number, "a socket of LISTEN_FDS cannot be used"),
+                }
+            }
+        }
+        inherited
+    }
+
+    fn of_table(table: &str) -> Result<Inherited, String> {
+        let mut inherited = Inherited::default();
+        let (mut ready, mut go) = (None, None);
+        let pipe = |number: &str| one(number, Nature::Pipe);
+        for word in table.split(' ').filter(|word| !word.is_empty()) {
+            let (name, value) = word.split_once('=').ok_or("a word of it has no value")?;
+            match name {
+                "ready" => ready = Some(pipe(value)?),
+                "go" => go = Some(pipe(value)?),
+                "pids" => inherited.pids = Some(pipe(value)?),
+                "listen" => {
+                    let mut parts = value.split(':');
+                    let mut part = || parts.next().ok_or("a listen word of it is too short");
+                    let (key, own, numbers) = (part()?, part()?, part()?);
+                    let key = unhex(key).ok_or("an address of it is not hexadecimal")?;
+                    let sockets = numbers.split(',').take(INHERITED_MAX);
+                    let sockets = sockets
+                        .map(|number| one(number, Nature::Listener))
+                        .collect::<Result<_, _>>()?;
+                    let is_shared = own != "1";
+                    inherited.groups.push((key, Group { sockets, is_shared }));
+                }
+                // Of a newer version, which can do without it.
+                _ => {}
+            }
+        }
+        if let (Some(ready), Some(go)) = (ready, go) {
+            inherited.parent = Some(Parent { ready, go });
+        }
+        Ok(inherited)
+    }
+
+    /// The sockets of an address, if there are some.
+    pub(super) fn sockets_of(&mut self, bind: &Bind) -> Option<Group> {
+        let key = bind.to_string();
+        if let Some(at) = self.groups.iter().position(|(known, _)| *known == key) {
+            return Some(self.groups.swap_remove(at).1);
+        }
+        let at = self.activated.iter().position(|socket| is_at(socket, &bind.at))?;
+        Some(Group {
+            sockets: vec![self.activated.swap_remove(at)],
+            is_shared: true,
+        })
+    }
+
+    /// Closes the sockets that nobody has asked for.
+    pub(super) fn close_rest(&mut self) {
+        for (key, _) in self.groups.drain(..) {
+            tracing::info!(
+                addr = key,
+                "a socket of the process before is closed: its address is not configured any more"
+            );
+        }
+        for socket in self.activated.drain(..) {
+            let addr = listen::local_addr(&socket).map(|addr| addr.to_string());
+            tracing::warn!(
+                addr = addr.unwrap_or_else(|_| "a Unix socket".to_owned()),
+                "a socket of LISTEN_FDS is closed: its address is none of PORT, HOST or BIND"
+            );
+        }
+    }
+
+    /// Whom to tell of the progress.
+    pub(super) fn parent(&mut self) -> Option<Parent> {
+        self.parent.take()
+    }
+
+    /// Where a process that stays behind hears of successors.
+    pub(super) fn pids(&mut self) -> Option<OwnedFd> {
+        self.pids.take()
+    }
+}
+
+/// Whether a socket listens at the configured address.
+fn is_at(socket: &OwnedFd, at: &At) -> bool {
+    match at {
+        At::Tcp(configured) => listen::local_addr(socket).is_ok_and(|addr| configured.candidates().contains(&addr)),
+        At::Unix(_) | At::Abstract(_) => {
+            let wanted = match at {
+                At::Unix(path) => SocketAddrUnix::new(path),
+                At::Abstract(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()),
+                At::Tcp(_) => return false,
+            };
+            let found = rustix::net::getsockname(socket).and_then(SocketAddrUnix::try_from);
+            matches!((wanted, found), (Ok(wanted), Ok(found)) if wanted == found)
+        }
+    }
+}
+
+fn one(number: &str, nature: Nature) -> Result<OwnedFd, String> {
+    let number: RawFd = number
+        .parse()
+        .map_err(|_| "a descriptor of it is no number".to_owned())?;
+    take(number, nature).map_err(|error| format!("its descriptor {number} cannot be used: {error}"))
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+fn unhex(hex: &str) -> Option<String> {
+    let digits: Vec<u8> = hex
+        .chars()
+        .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .collect::<Option<_>>()?;
+    if !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    let bytes = digits
+        .chunks_exact(2)
+        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit));
+    String::from_utf8(bytes.collect()).ok()
+}
+
+impl Parent {
+    /// Says that all is ready but the store, and waits until it is free. A parent that has ended has let go of it, too.
+    ///
+    /// # Errors
+    /// It has not answered in this time.
+    pub(super) fn wait_for_store(&self, time: Duration) -> io::Result<()> {
+        let _ = rustix::io::write(&self.ready, &[PREPARED]);
+        let time = Timespec::try_from(time).map_err(|_| io::ErrorKind::InvalidInput)?;
+        loop {
+            match poll(&mut [PollFd::new(&self.go, PollFlags::IN)], Some(&time)) {
+                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => break,
+            }
+        }
+        let mut byte = [0];
+        match rustix::io::read(&self.go, &mut byte)? {
+            1 if byte != [GO] => Err(io::ErrorKind::InvalidData.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says that this process serves.
+    pub(super) fn ready(self) {
+        // Fails where the parent has ended meanwhile: then this one serves alone.
+        let _ = rustix::io::write(&self.ready, &[READY]);
+    }
+}
+
+/// Descriptors that the next process finds open, and the table that names them.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    table: String,
+    /// Kept until it is started.
+    open: Vec<OwnedFd>,
+}
+
+impl Left {
+    /// Leaves a group of sockets.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(super) fn sockets(&mut self, bind: &str, is_shared: bool, sockets: &[OwnedFd]) -> io::Result<()> {
+        let numbers = sockets
+            .iter()
+            .map(|socket| self.leave(socket))
+            .collect::<io::Result<Vec<_>>>()?;
+        self.word(
+            "listen",
+            format_args!("{}:{}:{}", hex(bind), u8::from(!is_shared), numbers.join(",")),
+        );
+        Ok(())
+    }
+
+    /// Leaves an end of a pipe.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(super) fn pipe(&mut self, name: &str, end: &OwnedFd) -> io::Result<()> {
+        let number = self.leave(end)?;
+        self.word(name, format_args!("{number}"));
+        Ok(())
+    }
+
+    fn word(&mut self, name: &str, value: std::fmt::Arguments<'_>) {
+        let space = if self.table.is_empty() { "" } else { " " };
+        // Writing to a String cannot fail.
+        let _ = write!(self.table, "{space}{name}={value}");
+    }
+
+    fn leave(&mut self, fd: &OwnedFd) -> io::Result<String> {
+        let fd = fd.try_clone()?;
+        fcntl_setfd(&fd, FdFlags::empty())?;
+        let number = fd.as_raw_fd().to_string();
+        self.open.push(fd);
+        Ok(number)
+    }
+
+    /// The value of [`TABLE`].
+    pub(super) fn table(&self) -> &str {
+        &self.table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Listen, Scheme};
+    use std::net::TcpListener;
+    use std::os::fd::IntoRawFd;
+
+    fn bind(port: u16) -> Bind {
+        let address = Some(std::net::Ipv4Addr::LOCALHOST.into());
+        let v6only = false;
+        Bind {
+            scheme: Scheme::Default,
+            at: At::Tcp(Listen { address, port, v6only }),
+        }
+    }
+
+    /// As exec would: the same numbers, in other hands.
+    fn handed(left: Left) -> String {
+        for fd in left.open {
+            let _ = fd.into_raw_fd();
+        }
+        left.table
+    }
+
+    #[test]
+    fn what_is_left_is_found() {
+        let listener = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
+        let (a, b, c) = (listener(), listener(), listener());
+        let addr = listen::local_addr(&b).unwrap();
+        let (hear, say) = std::io::pipe().unwrap();
+        let (hear, say) = (OwnedFd::from(hear), OwnedFd::from(say));
+        let mut left = Left::default();
+        left.sockets(&bind(1).to_string(), false, &[a, b]).unwrap();
+        left.sockets("unix:/with a space, a comma", true, &[c]).unwrap();
+        left.pipe("ready", &say).unwrap();
+        left.pipe("go", &hear).unwrap();
+        let mut found = Inherited::of_table(&handed(left)).unwrap();
+        assert!(found.sockets_of(&bind(2)).is_none());
+        let group = found.sockets_of(&bind(1)).unwrap();
+        assert!(!group.is_shared && group.sockets.len() == 2);
+        assert_eq!(listen::local_addr(&group.sockets[1]).unwrap(), addr);
+        assert_eq!(found.groups[0].0, "unix:/with a space, a comma");
+        assert!(found.groups[0].1.is_shared);
+        // One pipe has both ends here: what it says it hears, and does not take for the word to go on.
+        let parent = found.parent().unwrap();
+        assert!(parent.wait_for_store(Duration::from_secs(5)).is_err());
+        rustix::io::write(&say, &[GO]).unwrap();
+        parent.wait_for_store(Duration::from_secs(5)).unwrap();
+        assert!(found.pids().is_none());
+    }
+
+    #[test]
+    fn a_table_that_does_not_fit_names_nothing() {
+        let file = std::fs::File::open("/proc/self/stat").unwrap();
+        let no_listener = file.as_raw_fd();
+        for table in [
+            "x".to_owned(),
+            "ready=x".to_owned(),
+            "ready=1".to_owned(),
+            "ready=999999".to_owned(),
+            "listen=61:1".to_owned(),
+            "listen=6:1:3".to_owned(),
+            "listen=zz:1:3".to_owned(),
+            format!("listen=61:1:{no_listener}"),
+            format!("go={no_listener}"),
+        ] {
+            assert!(Inherited::of_table(&table).is_err(), "{table}");
+        }
+        assert!(Inherited::of_table("newer=7").unwrap().groups.is_empty());
+    }
+
+    #[test]
+    fn a_socket_of_systemd_is_known_by_its_address() {
+        let socket = OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
+        let port = listen::local_addr(&socket).unwrap().port();
+        let mut inherited = Inherited {
+            activated: vec![socket],
+            ..Inherited::default()
+        };
+        assert!(inherited.sockets_of(&bind(port ^ 1)).is_none());
+        assert!(inherited.sockets_of(&bind(port)).unwrap().is_shared);
+        assert!(inherited.sockets_of(&bind(port)).is_none());
+    }
+}

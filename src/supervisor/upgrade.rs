@@ -1,0 +1,172 @@
+//! The old process's side of a hot upgrade (SIGUSR2): start the binary again, hand it the listening sockets, and leave
+//! when it serves. Until then nothing is given up that cannot be had back.
+//!
+//! With PostgreSQL the two serve side by side for a moment: the new process says "ready", the old one leaves. The embedded
+//! store is one process's at a time, so there the new process first says "all but the store". Then the old one accepts no
+//! more (connections wait in the sockets' queues, which both processes have), finishes what it has, lets go of the store
+//! and says "go". If the new process then fails all the same, the old one opens the store and accepts again.
+
+use super::handover::{GO, Left, PREPARED, READY, TABLE};
+use super::lead::Event;
+use super::ports::Ports;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use std::ffi::OsString;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+/// How this process was started: so is the next one.
+#[derive(Debug)]
+pub(super) struct Origin {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+}
+
+/// A new process that does not serve yet.
+#[derive(Debug)]
+pub(super) struct Upgrade {
+    /// Which attempt.
+    pub(super) number: u64,
+    /// The process.
+    pub(super) child: Pid,
+    /// When it is given up.
+    pub(super) until: Instant,
+    /// How far it is.
+    pub(super) stage: Stage,
+    begun: Instant,
+    go: io::PipeWriter,
+}
+
+/// How far an upgrade is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The new process starts.
+    Starting,
+    /// It waits for the store, and the old one finishes what it has; until then at most.
+    Emptying(Instant),
+    /// The store is the new process's.
+    Given,
+}
+
+/// What the new process says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// All but the store.
+    Prepared,
+    /// It serves.
+    Ready,
+}
+
+impl Origin {
+    /// Of this process; to be called before the working directory could change.
+    pub(super) fn of_this_process() -> io::Result<Origin> {
+        let mut arguments = std::env::args_os();
+        let name = arguments.next().map(PathBuf::from);
+        // A path is taken as it was given: where it leads through a link that is moved to a new version, that one is
+        // meant. A bare name was looked up in PATH by whoever started this.
+        let given = name.filter(|name| name.components().count() > 1);
+        let program = match given {
+            Some(path) => std::path::absolute(path)?,
+            None => std::env::current_exe()?,
+        };
+        Ok(Origin {
+            program,
+            arguments: arguments.collect(),
+        })
+    }
+
+    /// Starts the program again, with the sockets of `ports`. `events` hears what it says, `pids` is where a process that
+    /// stays behind all of them hears of them.
+    ///
+    /// # Errors
+    /// It cannot be started: no such file, no right, no descriptors.
+    pub(super) fn start_again(
+        &self,
+        number: u64,
+        ports: &Ports,
+        pids: Option<&OwnedFd>,
+        time: Duration,
+        events: &Sender<Event>,
+    ) -> io::Result<Upgrade> {
+        let (mut hear, ready) = io::pipe()?;
+        let (going, go) = io::pipe()?;
+        let mut left = Left::default();
+        for (bind, is_shared, sockets) in ports.groups() {
+            left.sockets(bind, is_shared, sockets)?;
+        }
+        left.pipe("ready", &ready.into())?;
+        left.pipe("go", &going.into())?;
+        if let Some(pids) = pids {
+            left.pipe("pids", pids)?;
+        }
+        let mut command = Command::new(&self.program);
+        // systemd's word was for this process.
+        for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
+            command.env_remove(name);
+        }
+        let child = command.args(&self.arguments).env(TABLE, left.table()).spawn()?;
+        drop(left);
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let child = pid.ok_or_else(|| io::Error::other("a process without an id"))?;
+        let events = events.clone();
+        let listening = std::thread::Builder::new().name("upgrade".into()).spawn(move || {
+            let mut byte = [0];
+            while let Ok(1) = hear.read(&mut byte) {
+                let said = match byte {
+                    [PREPARED] => Said::Prepared,
+                    [READY] => Said::Ready,
+                    _ => continue,
+                };
+                if events.send(Event::Upgrade(number, said)).is_err() {
+                    return;
+                }
+            }
+        });
+        let begun = Instant::now();
+        let upgrade = Upgrade {
+            number,
+            child,
+            until: begun + time,
+            stage: Stage::Starting,
+            begun,
+            go,
+        };
+        match listening {
+            Ok(_) => Ok(upgrade),
+            Err(error) => {
+                upgrade.kill();
+                Err(error)
+            }
+        }
+    }
+
+    /// What is started, for the log.
+    pub(super) fn program(&self) -> std::path::Display<'_> {
+        self.program.display()
+    }
+}
+
+impl Upgrade {
+    /// Says that the store is free.
+    pub(super) fn go(&mut self) {
+        // Fails where it has died: that is told otherwise.
+        let _ = self.go.write_all(&[GO]);
+        self.stage = Stage::Given;
+    }
+
+    /// Since the begin.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Ends the new process at once, and waits for that: it then holds neither socket nor store.
+    pub(super) fn kill(&self) {
+        if kill_process(self.child, Signal::KILL).is_ok() {
+            // ECHILD: somebody has seen its end already.
+            let _ = waitpid(Some(self.child), WaitOptions::empty());
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! A new binary takes over under a load that must not notice; or does not, and nothing is lost either.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::load::{Kind, Load};
+use common::{BINARY, Server, Setup, on_each_driver, tools, until};
+use rustix::process::{Pid, Signal, kill_process};
+use sonic_rs::JsonValueTrait;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// A server from a binary of its own, whose successors end with it.
+struct House {
+    server: Server,
+    folder: TempDir,
+}
+
+fn install(text: Option<&str>, at: &Path) {
+    let new = at.with_extension("new");
+    match text {
+        Some(script) => fs::write(&new, script).unwrap(),
+        None => drop(fs::copy(BINARY, &new).unwrap()),
+    }
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    // As a package manager does it: the running one keeps its file.
+    fs::rename(&new, at).unwrap();
+}
+
+impl House {
+    fn start(setup: Setup) -> House {
+        let folder = TempDir::new().unwrap();
+        let binary = folder.path().join("roadtrip-api");
+        install(None, &binary);
+        let pid_file = folder.path().join("pid");
+        let setup = setup.env("PIDFILE", pid_file.to_str().unwrap()).env("WORKERS", "2");
+        let server = setup.binary(&binary).start();
+        House { server, folder }
+    }
+
+    fn binary(&self) -> PathBuf {
+        self.folder.path().join("roadtrip-api")
+    }
+
+    fn pid_in(&self, file: &str) -> Option<u32> {
+        fs::read_to_string(self.folder.path().join(file))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    }
+
+    /// Who answers.
+    fn serving(&self) -> u32 {
+        u32::try_from(self.server.json("/health/v2/worker")["pid"].as_u64().unwrap()).unwrap()
+    }
+
+    /// Upgrades, and waits until the old process has ended.
+    fn upgrade(&self) -> u32 {
+        let old = self.serving();
+        signal(old, Signal::USR2);
+        until("another process to serve", || {
+            self.pid_in("pid").is_some_and(|pid| pid != old) && self.serving() != old
+        });
+        self.serving()
+    }
+
+    fn said(&self, what: &str) -> usize {
+        self.server.all_said().matches(what).count()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        // Whoever said that it is ready, and runs this copy of the binary.
+        for line in self.server.log.lines() {
+            let pid = sonic_rs::from_str::<sonic_rs::Value>(&line)
+                .ok()
+                .and_then(|line| line["pid"].as_u64());
+            let Some(pid) = pid.and_then(|pid| u32::try_from(pid).ok()) else {
+                continue;
+            };
+            let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+            if exe.starts_with(self.folder.path()) {
+                signal(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal);
+}
+
+/// No such process, or only its remains, which whoever started it has not asked for.
+fn is_gone(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_none_or(|state| state == 'Z')
+}
+
+#[test]
+fn a_new_binary_takes_over_without_a_lost_request_twice() {
+    on_each_driver(|driver| {
+        let house = House::start(Setup::new().driver(driver));
+        let load = Load::start(house.server.addr(), &Kind::MIX);
+        let kept = house.server.tell(r#"{"location":"Cusco"}"#).expect(200);
+        let mut old = house.server.pid();
+        for _ in 0..2 {
+            install(None, &house.binary());
+            let new = house.upgrade();
+            until("the old process to end", || is_gone(old));
+            assert_eq!(house.pid_in("pid"), Some(new));
+            assert_eq!(house.pid_in("pid.oldbin"), None);
+            load.go_on_for(200);
+            old = new;
+        }
+        // What the first told, the third knows.
+        let again = house.server.tell(r#"{"location":"Cusco"}"#).expect(200);
+        assert_eq!(again.json()["id"].as_str(), kept.json()["id"].as_str());
+        // The others' signals work on the new one.
+        signal(old, Signal::HUP);
+        until("a round", || house.said("the round is over") == 1);
+        load.stop().expect_none_failed(&format!("USR2 x2, {driver}"));
+        signal(old, Signal::TERM);
+        until("the end", || is_gone(old));
+        assert_eq!(house.pid_in("pid"), None);
+        assert!(!house.server.is_listening());
+    });
+}
+
+#[test]
+fn a_binary_that_does_not_become_ready_is_ended_and_nothing_is_lost() {
+    on_each_driver(|driver| {
+        let house = House::start(Setup::new().driver(driver).env("UPGRADE_TIMEOUT", "2s"));
+        let load = Load::start(house.server.addr(), &Kind::MIX);
+        let pid = house.server.pid();
+        let prepared_and_stuck =
+            "#!/usr/bin/env bash\nn=${ROADTRIP_API_HANDOVER##*ready=}; n=${n%% *}; printf P >&$n; exec sleep 1000\n";
+        let prepared_and_gone = prepared_and_stuck.replace("exec sleep 1000", "sleep 1; exit 3");
+        for (number, (script, why)) in [
+            ("#!/bin/sh\nexit 7\n", "it ended with code 7"),
+            ("no program", "cannot be started"),
+            ("#!/bin/sh\nexec sleep 1000\n", "did not become ready"),
+            // After these two the old one has let go of its store already.
+            (&prepared_and_gone, "it ended with code 3"),
+            (prepared_and_stuck, "did not become ready"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            install(Some(script), &house.binary());
+            house.server.signal(Signal::USR2);
+            until(why, || {
+                house.said("this one goes on") == number + 1 && house.said(why) > 0
+            });
+            load.go_on_for(200);
+            assert_eq!((house.serving(), house.pid_in("pid")), (pid, Some(pid)));
+            assert_eq!(house.pid_in("pid.oldbin"), None);
+        }
+        let failed = house.server.get("/metrics").text();
+        assert!(failed.contains("process_upgrades_failed_total 5"), "{failed}");
+        // And then a good one.
+        install(None, &house.binary());
+        assert_ne!(house.upgrade(), pid);
+        load.go_on_for(100);
+        load.stop().expect_none_failed(&format!("USR2, broken x5, {driver}"));
+    });
+}
+
+/// Nobody has to let go of anything first: the two serve side by side for a moment.
+#[test]
+fn with_postgresql_nobody_waits_for_the_new_binary() {
+    let database = common::postgres::Postgres::start();
+    let house = House::start(Setup::new().env("DATABASE_URL", &database.url()));
+    let load = Load::start(house.server.addr(), &Kind::MIX);
+    for _ in 0..2 {
+        let old = house.serving();
+        house.upgrade();
+        load.go_on_for(200);
+        until("the old process to end", || is_gone(old));
+    }
+    assert_eq!(house.said("the store is handed over"), 0);
+    load.stop().expect_none_failed("USR2 x2, PostgreSQL");
+}
+
+#[test]
+fn an_end_that_is_asked_for_during_an_upgrade_is_the_old_ones() {
+    let mut house = House::start(Setup::new());
+    install(Some("#!/bin/sh\nexec sleep 1000\n"), &house.binary());
+    house.server.signal(Signal::USR2);
+    until("the new one to start", || house.said("the new process starts") == 1);
+    house.server.get("/health").expect(200);
+    house.server.terminate();
+    assert_eq!(house.server.wait().code(), Some(0), "{}", house.server.all_said());
+    assert_eq!(house.said("the end was asked for"), 1);
+}
+
+#[test]
+fn a_process_that_stays_passes_signals_on_and_ends_as_the_last_one_does() {
+    let mut house = House::start(Setup::new().env("UPGRADE_STAY", "true"));
+    let load = Load::start(house.server.addr(), &Kind::MIX);
+    let first = house.server.pid();
+    let second = house.upgrade();
+    load.go_on_for(100);
+    assert!(!is_gone(first));
+    // To the one that stays, as an operator would who knows of nothing: each reaches the one that serves.
+    until("the first to stay", || house.said("stays behind") == 1);
+    signal(first, Signal::HUP);
+    until("a round", || house.said("the round is over") == 1);
+    signal(first, Signal::USR2);
+    until("a third", || {
+        house.said("stays behind") == 1 && house.serving() != second
+    });
+    let third = house.serving();
+    until("the second to end", || {
+        is_gone(second) && house.said("another process serves now") == 1
+    });
+    assert!(!is_gone(first));
+    signal(first, Signal::USR1);
+    until("the third to hear", || house.said("SIGUSR1") == 1);
+    load.go_on_for(100);
+    load.stop().expect_none_failed("USR2 x2, the first stays");
+    house.server.terminate();
+    assert_eq!(house.server.wait().code(), Some(0), "{}", house.server.all_said());
+    assert!(is_gone(third));
+}
+
+#[test]
+fn as_process_1_it_stays_and_leaves_no_zombie() {
+    let inside = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"];
+    let tried = tools::run(inside[0], &[&inside[1..], &["true"]].concat());
+    let mut words: Vec<&str> = inside.to_vec();
+    if !tried.status.success() {
+        // Not root, but perhaps allowed to be so in a namespace.
+        words.extend(["--user", "--map-root-user"]);
+    }
+    let house = House::start(Setup::new().wrapped(words));
+    assert_eq!(house.serving(), 1, "it does not run as process 1");
+    let load = Load::start(house.server.addr(), &Kind::MIX);
+    // What the kernel shows of the namespace from outside: the children of unshare's only child.
+    let children = |pid: u32| -> Vec<u32> {
+        let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    };
+    let one = children(house.server.pid())[0];
+    let enter = |command: &str| {
+        let target = one.to_string();
+        let ran = tools::run("nsenter", &["--target", &target, "--pid", "--", "sh", "-c", command]);
+        assert!(ran.status.success(), "{}", ran.err());
+    };
+    // An orphan: its parent ends first. `sh` in the namespace has process 1 for its child's next parent.
+    enter("(sleep 0.2 & ) ; kill -HUP 1");
+    until("a round", || house.said("the round is over") == 1);
+    until("no zombies", || children(one).iter().all(|pid| !is_gone(*pid)));
+    enter("kill -USR2 1");
+    until("another process to serve", || house.serving() != 1);
+    let second = house.serving();
+    enter("kill -USR2 1");
+    until("a third", || {
+        let serving = house.serving();
+        serving != 1 && serving != second
+    });
+    until("the second to be gone", || children(one).len() == 1);
+    load.go_on_for(100);
+    load.stop().expect_none_failed("USR2 x2 as process 1");
+    enter("(sleep 0.1 & ) ; true");
+    until("no zombies", || children(one).iter().all(|pid| !is_gone(*pid)));
+    enter("kill -TERM 1");
+    until("process 1 to end", || is_gone(one));
+    assert!(house.said("and so does this one") == 1, "{}", house.server.all_said());
+}
