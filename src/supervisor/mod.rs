@@ -13,4 +13,4 @@ mod ports;
 mod watchdog;
 mod worker;
 
-pub use boot::{BootError, serve};
+pub use boot::{BootError, check_files, serve};

@@ -1,5 +1,6 @@
 //! Segments: what is kept is found at the next start, and goes away with its last story; full and failing disks; damage.
 
+use super::super::folder::is_used;
 use super::*;
 use proptest::prelude::*;
 
@@ -168,6 +169,27 @@ fn a_disk_that_fails_costs_what_was_refused_and_nothing_else() {
             );
         }
     }
+}
+
+#[test]
+fn a_name_that_is_taken_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path(), MIB);
+    std::fs::write(dir.path().join("000000000000.journal"), "").unwrap();
+    let record = told(1, 10);
+    assert!(journal.keep(std::slice::from_ref(&record))[0].is_err());
+    std::thread::sleep(Duration::from_millis(crate::limits::store::RETRY_MS));
+    assert!(journal.keep(std::slice::from_ref(&record))[0].is_ok() && journal.has(&record));
+}
+
+#[test]
+fn a_folder_that_another_process_writes_is_used_though_nothing_is_in_it_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(!is_used(dir.path()) && !is_used(&dir.path().join("missing")));
+    let held = Folder::lock(dir.path()).unwrap().unwrap();
+    assert!(is_used(dir.path()));
+    drop(held);
+    assert!(!is_used(dir.path()));
 }
 
 #[test]
