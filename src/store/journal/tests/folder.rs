@@ -183,6 +183,40 @@ fn a_name_that_is_taken_is_passed_over() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_read_when_it_is_let_go_of_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = Folder::lock(dir.path()).unwrap().unwrap();
+    let config = Config {
+        dir: dir.path().to_owned(),
+        bytes_max: MIB,
+        takes: true,
+    };
+    let journal = Journal::open(&config, 1).unwrap();
+    // No file, and so no segment.
+    let odd = dir.path().join("000000000007.journal");
+    std::fs::create_dir(&odd).unwrap();
+    drop(held);
+    let until = |so: &dyn Fn(Report) -> bool| {
+        for _ in 0..2000 {
+            if so(journal.handle().report()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("in vain waited: {:?}", journal.handle().report());
+    };
+    until(&|report| {
+        report
+            .reason
+            .is_some_and(|reason| reason.contains("cannot open the journal"))
+    });
+    assert_eq!(journal.handle().report().state, "locked");
+    std::fs::remove_dir(&odd).unwrap();
+    until(&|report| report.state == "idle");
+    journal.close(Duration::from_secs(20)).unwrap();
+}
+
+#[test]
 fn a_folder_that_another_process_writes_is_used_though_nothing_is_in_it_yet() {
     let dir = tempfile::tempdir().unwrap();
     assert!(!is_used(dir.path()) && !is_used(&dir.path().join("missing")));

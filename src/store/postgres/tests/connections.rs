@@ -4,6 +4,7 @@ use super::*;
 use crate::runtime::time::sleep;
 use crate::store::contract::{record, together};
 use crate::story::types::Style;
+use std::io::Write;
 
 fn story(number: u64) -> Record {
     record(7_000_000, number, "kyoto", Style::Nature)
@@ -307,6 +308,36 @@ fn a_host_that_swallows_what_it_takes_holds_nobody_up() {
         // Far below the time that is configured for the first.
         attached(&lent).await.put(story(1)).await.unwrap();
     });
+}
+
+#[test]
+fn what_is_no_server_and_never_ends_is_not_kept_in_memory() {
+    let endless = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgresql://u@{}/x?sslmode=disable", endless.local_addr().unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in endless.incoming() {
+            let mut stream = stream.unwrap();
+            // An authentication request of two gigabytes.
+            let mut sent = stream.write(b"R\x7f\xff\xff\xff").unwrap_or(0);
+            while let Ok(bytes @ 1..) = stream.write(&[7; 65536]) {
+                sent += bytes;
+            }
+            let _ = tell.send(sent);
+        }
+    });
+    run(async move {
+        let store = lent(&url).attach();
+        until("it is told", async || {
+            let said = store.ping().await.unwrap_err().to_string();
+            said.contains("more than a greeting")
+        })
+        .await;
+        store.close().await;
+    });
+    // Most of it lay in the sockets' buffers.
+    let sent = told.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(sent < 32 << 20, "{sent}");
 }
 
 #[test]
