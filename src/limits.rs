@@ -350,6 +350,8 @@ pub mod postgres {
     pub const PRE_PING_IDLE_MS: u64 = 10_000;
     /// Milliseconds for the answer to that.
     pub const PRE_PING_MS: u64 = 1_000;
+    /// Bytes that a server may send until a connection is set up: certificates and parameters are a few KiB.
+    pub const GREETING_BYTES_MAX: u64 = 256 * 1024;
     /// Calls in flight on each connection beyond which another is opened: at 50 us a lookup, 64 are 3 ms of queue.
     pub const DEPTH_GROW: u32 = 64;
     /// Calls in flight on one connection, at most.

@@ -161,6 +161,11 @@ fn check() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
+    // The files that the two URLs name; nobody is asked for anything over the network.
+    if let Err(error) = supervisor::check_files(&config) {
+        complain(error);
+        return ExitCode::FAILURE;
+    }
     let mut warnings = [config.warnings, topology.warnings].concat();
     if let Some(files) = &config.tls {
         match tls::load(files, None) {

@@ -66,6 +66,26 @@ fn check_says_what_would_hold_and_starts_nothing() {
 }
 
 #[test]
+fn check_finds_the_files_that_a_start_would_miss() {
+    let missing = [
+        (
+            "DATABASE_URL",
+            "postgresql://u:s3cret@127.0.0.1:1/x?sslmode=verify-full&sslrootcert=/missing.pem",
+        ),
+        ("REDIS_URL", "rediss://:s3cret@127.0.0.1:1/0?ssl_ca_certs=/missing.pem"),
+    ];
+    for (name, url) in missing {
+        let said = Setup::new().env(name, url).run(&["check"]).expect(1).err();
+        assert!(
+            said.contains("/missing.pem") && said.contains(name) && !said.contains("s3cret"),
+            "{said}"
+        );
+        let (url, _) = url.split_once('?').unwrap();
+        Setup::new().env(name, url).run(&["check"]).expect(0);
+    }
+}
+
+#[test]
 fn the_description_is_the_same_from_the_command_and_from_the_server() {
     let said = Setup::new().run(&["openapi"]).expect(0);
     let described: Value = sonic_rs::from_slice(&said.stdout).unwrap();

@@ -119,6 +119,20 @@ pub(super) fn open_store(config: &Config, workers: usize, lock_wait: Duration) -
     }
 }
 
+/// Reads the files that DATABASE_URL and REDIS_URL name, as a start does. Connects to nothing.
+///
+/// # Errors
+/// The one with which a start would fail.
+pub fn check_files(config: &Config) -> Result<(), BootError> {
+    if let StoreAt::Postgres(postgres) = &config.store {
+        Postgres::new(postgres, 1)?;
+    }
+    if let Some(redis) = &config.redis {
+        redis::Plan::new(redis.clone())?;
+    }
+    Ok(())
+}
+
 /// Reads what Redis needs, and says how many connections there will be. Whether Redis is there is not asked: a pod must
 /// start without it.
 fn plan_redis(config: &Config, workers: usize) -> Result<Option<Arc<redis::Plan>>, BootError> {

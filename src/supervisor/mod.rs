@@ -33,4 +33,4 @@ mod upgrade;
 mod watchdog;
 mod worker;
 
-pub use boot::{BootError, serve};
+pub use boot::{BootError, check_files, serve};

@@ -156,12 +156,24 @@ pub(super) struct Found {
     pub(super) set_aside: u64,
 }
 
-/// Whether there is anything of a journal in the folder.
+/// Whether there is anything of a journal in the folder, or will be: another process may write it still.
 pub(super) fn is_used(dir: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return false;
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) => {
+            if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
+                tracing::warn!(dir = %dir.display(), %error, "whether stories wait in this journal cannot be known");
+            }
+            return false;
+        }
     };
-    entries.flatten().any(|entry| segment_number(&entry.path()).is_some())
+    entries.flatten().any(|entry| segment_number(&entry.path()).is_some()) || is_held(dir)
+}
+
+fn is_held(dir: &Path) -> bool {
+    let lock = File::open(dir.join(LOCK_NAME));
+    let tried = lock.map(|lock| rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared));
+    matches!(tried, Ok(Err(rustix::io::Errno::WOULDBLOCK)))
 }
 
 fn segment_number(path: &Path) -> Option<u64> {

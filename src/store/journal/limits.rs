@@ -25,6 +25,9 @@ pub(super) const PROBE_MS: u64 = 500;
 /// Milliseconds between two looks whether another process has let go of the folder.
 pub(super) const LOCK_POLL_MS: u64 = 100;
 
+/// Milliseconds between two attempts to open a folder that was let go of and could not be read.
+pub(super) const OPEN_AGAIN_MS: u64 = 1_000;
+
 /// Milliseconds that PostgreSQL has for a put before the journal keeps it: beyond the time that a broken connection is
 /// given to come back, and within a call's, with room for a flush of a slow disk.
 pub(super) const PUT_MS: u64 = 3_000;

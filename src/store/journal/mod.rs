@@ -288,8 +288,9 @@ impl Drop for Journal {
 }
 
 fn wait_for_lock(shared: &Shared) {
+    let (mut pause_ms, mut told) = (limits::LOCK_POLL_MS, String::new());
     while !shared.closing.load(Ordering::Relaxed) {
-        std::thread::sleep(Duration::from_millis(limits::LOCK_POLL_MS));
+        std::thread::sleep(Duration::from_millis(pause_ms));
         match shared.open() {
             Ok(Ok(())) => {
                 tracing::info!("the journal is this process's now");
@@ -297,10 +298,15 @@ fn wait_for_lock(shared: &Shared) {
             }
             Ok(Err(who)) => shared.set_held(who),
             Err(error) => {
-                let error = OpenError::new(&shared.config.dir, error);
-                tracing::error!(%error, "the journal is of no use");
-                shared.set_held(error.to_string());
-                return;
+                // It may pass (no thread to be had, a disk that fails): there are stories in it, and it is read whole
+                // each time.
+                let error = OpenError::new(&shared.config.dir, error).to_string();
+                if told != error {
+                    tracing::error!(error, "the journal is of no use; trying on");
+                    told.clone_from(&error);
+                }
+                shared.set_held(error);
+                pause_ms = limits::OPEN_AGAIN_MS;
             }
         }
     }

@@ -245,8 +245,9 @@ impl Writer {
             Some(current) => current,
             None => {
                 let number = self.next_segment;
-                let file = self.log.folder.begin(number)?;
+                // Also where it fails: a name that could not be taken back would be in the way for ever.
                 self.next_segment = number.saturating_add(1);
+                let file = self.log.folder.begin(number)?;
                 Folder::add(&mut self.log.index(), number, Arc::clone(&file));
                 self.current.insert(Current { number, file, bytes: 0 })
             }

@@ -226,9 +226,11 @@ async fn open_one(settings: &Settings, tls: Option<&Tls>, target: &Target) -> Re
         host,
     };
     let heard: Heard = Rc::new(Cell::new(context::now_ns()));
+    let greeting = Rc::new(Cell::new(crate::limits::postgres::GREETING_BYTES_MAX));
     let stream = Listening {
         stream,
         heard: Rc::clone(&heard),
+        left: Rc::clone(&greeting),
     };
     let (client, mut connection) = config.connect_raw(stream, encrypt).await?;
     let end = Rc::new(End::default());
@@ -259,6 +261,7 @@ async fn open_one(settings: &Settings, tls: Option<&Tls>, target: &Target) -> Re
         backend: None,
     };
     link.backend = set_up(settings, &link).await?;
+    greeting.set(u64::MAX);
     Ok(link)
 }
 
@@ -320,17 +323,27 @@ async fn set_up(settings: &Settings, link: &Link) -> Result<Option<i32>, Refusal
     Ok(pid.filter(|_| is_ours))
 }
 
-/// A stream that notes when something was received.
+/// A stream that notes when something was received, and takes so many bytes at most: tokio-postgres keeps whatever
+/// comes until a message is whole, and the first four bytes of what is no PostgreSQL may announce two gigabytes.
 struct Listening {
     stream: Stream,
     heard: Heard,
+    left: Rc<Cell<u64>>,
 }
 
 impl AsyncRead for Listening {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = out.filled().len();
         let outcome = ready!(Pin::new(&mut self.stream).poll_read(cx, out));
         self.heard.set(context::now_ns());
-        Poll::Ready(outcome)
+        let bytes = out.filled().len().saturating_sub(before) as u64;
+        Poll::Ready(match self.left.get().checked_sub(bytes) {
+            Some(left) => {
+                self.left.set(left);
+                outcome
+            }
+            None => Err(io::Error::other("what answers there sends more than a greeting")),
+        })
     }
 }
 

@@ -272,7 +272,7 @@ impl Client {
             self.0.puts.probe().await?;
         } else {
             let asked = self.0.pool.run(Kind::Read, async |connection| {
-                Ok(connection.client()?.check_connection().await?)
+                statements::look_at_table(connection.client()?).await
             });
             asked.await.map_err(|fault| fault.error)?;
         }

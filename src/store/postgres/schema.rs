@@ -5,8 +5,10 @@
 //! where its migrations say so (`needs`: the least version that a binary must know), which is what a rolling update
 //! needs: the new pods migrate while the old ones still serve.
 
+use crate::runtime::time::timeout;
 use sha2::{Digest, Sha256};
 use std::fmt;
+use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
@@ -183,7 +185,10 @@ pub async fn migrate(client: &Client, mut note: impl FnMut(&Migration)) -> Resul
             return Ok(done);
         }
         let outcome = apply_next(client).await;
-        if outcome.is_err() {
+        if outcome
+            .as_ref()
+            .is_err_and(|error| !matches!(error, MigrateError::Silent))
+        {
             // The session goes on to be used only if this works; otherwise its connection is of no use anyway.
             let _ = client.batch_execute("ROLLBACK").await;
         }
@@ -199,15 +204,18 @@ const LOCK: i64 = 0x4509_0472_dc84_47cd;
 
 async fn apply_next(client: &Client) -> Result<Option<&'static Migration>, MigrateError> {
     let seconds = crate::limits::postgres::MIGRATION_LOCK_S;
-    client
-        .batch_execute(&format!(
-            "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '{seconds}s'; \
-             SELECT pg_advisory_xact_lock({LOCK}); \
-             CREATE TABLE IF NOT EXISTS roadtrip_migrations ( \
-                 version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, needs integer NOT NULL, \
-                 applied_at timestamptz NOT NULL DEFAULT now())"
-        ))
-        .await?;
+    let begin = format!(
+        "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '{seconds}s'; \
+         SELECT pg_advisory_xact_lock({LOCK}); \
+         CREATE TABLE IF NOT EXISTS roadtrip_migrations ( \
+             version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, needs integer NOT NULL, \
+             applied_at timestamptz NOT NULL DEFAULT now())"
+    );
+    // The server ends the wait itself, unless it stands still.
+    let most = Duration::from_secs(2 * seconds);
+    timeout(most, client.batch_execute(&begin))
+        .await
+        .map_err(|_| MigrateError::Silent)??;
     // A transaction of the default isolation sees here what was committed while it waited.
     let state = State::read(client).await?;
     state.check()?;
@@ -235,6 +243,9 @@ pub enum MigrateError {
     /// The server or the connection refused.
     #[error("{}", Said(.0))]
     Server(#[from] Error),
+    /// The server stands still.
+    #[error("the server did not answer in time")]
+    Silent,
     /// This binary must not touch that database.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),

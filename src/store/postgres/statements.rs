@@ -1,12 +1,13 @@
 //! The statements, and what comes back.
 
+use super::fault::Fault;
 use super::observe::Observer;
 use crate::limits::store::PAGE_BYTES_MAX;
 use crate::runtime::context;
-use crate::store::{Cursor, Filter, Kept, Page, Record};
+use crate::store::{Cursor, Filter, Kept, Page, Record, StoreError};
 use std::cell::RefCell;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Error, Row, Statement};
+use tokio_postgres::{Client, Error, Row, SimpleQueryMessage, Statement};
 use uuid::Uuid;
 
 /// Each statement of the story path.
@@ -163,6 +164,25 @@ impl Statements {
             }
         };
         client.query(&statement, parameters).await
+    }
+}
+
+/// Whether the table is there and may be used. A connection that answers says nothing about that, and a pod that can
+/// serve nobody must not be called ready. No row and no lock of the table is touched.
+pub(super) async fn look_at_table(client: &Client) -> Result<(), Fault> {
+    const LOOK: &str = "SELECT has_any_column_privilege(at, 'SELECT') AND has_any_column_privilege(at, 'INSERT') \
+        FROM to_regclass('stories') at";
+    let messages = client.simple_query(LOOK).await?;
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    let unfit = |why: &str| Err(Fault::told(StoreError::unavailable(why)));
+    match row.map(|row| row.try_get(0)).transpose()? {
+        None => Err(Fault::nonsense("no row")),
+        Some(Some("t")) => Ok(()),
+        Some(Some(_)) => unfit("the role of DATABASE_URL lacks SELECT or INSERT on the table stories; grant them"),
+        Some(None) => unfit("the table stories is missing, or not in the search_path: restore it"),
     }
 }
 

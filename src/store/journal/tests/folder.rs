@@ -1,5 +1,6 @@
 //! Segments: what is kept is found at the next start, and goes away with its last story; full and failing disks; damage.
 
+use super::super::folder::is_used;
 use super::*;
 use proptest::prelude::*;
 
@@ -168,6 +169,61 @@ fn a_disk_that_fails_costs_what_was_refused_and_nothing_else() {
             );
         }
     }
+}
+
+#[test]
+fn a_name_that_is_taken_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(dir.path(), MIB);
+    std::fs::write(dir.path().join("000000000000.journal"), "").unwrap();
+    let record = told(1, 10);
+    assert!(journal.keep(std::slice::from_ref(&record))[0].is_err());
+    std::thread::sleep(Duration::from_millis(crate::limits::store::RETRY_MS));
+    assert!(journal.keep(std::slice::from_ref(&record))[0].is_ok() && journal.has(&record));
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_when_it_is_let_go_of_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = Folder::lock(dir.path()).unwrap().unwrap();
+    let config = Config {
+        dir: dir.path().to_owned(),
+        bytes_max: MIB,
+        takes: true,
+    };
+    let journal = Journal::open(&config, 1).unwrap();
+    // No file, and so no segment.
+    let odd = dir.path().join("000000000007.journal");
+    std::fs::create_dir(&odd).unwrap();
+    drop(held);
+    let until = |so: &dyn Fn(Report) -> bool| {
+        for _ in 0..2000 {
+            if so(journal.handle().report()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("in vain waited: {:?}", journal.handle().report());
+    };
+    until(&|report| {
+        report
+            .reason
+            .is_some_and(|reason| reason.contains("cannot open the journal"))
+    });
+    assert_eq!(journal.handle().report().state, "locked");
+    std::fs::remove_dir(&odd).unwrap();
+    until(&|report| report.state == "idle");
+    journal.close(Duration::from_secs(20)).unwrap();
+}
+
+#[test]
+fn a_folder_that_another_process_writes_is_used_though_nothing_is_in_it_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(!is_used(dir.path()) && !is_used(&dir.path().join("missing")));
+    let held = Folder::lock(dir.path()).unwrap().unwrap();
+    assert!(is_used(dir.path()));
+    drop(held);
+    assert!(!is_used(dir.path()));
 }
 
 #[test]

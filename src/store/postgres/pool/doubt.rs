@@ -13,6 +13,7 @@ use crate::limits::postgres as limits;
 use crate::runtime::context;
 use crate::runtime::executor::spawn_detached;
 use crate::runtime::time::{Elapsed, sleep, timeout};
+use crate::telemetry::metrics::Closed;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -115,6 +116,13 @@ async fn resolve(pool: Weak<Pool>, doubted: Weak<Connection>, since_ns: u64) {
             return pool.believe(&connection);
         }
         let now = context::now_ns();
+        // As long as any call may take: whoever asked on it gave up before its own call's end. It would count in the
+        // pool's bound, and keep the way to another host shut, for as long as its server is frozen.
+        if is_unheld && now.saturating_sub(since_ns) >= limits::STATEMENT_MS * 1_000_000 {
+            connection.why.set(Closed::Timeout);
+            connection.link.cut();
+            return;
+        }
         if pool.is_down() {
             pool.lost(None);
             let reason = format!("{} does not answer", connection.link.target);

@@ -147,6 +147,30 @@ fn a_connection_that_died_without_a_word_is_found_out_before_it_is_used() {
 }
 
 #[test]
+fn a_silent_connection_that_nobody_waits_on_is_given_up_though_it_is_all_the_pool_may_have() {
+    let (frozen, other) = (Server::start(), Server::start());
+    let url = format!(
+        "postgresql://owner@127.0.0.1:{},127.0.0.1:{}/trips?sslmode=disable",
+        frozen.port, other.port
+    );
+    let mut config: Config = config(&url);
+    (config.pool.size, config.pool.overflow) = (1, 0);
+    let lent = Opened::Postgres(Postgres::new(&config, 1).unwrap()).lend();
+    run(async move {
+        let store = attached(&lent).await;
+        let (pool, id) = (pool(&store), record(1, 1, "a", Style::Nature).id);
+        assert_eq!(pool.connections.borrow()[0].link.target, pool.shared.settings.hosts[0]);
+        frozen.freeze(true);
+        // Whoever asks gives up before a call's own end, as the journal does.
+        let given_up = Duration::from_millis(2 * limits::SILENCE_MS);
+        assert!(timeout(given_up, store.get(id)).await.is_err());
+        until("the other server serves", async || store.ping().await.is_ok()).await;
+        assert_eq!(pool.connections.borrow()[0].link.target, pool.shared.settings.hosts[1]);
+        frozen.freeze(false);
+    });
+}
+
+#[test]
 fn who_waits_in_vain_is_told_why_and_counted() {
     let server = Server::start();
     let lent = lent(&server, |bounds| {

@@ -309,7 +309,8 @@ fn host_and_port(part: &str) -> Result<(String, Option<u16>), SettingsError> {
     let (host, port) = match part.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((host, "")) => (host, None),
-            Some((host, port)) => (host, port.strip_prefix(':')),
+            // What is no colon is no port either, and refused as one.
+            Some((host, port)) => (host, Some(port.strip_prefix(':').unwrap_or("?"))),
             None => return wrong("has an IPv6 address without its closing bracket"),
         },
         None => match part.split_once(':') {

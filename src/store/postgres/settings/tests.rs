@@ -146,6 +146,7 @@ fn what_is_not_supported_is_named() {
     }
     refused("postgres://u@db:99999/x", "port");
     refused("postgres://u@[::1/x", "bracket");
+    refused("postgres://u@[::1]5433/x", "port");
     refused("postgres://%zz@db/x", "percent-encoded");
     refused("postgres://u@d%20b/x", "host");
     refused("postgres://u@d b/x", "%20");

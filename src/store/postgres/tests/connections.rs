@@ -4,6 +4,7 @@ use super::*;
 use crate::runtime::time::sleep;
 use crate::store::contract::{record, together};
 use crate::story::types::Style;
+use std::io::Write;
 
 fn story(number: u64) -> Record {
     record(7_000_000, number, "kyoto", Style::Nature)
@@ -264,6 +265,36 @@ fn a_full_disk_and_transactions_to_be_repeated() {
 }
 
 #[test]
+fn a_database_that_answers_and_has_no_table_for_us_is_not_ready() {
+    let server = Server::start();
+    let lent = lent(&server.url());
+    run(async move {
+        let store = attached(&lent).await;
+        let said = async || store.ping().await.unwrap_err().to_string();
+        server.sql("ALTER TABLE stories RENAME TO elsewhere");
+        assert!(said().await.contains("stories is missing"));
+        server.sql("ALTER TABLE elsewhere RENAME TO stories");
+        store.ping().await.unwrap();
+        // A lock is no lack: who waits for it is told so by its own call.
+        let locked = server.session(super::server::OWNER, "BEGIN; LOCK TABLE stories");
+        let locks = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted";
+        until("it is locked", async || server.sql(locks) == "1").await;
+        store.ping().await.unwrap();
+        drop(locked);
+        server.sql("CREATE ROLE reader LOGIN; GRANT SELECT ON stories, roadtrip_migrations TO reader");
+        let reader = self::lent(&server.url_of("reader", "127.0.0.1", "")).attach();
+        until("it is told", async || {
+            let answer = reader.ping().await;
+            assert!(answer.is_err());
+            answer.is_err_and(|error| error.to_string().contains("lacks SELECT or INSERT"))
+        })
+        .await;
+        server.sql("GRANT INSERT ON stories TO reader");
+        reader.ping().await.unwrap();
+    });
+}
+
+#[test]
 fn a_host_that_swallows_what_it_takes_holds_nobody_up() {
     let server = Server::start();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -277,6 +308,36 @@ fn a_host_that_swallows_what_it_takes_holds_nobody_up() {
         // Far below the time that is configured for the first.
         attached(&lent).await.put(story(1)).await.unwrap();
     });
+}
+
+#[test]
+fn what_is_no_server_and_never_ends_is_not_kept_in_memory() {
+    let endless = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgresql://u@{}/x?sslmode=disable", endless.local_addr().unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in endless.incoming() {
+            let mut stream = stream.unwrap();
+            // An authentication request of two gigabytes.
+            let mut sent = stream.write(b"R\x7f\xff\xff\xff").unwrap_or(0);
+            while let Ok(bytes @ 1..) = stream.write(&[7; 65536]) {
+                sent += bytes;
+            }
+            let _ = tell.send(sent);
+        }
+    });
+    run(async move {
+        let store = lent(&url).attach();
+        until("it is told", async || {
+            let said = store.ping().await.unwrap_err().to_string();
+            said.contains("more than a greeting")
+        })
+        .await;
+        store.close().await;
+    });
+    // Most of it lay in the sockets' buffers.
+    let sent = told.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(sent < 32 << 20, "{sent}");
 }
 
 #[test]
