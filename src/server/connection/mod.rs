@@ -239,9 +239,7 @@ impl<A: App, T: Transport> Connection<A, T> {
                     if !self.flush().await {
                         return None;
                     }
-                    let Some(reply) = self.wait_for(later).await else {
-                        return None;
-                    };
+                    let reply = self.wait_for(later).await?;
                     match self.reply(reply, exchange).await {
                         Ok(true) => {
                             // What was sent meanwhile was not read: its time begins now.
