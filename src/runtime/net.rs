@@ -197,19 +197,19 @@ impl Listener {
     }
 
     /// From now on the socket takes no new handshakes; those that have begun get through. For a socket that is about to be
-    /// closed for good: those who come too late are not answered, and refused when they try again.
+    /// closed for good: those who come too late are not answered, and refused when they try again. False for a Unix socket,
+    /// which has no handshakes, and goes on as it was.
     ///
     /// # Errors
     /// Those of setsockopt(2).
-    pub fn hush(&self) -> io::Result<()> {
+    pub fn hush(&self) -> io::Result<bool> {
         context::with(|context| {
             let io = &mut *context.io.borrow_mut();
-            // A Unix socket has no handshake.
             let local = io.driver.local_addr(self.handle.fd())?;
             if local.address_family() == rustix::net::AddressFamily::UNIX {
-                return Ok(());
+                return Ok(false);
             }
-            io.driver.hush(self.handle.fd())
+            io.driver.hush(self.handle.fd()).map(|()| true)
         })
     }
 

@@ -147,6 +147,8 @@ fn adopt<A: App>(server: &Rc<Server<A>>, terms: &[Terms], sockets: Vec<(usize, O
 struct Door<A: App> {
     server: Rc<Server<A>>,
     ports: Vec<Port>,
+    /// For each port, whether nobody new comes to it: [`Door::hush`] was called, and could do it.
+    hushed: Vec<bool>,
     /// Whose turn it is.
     first: usize,
     /// Accepts that failed.
@@ -162,6 +164,7 @@ impl<A: App> Door<A> {
         Door {
             server,
             ports,
+            hushed: Vec::new(),
             first: 0,
             failures: 0,
             taken: 0,
@@ -177,8 +180,8 @@ impl<A: App> Door<A> {
         self.server.open.get() >= self.server.settings.connections_max
     }
 
-    /// The next connection; pending also where there is no room for one.
-    fn poll_accept(&mut self, cx: &Context<'_>) -> Poll<io::Result<(Terms, Stream)>> {
+    /// The next connection, with the index of its port; pending also where there is no room for one.
+    fn poll_accept(&mut self, cx: &Context<'_>) -> Poll<(usize, io::Result<(Terms, Stream)>)> {
         if self.is_full() {
             if self.again.is_none() {
                 *self.server.room.borrow_mut() = Some(cx.waker().clone());
@@ -195,13 +198,13 @@ impl<A: App> Door<A> {
             if let Some(port) = self.ports.get_mut(index)
                 && let Poll::Ready(accepted) = port.listener.poll_accept(cx)
             {
-                return Poll::Ready(accepted.map(|stream| (port.terms, stream)));
+                return Poll::Ready((index, accepted.map(|stream| (port.terms, stream))));
             }
         }
         Poll::Pending
     }
 
-    /// Accepts and serves until `stop` is ready; gives how often something came of it, connection or error.
+    /// Accepts and serves until `stop` is ready; gives how often something came of hushed ports, connection or error.
     async fn accept_until(&mut self, stop: impl Future<Output = ()>) -> u64 {
         let mut stop = pin!(stop);
         let mut events = 0;
@@ -213,19 +216,22 @@ impl<A: App> Door<A> {
                 self.ask_again(cx);
                 self.poll_accept(cx).map(Some)
             });
-            match accepted.await {
-                None => return events,
-                Some(Ok((terms, stream))) => {
+            let Some((port, accepted)) = accepted.await else {
+                return events;
+            };
+            let counts = u64::from(self.hushed.get(port).copied().unwrap_or(false));
+            match accepted {
+                Ok((terms, stream)) => {
                     self.taken += 1;
-                    events += 1;
+                    events += counts;
                     begin(&self.server, terms, stream);
                 }
-                Some(Err(error)) => {
+                Err(error) => {
                     // EINVAL: another worker has ended a socket of all, or of this one, which is about to hear of the end.
                     let has_ended = error.kind() == io::ErrorKind::InvalidInput;
                     if !has_ended {
                         self.note(&error);
-                        events += 1;
+                        events += counts;
                     }
                     // The clients wait in the kernel's queue meanwhile; those that are connected are served.
                     let mut pause = sleep(Duration::from_millis(limits::ACCEPT_PAUSE_MS));
@@ -263,16 +269,25 @@ impl<A: App> Door<A> {
         }
     }
 
-    fn hush(&self) {
-        for port in &self.ports {
-            if let Err(error) = port.listener.hush() {
+    /// Nobody new comes from now on. A Unix socket cannot be told so, and need not be: it knows no handshakes, and what is
+    /// in its queue outlives its end. Without hushing (a sandbox) who is half way through the handshake is reset.
+    fn hush(&mut self) {
+        let hush = |port: &Port| match port.listener.hush() {
+            Ok(is_hushed) => is_hushed,
+            Err(error) => {
                 tracing::debug!(%error, "handshakes that are under way at the end will be reset");
+                false
             }
-        }
+        };
+        self.hushed = self.ports.iter().map(hush).collect();
     }
 
-    /// Lets in those who are in a handshake or in the kernel's queue, after [`hush`](Self::hush).
+    /// Lets in those who are in a handshake or in the kernel's queue, after [`hush`](Self::hush). At ports that could not be
+    /// hushed there may never be nobody: they are served meanwhile, and not waited for.
     async fn until_nobody_waits(&mut self) {
+        if !self.hushed.contains(&true) {
+            return;
+        }
         self.accept_until(sleep(drain::HANDSHAKE)).await;
         loop {
             // Without room nobody is asked; as others leave, there is some.
