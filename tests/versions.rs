@@ -28,6 +28,9 @@ fn ask(folder: &Path, base: &str, version: &str, path: &str, args: &[&str]) -> A
         "-k",
         "-H",
         &format!("X-Request-ID: {NAME}"),
+        // Else each request has a trace id of its own, which bodies of errors name.
+        "-H",
+        "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         "-H",
         "Expect:",
         "-D",
