@@ -21,6 +21,8 @@ pub(crate) enum FrameError {
     TransferEncoding,
     /// Bytes after the end of the answer, which nobody asked for.
     Surplus,
+    /// The chunks of a body are none (RFC 9112 section 7.1).
+    BadChunk,
 }
 
 impl fmt::Display for FrameError {
@@ -28,14 +30,15 @@ impl fmt::Display for FrameError {
         f.write_str(match self {
             Self::BadHead => "the answer's head is not HTTP/1.1",
             Self::BadLength => "the answer has no single, sound Content-Length",
-            Self::TransferEncoding => "the answer has a Transfer-Encoding, which this client does not read",
+            Self::TransferEncoding => "the answer has a Transfer-Encoding that this client does not read",
             Self::Surplus => "bytes came after the end of the answer",
+            Self::BadChunk => "the answer's chunks are broken",
         })
     }
 }
 
 /// What Cache-Status (RFC 9211) says of where an answer came from, in the words of the service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Told {
     /// `hit`: the server's own memory, fresh.
@@ -67,7 +70,7 @@ impl Told {
     ];
 
     /// Reads a field value: the parameters of the one cache that it names.
-    fn read(value: &[u8]) -> Self {
+    pub(crate) fn read(value: &[u8]) -> Self {
         let mut found = Self::Other;
         for parameter in value.split(|&b| b == b';').skip(1) {
             found = match parameter.trim_ascii() {
@@ -130,7 +133,8 @@ impl Reader {
     }
 
     /// Some bytes of the answer have been read.
-    pub(crate) fn started(&self) -> bool {
+    #[cfg(test)]
+    fn started(&self) -> bool {
         self.body.is_some() || !self.partial.is_empty()
     }
 

@@ -9,14 +9,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 
 use crate::answer::Reader;
 use crate::procfs::Memory;
 use crate::server::Server;
 use crate::target::{RequestArgs, Target};
-use crate::{EXIT_FOUND_ERRORS, clock};
+use crate::{EXIT_FOUND_ERRORS, clock, open_files};
 
 /// Connections from one loopback source address: well below the 28232 ports of the default ip_local_port_range.
 const PER_SOURCE: usize = 10_000;
@@ -86,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let settle = Duration::try_from_secs_f64(args.settle).map_err(|e| format!("--settle: {e}"))?;
     let wanted = args.connections as usize;
     // Before the server starts: a started server inherits the raised limit.
-    raise_file_limit(u64::from(args.connections).saturating_add(SPARE_FILES))?;
+    open_files::allow(u64::from(args.connections).saturating_add(SPARE_FILES))?;
     let server = match (&args.server_cmd, args.pid) {
         (Some(command), _) => Server::start(command, address, args.server_cpu)?,
         (None, Some(pid)) => Server::running(pid, address)?,
@@ -147,28 +146,6 @@ fn text(r: &Report) -> String {
         ));
     }
     lines.join("\n")
-}
-
-/// Raises the soft limit of open files to the hard one where it is needed.
-fn raise_file_limit(needed: u64) -> Result<(), String> {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|soft| soft >= needed) {
-        return Ok(());
-    }
-    if limit.maximum.is_some_and(|hard| hard < needed) {
-        return Err(format!(
-            "{needed} open files are needed and the hard limit is {}: raise it (`ulimit -Hn`) or ask for fewer connections",
-            limit.maximum.unwrap_or(0)
-        ));
-    }
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    )
-    .map_err(|e| format!("cannot raise the limit of open files: {e}"))
 }
 
 /// The source address of connection `index`: 127.0.0.1, 127.0.0.2 ... towards an IPv4 loopback, else the kernel's choice.
@@ -237,14 +214,6 @@ mod tests {
         assert_eq!(source(loopback, 10_000), Some(Ipv4Addr::new(127, 0, 0, 2)));
         assert_eq!(source("192.0.2.1:80".parse().unwrap(), 0), None);
         assert_eq!(source("[::1]:80".parse().unwrap(), 20_000), None);
-    }
-
-    #[test]
-    fn a_limit_beyond_the_hard_one_is_refused_in_words() {
-        if getrlimit(Resource::Nofile).maximum.is_some() {
-            assert!(raise_file_limit(u64::MAX).is_err_and(|e| e.contains("hard limit")));
-        }
-        assert!(raise_file_limit(1).is_ok());
     }
 
     #[test]

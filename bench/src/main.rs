@@ -1,11 +1,13 @@
 //! `roadtrip-bench`: the load generator, the floor server and the measurements behind every figure that the
 //! project quotes. One file (or folder) per subcommand.
 //!
-//! Who may call it: people and test scripts, from the command line. It knows the service only by its outside (HTTP
-//! over TCP, and what the kernel says of the process), never by its crate: a yardstick must not share code with what
-//! it measures. Deliberately absent: TLS, HTTP/2, and any load aimed beyond what the command line names.
+//! Who may call it: people and test scripts, from the command line. It knows the service by its outside (HTTP over TCP,
+//! and what the kernel says of the process). Of the service's crate it takes the runtime, which carries the generator as it
+//! carries the server, and nothing of its HTTP: a yardstick must not share that with what it measures. Deliberately absent:
+//! any load aimed beyond what the command line names.
 //!
-//! Exit codes: 0 the run is sound; 1 it ran, and what it measured has errors or misses a limit; 2 it could not run.
+//! Exit codes: 0 the run is sound; 1 it ran, and what it measured has errors or misses a limit; 2 it could not run; 3 a
+//! threshold of `load` was missed; 4 the generator of `load` was the limit, and its figures say nothing of the server.
 
 mod answer;
 mod clock;
@@ -13,6 +15,7 @@ mod cost;
 mod floor;
 mod idle;
 mod load;
+mod open_files;
 mod procfs;
 mod refuse;
 mod server;
@@ -28,6 +31,10 @@ use clap::{Parser, Subcommand};
 const EXIT_FOUND_ERRORS: u8 = 1;
 /// Exit code where nothing could be measured.
 const EXIT_COULD_NOT_RUN: u8 = 2;
+/// Exit code where a condition that was to fail the run holds.
+const EXIT_MISSED_THRESHOLD: u8 = 3;
+/// Exit code where the generator was the limit.
+const EXIT_GENERATOR_LIMIT: u8 = 4;
 
 #[derive(Parser)]
 #[command(
@@ -43,7 +50,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Floor(floor::Args),
-    Load(load::Args),
+    Load(Box<load::Args>),
     Cost(cost::Args),
     Idle(idle::Args),
     Tiers(tiers::Args),

@@ -44,6 +44,12 @@ impl CpuTimes {
         Ok(Self(times))
     }
 
+    /// Nanoseconds used by one thread since `before`.
+    pub(crate) fn of_thread_since(&self, pid: u32, tid: u32, before: &Self) -> u64 {
+        let of = |times: &Self| times.0.get(&(pid, tid)).copied().unwrap_or(0);
+        of(self).saturating_sub(of(before))
+    }
+
     /// Nanoseconds used since `before`.
     pub(crate) fn since(&self, before: &Self) -> u64 {
         self.0

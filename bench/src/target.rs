@@ -71,6 +71,8 @@ pub(crate) struct Target {
     pub(crate) authority: String,
     /// Path and query, starting with `/`.
     pub(crate) path: String,
+    /// `https://`.
+    pub(crate) tls: bool,
 }
 
 impl Target {
@@ -79,9 +81,23 @@ impl Target {
     /// # Errors
     /// A sentence that says what the URL lacks.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
-        let rest = url
+        let target = Self::parse_any(url)?;
+        if target.tls {
+            return Err(format!("{url:?} is not an http:// URL (TLS is not spoken here)"));
+        }
+        Ok(target)
+    }
+
+    /// The same, and `https://` as well.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub(crate) fn parse_any(url: &str) -> Result<Self, String> {
+        let (tls, rest) = url
             .strip_prefix("http://")
-            .ok_or_else(|| format!("{url:?} is not an http:// URL (TLS is not spoken here)"))?;
+            .map(|rest| (false, rest))
+            .or_else(|| url.strip_prefix("https://").map(|rest| (true, rest)))
+            .ok_or_else(|| format!("{url:?} is not an http:// or https:// URL"))?;
         let cut = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(cut);
         let path = path.split('#').next().unwrap_or("");
@@ -121,9 +137,11 @@ impl Target {
         }
         let port = match port {
             Some(text) => text.parse().map_err(|_| format!("{url:?}: {text:?} is not a port"))?,
+            None if tls => 443,
             None => 80,
         };
         Ok(Self {
+            tls,
             host: host.to_owned(),
             port,
             authority: authority.to_owned(),

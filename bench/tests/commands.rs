@@ -19,6 +19,11 @@ fn bench(args: &[&str]) -> Output {
     Command::new(BIN).args(args).output().unwrap()
 }
 
+/// `load` on a machine that is busy with other tests.
+fn load(args: &[&str]) -> Output {
+    bench(&[&["load", "--quiet", "--accept-generator-limits"], args].concat())
+}
+
 fn json(output: &Output) -> Value {
     sonic_rs::from_slice(&output.stdout).unwrap_or_else(|e| {
         panic!(
@@ -114,7 +119,7 @@ fn ok() -> Vec<u8> {
 fn load_counts_what_the_server_served() {
     for bind in ["127.0.0.1:0", "[::1]:0"] {
         let (url, served) = server(bind, |_| Some(ok()));
-        let out = bench(&["load", "--url", &url, "-c", "4", "-t", "2", "-d", "0.5", "--json"]);
+        let out = load(&["--url", &url, "-c", "4", "-t", "2", "-d", "0.5", "--json"]);
         assert!(out.status.success(), "{out:?}");
         let report = json(&out);
         let requests = report["requests"].as_u64().unwrap();
@@ -130,8 +135,8 @@ fn load_counts_what_the_server_served() {
 #[test]
 fn open_loop_sends_exactly_what_is_due() {
     let (url, served) = server("127.0.0.1:0", |_| Some(ok()));
-    let out = bench(&[
-        "load", "--url", &url, "-c", "8", "-t", "2", "-d", "2", "--rate", "300", "--json",
+    let out = load(&[
+        "--url", &url, "-c", "8", "-t", "2", "-d", "2", "--rate", "300", "--json",
     ]);
     assert!(out.status.success(), "{out:?}");
     assert_eq!(json(&out)["requests"].as_u64(), Some(600));
@@ -148,7 +153,7 @@ fn a_stall_of_the_server_is_seen_by_every_request_that_was_due_meanwhile() {
         }
         Some(ok())
     });
-    let out = bench(&["load", "--url", &url, "-c", "1", "-d", "2", "--rate", "100", "--json"]);
+    let out = load(&["--url", &url, "-c", "1", "-d", "2", "--rate", "100", "--json"]);
     assert!(out.status.success(), "{out:?}");
     let report = json(&out);
     assert_eq!(report["requests"].as_u64(), Some(200));
@@ -160,18 +165,7 @@ fn a_stall_of_the_server_is_seen_by_every_request_that_was_due_meanwhile() {
 fn bad_answers_fail_the_run_and_are_named() {
     let kind = |answer: fn(u64) -> Option<Vec<u8>>, kind: &str| {
         let (url, _) = server("127.0.0.1:0", answer);
-        let out = bench(&[
-            "load",
-            "--url",
-            &url,
-            "-c",
-            "2",
-            "-d",
-            "0.4",
-            "--timeout",
-            "0.15",
-            "--json",
-        ]);
+        let out = load(&["--url", &url, "-c", "2", "-d", "0.4", "--timeout", "0.15", "--json"]);
         assert_eq!(out.status.code(), Some(1), "{kind}: {out:?}");
         let report = json(&out);
         assert!(report["errors"][kind].as_u64().unwrap() > 0, "{kind}: {report:?}");
@@ -199,8 +193,7 @@ fn an_answer_from_another_tier_fails_the_run() {
         let tier = if n % 2 == 0 { "detail=redis" } else { "detail=store" };
         Some(format!("HTTP/1.1 200 OK\r\nCache-Status: a; fwd=miss; {tier}\r\nContent-Length: 0\r\n\r\n").into_bytes())
     });
-    let ask =
-        |expected: &[&str]| bench(&[&["load", "--url", &url, "-c", "1", "-d", "0.3", "--json"], expected].concat());
+    let ask = |expected: &[&str]| load(&[&["--url", &url, "-c", "1", "-d", "0.3", "--json"], expected].concat());
     let out = ask(&["--cache-status", "redis"]);
     assert_eq!(out.status.code(), Some(1), "{out:?}");
     let report = json(&out);
@@ -215,7 +208,7 @@ fn a_server_that_closes_after_answers_is_followed_without_error() {
     let (url, served) = server("127.0.0.1:0", |_| {
         Some(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec())
     });
-    let out = bench(&["load", "--url", &url, "-c", "2", "-d", "0.4", "--json"]);
+    let out = load(&["--url", &url, "-c", "2", "-d", "0.4", "--json"]);
     assert!(out.status.success(), "{out:?}");
     let report = json(&out);
     assert_eq!(report["requests"].as_u64(), Some(served.load(Ordering::SeqCst)));
@@ -225,7 +218,7 @@ fn a_server_that_closes_after_answers_is_followed_without_error() {
 #[test]
 fn nobody_listening_is_no_measurement() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let out = bench(&["load", "--url", &format!("http://{free}/"), "-d", "1"]);
+    let out = load(&["--url", &format!("http://{free}/"), "-d", "1"]);
     assert_eq!(out.status.code(), Some(2), "{out:?}");
     assert!(String::from_utf8_lossy(&out.stderr).contains("is the server up"));
 }
@@ -235,7 +228,7 @@ fn the_floor_answers_the_bytes_asked_for_and_survives_many_connections() {
     let Some(floor) = Floor::start(&["--answer-bytes", "777", "--connections", "256"]) else {
         return;
     };
-    let out = bench(&["load", "--url", &floor.url(), "-c", "100", "-d", "0.5", "--json"]);
+    let out = load(&["--url", &floor.url(), "-c", "100", "-d", "0.5", "--json"]);
     assert!(out.status.success(), "{out:?}");
     // Slots of closed connections are used again: more connections in all than there are slots.
     for _ in 0..400 {

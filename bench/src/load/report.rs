@@ -6,110 +6,16 @@ use std::fmt::Write as _;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::Plan;
-use super::worker::Outcome;
+use super::engine::{Job, Measured};
+use super::errors::Errors;
+#[cfg(test)]
+use super::tally::latency_histogram;
 use crate::answer::Told;
 
-/// Longest latency told apart, in nanoseconds; longer ones count as this.
-const LATENCY_NS_MAX: u64 = 120_000_000_000;
 /// Share of a thread's wall time, spent on a CPU or waiting for one, above which the thread was the limit.
 const BUSY_SHARE_MAX: f64 = 0.95;
 /// Lateness of the generator's own sends, at the 99th percentile, above which the schedule was missed: 1 ms.
 const LAG_P99_US_MAX: f64 = 1000.0;
-
-/// 1 ns to two minutes, three digits.
-pub(super) fn latency_histogram() -> Histogram<u64> {
-    // The bounds are constants that the crate accepts; the fallback resizes itself and loses nothing.
-    Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).unwrap_or_else(|_| {
-        let mut h =
-            Histogram::new_from(&Histogram::<u64>::new(3).unwrap_or_else(|_| unreachable!("3 digits are valid")));
-        h.auto(true);
-        h
-    })
-}
-
-/// Errors by kind.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Errors {
-    /// Connections that could not be opened.
-    pub(crate) connect: u64,
-    /// Sends and receives that failed, connections closed under a request.
-    pub(crate) io: u64,
-    /// Answers that did not come in time.
-    pub(crate) timeouts: u64,
-    /// Answers whose framing is broken.
-    pub(crate) framing: u64,
-    /// Answers with a status outside 2xx.
-    pub(crate) status: u64,
-    /// Answers whose Cache-Status says another thing than what was asked for.
-    pub(crate) cache_status: u64,
-    /// Requests that were due and never sent: open loop, when the server or the connections fell too far behind.
-    pub(crate) unsent: u64,
-    /// The first one, in words.
-    pub(crate) first: Option<String>,
-}
-
-impl Errors {
-    fn note(count: &mut u64, first: &mut Option<String>, what: &str) {
-        *count = count.saturating_add(1);
-        first.get_or_insert_with(|| what.to_owned());
-    }
-
-    pub(super) fn connect(&mut self, what: &str) {
-        Self::note(&mut self.connect, &mut self.first, what);
-    }
-
-    pub(super) fn io(&mut self, what: &str) {
-        Self::note(&mut self.io, &mut self.first, what);
-    }
-
-    pub(super) fn timeout(&mut self) {
-        Self::note(&mut self.timeouts, &mut self.first, "no answer in time");
-    }
-
-    pub(super) fn frame(&mut self, what: &str) {
-        Self::note(&mut self.framing, &mut self.first, what);
-    }
-
-    pub(super) fn status(&mut self, status: u16) {
-        Self::note(&mut self.status, &mut self.first, &format!("status {status}"));
-    }
-
-    pub(super) fn told(&mut self, told: Told, expected: Told) {
-        let (told, expected) = (told.word(), expected.word());
-        Self::note(
-            &mut self.cache_status,
-            &mut self.first,
-            &format!("Cache-Status says {told} and not {expected}"),
-        );
-    }
-
-    /// All of them.
-    pub(crate) fn total(&self) -> u64 {
-        [
-            self.connect,
-            self.io,
-            self.timeouts,
-            self.framing,
-            self.status,
-            self.cache_status,
-            self.unsent,
-        ]
-        .into_iter()
-        .fold(0, u64::saturating_add)
-    }
-
-    fn add(&mut self, other: Self) {
-        self.connect = self.connect.saturating_add(other.connect);
-        self.io = self.io.saturating_add(other.io);
-        self.timeouts = self.timeouts.saturating_add(other.timeouts);
-        self.framing = self.framing.saturating_add(other.framing);
-        self.status = self.status.saturating_add(other.status);
-        self.cache_status = self.cache_status.saturating_add(other.cache_status);
-        self.unsent = self.unsent.saturating_add(other.unsent);
-        self.first = self.first.take().or(other.first);
-    }
-}
 
 /// Percentiles in microseconds.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -133,7 +39,7 @@ pub(crate) struct Percentiles {
 }
 
 impl Percentiles {
-    fn of(h: &Histogram<u64>) -> Self {
+    pub(super) fn of(h: &Histogram<u64>) -> Self {
         let at = |quantile: f64| h.value_at_quantile(quantile) as f64 / 1000.0;
         Self {
             count: h.len(),
@@ -146,6 +52,13 @@ impl Percentiles {
             max: h.max() as f64 / 1000.0,
         }
     }
+
+    pub(super) fn row(&self) -> String {
+        format!(
+            "mean {:.1}  p50 {:.1}  p90 {:.1}  p99 {:.1}  p99.9 {:.1}  p99.99 {:.1}  max {:.1}",
+            self.mean, self.p50, self.p90, self.p99, self.p999, self.p9999, self.max
+        )
+    }
 }
 
 /// One thread of the generator.
@@ -157,14 +70,14 @@ pub(crate) struct ThreadUse {
     pub(crate) starved_share: f64,
 }
 
-/// The report of one run.
+/// The sums of one run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
     /// `closed` or `open`.
     pub(crate) mode: &'static str,
     /// Connections.
     pub(crate) connections: u32,
-    /// Requests per second asked for; open loop only.
+    /// Mean requests per second asked for; open loop only.
     pub(crate) rate: Option<f64>,
     /// Seconds measured, up to the last answer.
     pub(crate) seconds: f64,
@@ -174,6 +87,8 @@ pub(crate) struct Report {
     pub(crate) requests_with_warmup: u64,
     /// Answers per second.
     pub(crate) requests_per_second: f64,
+    /// Bytes of answers, warm-up included.
+    pub(crate) bytes_received: u64,
     /// Latency in microseconds; open loop: from when the request was due.
     pub(crate) latency_us: Percentiles,
     /// Lateness of the generator in microseconds, with a connection free; open loop only.
@@ -193,79 +108,70 @@ pub(crate) struct Report {
     /// Why the generator, not the server, was the limit; empty where it was not.
     pub(crate) generator_limits: Vec<String>,
     #[serde(skip)]
-    latency: Histogram<u64>,
-    #[serde(skip)]
-    lag: Histogram<u64>,
-    #[serde(skip)]
-    elapsed_ns: u64,
+    pub(super) latency: Histogram<u64>,
 }
 
 impl Report {
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(super) fn of(job: &Job, measured: &Measured) -> Self {
+        let rate = job.law.rate();
+        let seconds = measured.elapsed_ns as f64 / 1e9;
+        let requests = measured.latency.len();
+        let mut errors = measured.errors.clone();
+        if requests == 0 && errors.total() == 0 {
+            errors.nothing();
+        }
+        let threads: Vec<ThreadUse> = measured
+            .threads
+            .iter()
+            .map(|&[wall, cpu, starved]| ThreadUse {
+                cpu_share: cpu as f64 / wall.max(1) as f64,
+                starved_share: starved as f64 / wall.max(1) as f64,
+            })
+            .collect();
+        let lag = rate.map(|_| Percentiles::of(&measured.lag));
         Self {
-            mode: if plan.rate.is_some() { "open" } else { "closed" },
-            connections: plan.connections,
-            rate: plan.rate,
-            seconds: 0.0,
-            requests: 0,
-            requests_with_warmup: 0,
-            requests_per_second: 0.0,
-            latency_us: Percentiles::default(),
-            generator_lag_us: None,
-            statuses: BTreeMap::new(),
-            cache_statuses: BTreeMap::new(),
-            error_count: 0,
-            errors: Errors::default(),
-            reconnects: 0,
-            threads: Vec::new(),
-            generator_limits: Vec::new(),
-            latency: latency_histogram(),
-            lag: latency_histogram(),
-            elapsed_ns: plan.duration_ns,
+            mode: if rate.is_some() { "open" } else { "closed" },
+            connections: job.connections,
+            rate,
+            seconds,
+            requests,
+            requests_with_warmup: measured.answers,
+            requests_per_second: requests as f64 / seconds.max(1e-9),
+            bytes_received: measured.bytes,
+            latency_us: Percentiles::of(&measured.latency),
+            generator_limits: limits(&threads, lag.as_ref()),
+            generator_lag_us: lag,
+            statuses: measured.statuses.iter().map(|(s, n)| (s.to_string(), *n)).collect(),
+            cache_statuses: Told::ALL
+                .into_iter()
+                .zip(measured.told)
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+            error_count: errors.total(),
+            errors,
+            reconnects: measured.reconnects,
+            threads,
+            latency: measured.latency.clone(),
         }
     }
 
-    pub(super) fn add(&mut self, outcome: Outcome) {
-        // Same bounds on both sides: adding cannot fail.
-        let _ = self.latency.add(&outcome.latency);
-        let _ = self.lag.add(&outcome.lag);
-        for (status, count) in outcome.statuses {
-            let sum = self.statuses.entry(status.to_string()).or_default();
-            *sum = sum.saturating_add(count);
-        }
-        for (told, count) in Told::ALL.into_iter().zip(outcome.told).filter(|(_, count)| *count > 0) {
-            let sum = self.cache_statuses.entry(told).or_default();
-            *sum = sum.saturating_add(count);
-        }
-        self.errors.add(outcome.errors);
-        self.requests_with_warmup = self.requests_with_warmup.saturating_add(outcome.answers);
-        self.reconnects = self.reconnects.saturating_add(outcome.reconnects);
-        self.elapsed_ns = self.elapsed_ns.max(outcome.elapsed_ns);
-        let wall = outcome.wall_ns.max(1) as f64;
-        self.threads.push(ThreadUse {
-            cpu_share: outcome.cpu_ns as f64 / wall,
-            starved_share: outcome.starved_ns as f64 / wall,
-        });
-    }
-
-    pub(super) fn finish(&mut self) {
-        self.seconds = self.elapsed_ns as f64 / 1e9;
-        self.requests = self.latency.len();
-        self.requests_per_second = self.requests as f64 / self.seconds.max(1e-9);
-        self.latency_us = Percentiles::of(&self.latency);
-        self.generator_lag_us = self.rate.map(|_| Percentiles::of(&self.lag));
-        self.error_count = self.errors.total();
-        if self.requests == 0 && self.error_count == 0 {
-            self.errors.note_nothing();
-            self.error_count = self.errors.total();
-        }
-        self.generator_limits = limits(&self.threads, self.generator_lag_us.as_ref());
+    /// Errors as a share of what was asked, warm-up included.
+    pub(crate) fn error_share(&self) -> f64 {
+        // An answer with the wrong status is among the answers; what was never answered is not.
+        let unanswered = self
+            .error_count
+            .saturating_sub(self.errors.status)
+            .saturating_sub(self.errors.cache_status);
+        let asked = self.requests_with_warmup.saturating_add(unanswered);
+        self.error_count as f64 / asked.max(1) as f64
     }
 
     /// The report for people.
     pub(crate) fn text(&self, url: &str) -> String {
         let mut out = String::new();
-        let rate = self.rate.map_or(String::new(), |r| format!(" at {r} requests/s"));
+        let rate = self.rate.map_or(String::new(), |r| {
+            format!(" at {} requests/s", (r * 10.0).round() / 10.0)
+        });
         let _ = writeln!(
             out,
             "{url}: {} loop{rate}, {} connections, {:.2} s",
@@ -286,25 +192,19 @@ impl Report {
                 .collect();
             let _ = writeln!(out, "cache-status  {}", told.join(", "));
         }
-        let row = |p: &Percentiles| {
-            format!(
-                "mean {:.1}  p50 {:.1}  p90 {:.1}  p99 {:.1}  p99.9 {:.1}  p99.99 {:.1}  max {:.1}",
-                p.mean, p.p50, p.p90, p.p99, p.p999, p.p9999, p.max
-            )
-        };
         let from = if self.rate.is_some() {
             "from when due"
         } else {
             "from the send"
         };
-        let _ = writeln!(out, "latency us    {}  ({from})", row(&self.latency_us));
+        let _ = writeln!(out, "latency us    {}  ({from})", self.latency_us.row());
         if let Some(lag) = &self.generator_lag_us {
-            let _ = writeln!(out, "own lag us    {}", row(lag));
+            let _ = writeln!(out, "own lag us    {}", lag.row());
         }
         let e = &self.errors;
         let _ = writeln!(
             out,
-            "errors        {} (connect {}, io {}, timeout {}, framing {}, status {}, cache-status {}, unsent {}){}",
+            "errors        {} (connect {}, io {}, timeout {}, framing {}, status {}, cache-status {}, unsent {}, skipped {}){}",
             self.error_count,
             e.connect,
             e.io,
@@ -313,6 +213,7 @@ impl Report {
             e.status,
             e.cache_status,
             e.unsent,
+            e.skipped,
             e.first
                 .as_ref()
                 .map_or(String::new(), |first| format!("; first: {first}"))
@@ -334,14 +235,30 @@ impl Report {
     }
 }
 
-impl Errors {
-    /// A run without one answer is no success, even where nothing failed within it.
-    fn note_nothing(&mut self) {
-        Self::note(
-            &mut self.timeouts,
-            &mut self.first,
-            "not one answer within the time measured",
-        );
+#[cfg(test)]
+impl Default for Report {
+    /// Of a run that found nothing.
+    fn default() -> Self {
+        Self {
+            mode: "open",
+            connections: 0,
+            rate: None,
+            seconds: 0.0,
+            requests: 0,
+            requests_with_warmup: 0,
+            requests_per_second: 0.0,
+            bytes_received: 0,
+            latency_us: Percentiles::default(),
+            generator_lag_us: None,
+            statuses: BTreeMap::new(),
+            cache_statuses: BTreeMap::new(),
+            error_count: 0,
+            errors: Errors::default(),
+            reconnects: 0,
+            threads: Vec::new(),
+            generator_limits: Vec::new(),
+            latency: latency_histogram(),
+        }
     }
 }
 
@@ -377,31 +294,13 @@ mod tests {
             starved_share: 0.1,
         };
         assert!(limits(std::slice::from_ref(&calm), None).is_empty());
-        assert_eq!(
-            limits(
-                &[
-                    calm.clone(),
-                    ThreadUse {
-                        cpu_share: 0.99,
-                        starved_share: 0.0
-                    }
-                ],
-                None
-            )
-            .len(),
-            1
-        );
-        assert_eq!(
-            limits(
-                &[ThreadUse {
-                    cpu_share: 0.5,
-                    starved_share: 0.46
-                }],
-                None
-            )
-            .len(),
-            1
-        );
+        for (cpu_share, starved_share) in [(0.99, 0.0), (0.5, 0.46)] {
+            let busy = ThreadUse {
+                cpu_share,
+                starved_share,
+            };
+            assert_eq!(limits(&[calm.clone(), busy], None).len(), 1);
+        }
         let late = Percentiles {
             p99: 1500.0,
             ..Percentiles::default()
@@ -431,11 +330,14 @@ mod tests {
     }
 
     #[test]
-    fn errors_add_up_and_keep_the_first() {
-        let (mut a, mut b) = (Errors::default(), Errors::default());
-        b.status(503);
-        b.timeout();
-        a.add(b);
-        assert_eq!((a.total(), a.first.as_deref()), (2, Some("status 503")));
+    fn the_share_of_errors_is_of_what_was_asked() {
+        let mut report = Report {
+            requests_with_warmup: 90,
+            ..Report::default()
+        };
+        report.errors.status(503);
+        (0..10).for_each(|_| report.errors.timeout());
+        report.error_count = report.errors.total();
+        assert!((report.error_share() - 0.11).abs() < 1e-12, "{}", report.error_share());
     }
 }

@@ -45,6 +45,11 @@ impl Requests {
         self.order.get(usize::try_from(place).ok()?).copied()
     }
 
+    /// How many there are; `None` where they begin again.
+    pub(super) fn length(&self) -> Option<u64> {
+        (!self.again).then_some(self.order.len() as u64)
+    }
+
     /// The bytes of a request.
     pub(super) fn bytes(&self, place: u32) -> &[u8] {
         let place = place as usize;
