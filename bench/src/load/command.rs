@@ -129,6 +129,7 @@ fn searched(args: &Args, opening: &Opening, job: &Job) -> Result<Run, String> {
         from: args.search_from,
         most: args.search_max,
         within: args.search_within.clamp(0.001, 0.5),
+        accept_limits: args.accept_generator_limits,
     };
     let mut last: Option<Run> = None;
     let goal = args.search.iter().map(ToString::to_string).collect();
@@ -160,10 +161,7 @@ fn verdict(args: &Args, document: &Document) -> Verdict {
     let report = &document.report;
     let mut reasons = Vec::new();
     let limit = match &document.search {
-        Some(search) => search
-            .generator_limit()
-            .map(|why| vec![why.to_owned()])
-            .unwrap_or_default(),
+        Some(search) => search.generator_limit.clone().into_iter().collect(),
         None => report.generator_limits.clone(),
     };
     let limited = !limit.is_empty() && !args.accept_generator_limits;

@@ -53,7 +53,8 @@ impl Profile {
         }
         for s in &segments {
             let rate = |r: f64| (0.0..=RATE_MAX).contains(&r);
-            if !rate(s.from) || !rate(s.to) || !(s.seconds > 0.0 && s.seconds <= SECONDS_MAX) {
+            let time = s.seconds > 0.0 && s.seconds <= SECONDS_MAX;
+            if !(rate(s.from) && rate(s.to) && time) {
                 return Err(format!(
                     "{} to {} requests/s over {} s is no segment: rates are 0 to {RATE_MAX}, times up to {SECONDS_MAX} s",
                     s.from, s.to, s.seconds

@@ -16,8 +16,10 @@ const TRIALS_MAX: usize = 64;
 pub(crate) struct Plan {
     pub(crate) from: f64,
     pub(crate) most: f64,
-    /// Bisecting ends where the two ends are this close, as a share of the lower.
+    /// Bisecting ends where the two ends are this close, as a share of the upper.
     pub(crate) within: f64,
+    /// Trials count even where the generator was the limit.
+    pub(crate) accept_limits: bool,
 }
 
 /// One trial.
@@ -48,6 +50,18 @@ pub(crate) struct Search {
     pub(crate) confirmed: bool,
     upper_bound: Option<f64>,
     pub(crate) trials: Vec<Trial>,
+    /// The generator was the limit where the search ended.
+    #[serde(skip)]
+    pub(crate) generator_limit: Option<String>,
+}
+
+/// What a trial says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Kept,
+    Missed,
+    /// Nothing of the server: the generator was the limit, twice.
+    Nothing,
 }
 
 impl Search {
@@ -55,8 +69,8 @@ impl Search {
         let mut out = String::new();
         for trial in &self.trials {
             let end = match (trial.kept, trial.generator_limits.is_empty()) {
-                (_, false) => "the generator was the limit".to_owned(),
-                (true, true) => "kept".to_owned(),
+                (true, _) => "kept".to_owned(),
+                (false, false) => "the generator was the limit".to_owned(),
                 (false, true) => format!("not kept: {}", trial.why.join(", ")),
             };
             let _ = writeln!(
@@ -84,19 +98,10 @@ impl Search {
         };
         out
     }
-
-    /// Some trial says nothing of the server, as the generator was the limit.
-    pub(crate) fn generator_limit(&self) -> Option<&str> {
-        // Only the trials that bound the answer: those that failed, and the one that is shown.
-        let bounding = self.trials.iter().filter(|t| !t.kept || t.phase == "confirm");
-        bounding
-            .flat_map(|t| t.generator_limits.first())
-            .map(String::as_str)
-            .next()
-    }
 }
 
-/// Searches; `trial` runs one rate. Gives the last confirming trial's number as well, where there was one.
+/// Searches; `trial` runs one rate. A trial in which the generator was the limit is tried once more (a machine has its
+/// moments), and then ends the search there: what lies beyond, this generator cannot say.
 ///
 /// # Errors
 /// What `trial` says: nothing could be measured.
@@ -106,34 +111,53 @@ pub(crate) fn search(
     mut trial: impl FnMut(f64) -> Result<Found, String>,
 ) -> Result<Search, String> {
     let mut trials: Vec<Trial> = Vec::new();
-    let mut run = |phase: &'static str, rate: f64, trials: &mut Vec<Trial>| -> Result<bool, String> {
-        let found = trial(rate)?;
-        // A rate at which the generator was the limit is not one that the server is known to keep.
-        let kept = found.why.is_empty() && found.report.generator_limits.is_empty();
-        trials.push(Trial {
-            phase,
-            rate,
-            requests_per_second: found.report.requests_per_second,
-            latency_us: found.report.latency_us.clone(),
-            error_share: found.report.error_share(),
-            kept,
-            generator_limits: found.report.generator_limits,
-            why: found.why,
-        });
-        Ok(kept)
+    let mut generator_limit = None;
+    let mut run = |phase: &'static str, rate: f64, trials: &mut Vec<Trial>| -> Result<Said, String> {
+        let mut last = None;
+        for _ in 0..2 {
+            let found = trial(rate)?;
+            let limit = found
+                .report
+                .generator_limits
+                .first()
+                .cloned()
+                .filter(|_| !plan.accept_limits);
+            let kept = found.why.is_empty() && limit.is_none();
+            trials.push(Trial {
+                phase,
+                rate,
+                requests_per_second: found.report.requests_per_second,
+                latency_us: found.report.latency_us.clone(),
+                error_share: found.report.error_share(),
+                kept,
+                generator_limits: found.report.generator_limits,
+                why: found.why,
+            });
+            match limit {
+                None if kept => return Ok(Said::Kept),
+                None => return Ok(Said::Missed),
+                Some(why) => last = Some(why),
+            }
+        }
+        generator_limit = last;
+        Ok(Said::Nothing)
     };
     let (mut low, mut high) = (None, None);
     let mut rate = plan.from.min(plan.most);
     while trials.len() < TRIALS_MAX {
-        if run("grow", rate, &mut trials)? {
-            low = Some(rate);
-            if rate >= plan.most {
+        match run("grow", rate, &mut trials)? {
+            Said::Kept => {
+                low = Some(rate);
+                if rate >= plan.most {
+                    break;
+                }
+                rate = (rate * 2.0).min(plan.most);
+            }
+            Said::Missed => {
+                high = Some(rate);
                 break;
             }
-            rate = (rate * 2.0).min(plan.most);
-        } else {
-            high = Some(rate);
-            break;
+            Said::Nothing => break,
         }
     }
     while let Some(above) = high {
@@ -142,17 +166,18 @@ pub(crate) fn search(
             break;
         }
         let middle = f64::midpoint(below, above);
-        if run("bisect", middle, &mut trials)? {
-            low = Some(middle);
-        } else {
-            high = Some(middle);
+        match run("bisect", middle, &mut trials)? {
+            Said::Kept => low = Some(middle),
+            Said::Missed => high = Some(middle),
+            Said::Nothing => break,
         }
     }
     // A repeat that fails takes the answer down a step, until one holds.
     let mut confirmed = false;
     while let Some(rate) = low {
-        confirmed = run("confirm", rate, &mut trials)?;
-        if confirmed || trials.len() >= TRIALS_MAX {
+        let said = run("confirm", rate, &mut trials)?;
+        confirmed = said == Said::Kept;
+        if said != Said::Missed || trials.len() >= TRIALS_MAX {
             break;
         }
         high = Some(rate);
@@ -165,6 +190,7 @@ pub(crate) fn search(
         confirmed,
         upper_bound: high,
         trials,
+        generator_limit,
     })
 }
 
@@ -177,6 +203,7 @@ mod tests {
             from,
             most,
             within: 0.02,
+            accept_limits: false,
         }
     }
 
@@ -204,7 +231,7 @@ mod tests {
             let found = s.found_rate.unwrap();
             assert!(found <= limit && found >= limit * 0.95 - 1.0, "{found} for {limit}");
             assert!(s.confirmed && s.trials.last().unwrap().phase == "confirm");
-            assert!(s.upper_bound.unwrap() > limit && s.generator_limit().is_none());
+            assert!(s.upper_bound.unwrap() > limit && s.generator_limit.is_none());
         }
     }
 
@@ -239,6 +266,20 @@ mod tests {
             Ok(Found { report, why: vec![] })
         })
         .unwrap();
-        assert!(s.generator_limit().is_some() && s.found_rate.unwrap() <= 500.0);
+        assert!(s.generator_limit.is_some() && s.confirmed);
+        // Twice too much for the generator at 800, and no more was tried.
+        assert_eq!((s.found_rate, s.upper_bound, s.trials.len()), (Some(400.0), None, 6));
+        // Once is no reason.
+        let mut count = 0;
+        let s = search(&plan(100.0, 400.0), vec![], |_| {
+            count += 1;
+            let mut report = Report::default();
+            if count == 2 {
+                report.generator_limits.push("a moment".to_owned());
+            }
+            Ok(Found { report, why: vec![] })
+        })
+        .unwrap();
+        assert!(s.generator_limit.is_none() && s.found_rate == Some(400.0) && s.confirmed);
     }
 }

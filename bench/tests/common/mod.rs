@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use sonic_rs::Value;
 
-pub const BIN: &str = env!("CARGO_BIN_EXE_roadtrip-bench");
+pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_roadtrip-bench");
 
 /// `load` with these arguments, quiet, as JSON. Machines that run tests are busy: what the generator says of itself is
 /// tested where it matters.
-pub fn load(args: &[&str]) -> Output {
+pub(crate) fn load(args: &[&str]) -> Output {
     Command::new(BIN)
         .args(["load", "--json", "--quiet", "--accept-generator-limits"])
         .args(args)
@@ -24,7 +24,7 @@ pub fn load(args: &[&str]) -> Output {
         .unwrap()
 }
 
-pub fn json(output: &Output) -> Value {
+pub(crate) fn json(output: &Output) -> Value {
     sonic_rs::from_slice(&output.stdout).unwrap_or_else(|e| {
         panic!(
             "{e}: {}{}",
@@ -35,15 +35,15 @@ pub fn json(output: &Output) -> Value {
 }
 
 /// The service, on a port of its own; ended when dropped.
-pub struct Service {
+pub(crate) struct Service {
     child: Child,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     _folder: tempfile::TempDir,
 }
 
 impl Service {
     /// With this environment besides; ready when this returns.
-    pub fn start(env: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(env: &[(&str, &str)]) -> Self {
         let path = PathBuf::from(BIN).with_file_name("roadtrip-api");
         if !path.exists() {
             let built = Command::new(env!("CARGO"))
@@ -87,11 +87,11 @@ impl Service {
         service
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 }
@@ -104,7 +104,7 @@ impl Drop for Service {
 }
 
 /// A loopback address that no other test has: the process id is in it, and the port was free.
-pub fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let id = std::process::id();
     let ip = format!("127.{}.{}.{}", 90 + id % 100, id / 100 % 250 + 1, id / 25_000 % 250 + 1);
     TcpListener::bind(format!("{ip}:0")).unwrap().local_addr().unwrap()
@@ -112,7 +112,9 @@ pub fn free_address() -> SocketAddr {
 
 /// A server that answers each request head with what `answer` gives for its number and text; `None` closes the
 /// connection. Reads until the empty line only: for requests without a body.
-pub fn server(answer: impl Fn(u64, &str) -> Option<Vec<u8>> + Send + Sync + 'static) -> (String, Arc<AtomicU64>) {
+pub(crate) fn server(
+    answer: impl Fn(u64, &str) -> Option<Vec<u8>> + Send + Sync + 'static,
+) -> (String, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/x", listener.local_addr().unwrap());
     let served = Arc::new(AtomicU64::new(0));
@@ -141,6 +143,6 @@ pub fn server(answer: impl Fn(u64, &str) -> Option<Vec<u8>> + Send + Sync + 'sta
     (url, served)
 }
 
-pub fn ok() -> Vec<u8> {
+pub(crate) fn ok() -> Vec<u8> {
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".to_vec()
 }

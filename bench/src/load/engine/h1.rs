@@ -194,10 +194,10 @@ impl<'d> Talk<'d> {
                     Poll::Pending
                 };
             }
-            if self.wire.needs_driving() {
-                if let Poll::Ready(Err(e)) = self.wire.poll_sent(cx) {
-                    return Poll::Ready(self.broken(&format!("send: {e}")));
-                }
+            if self.wire.needs_driving()
+                && let Poll::Ready(Err(e)) = self.wire.poll_sent(cx)
+            {
+                return Poll::Ready(self.broken(&format!("send: {e}")));
             }
             if self.timer.poll_elapsed(cx).is_pending() {
                 return Poll::Pending;

@@ -126,13 +126,13 @@ impl DataSet {
 
 /// Zipf's law over `0..n`: exact, by its table of cumulated shares.
 #[derive(Clone, Debug)]
-pub(crate) struct Zipf {
+struct Zipf {
     cumulated: Vec<f64>,
 }
 
 impl Zipf {
     /// `count` values, exponent `s`; with 0 all are alike.
-    pub(crate) fn new(count: u64, s: f64) -> Self {
+    fn new(count: u64, s: f64) -> Self {
         let mut sum = 0.0;
         let cumulated = (1..=count)
             .map(|rank| {
@@ -144,7 +144,7 @@ impl Zipf {
     }
 
     /// A place, the most frequent first.
-    pub(crate) fn draw(&self, rng: &mut Rng) -> u64 {
+    fn draw(&self, rng: &mut Rng) -> u64 {
         let all = self.cumulated.last().copied().unwrap_or(0.0);
         let at = rng.f64() * all;
         let place = self.cumulated.partition_point(|&upto| upto <= at);

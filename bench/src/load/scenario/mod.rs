@@ -11,8 +11,6 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-#[cfg(test)]
-pub(crate) use data::Zipf;
 pub(crate) use mix::{Class, Drawn, Expect, Mix, Think};
 pub(crate) use template::Template;
 
