@@ -44,6 +44,12 @@ pub(crate) struct Service {
 impl Service {
     /// With this environment besides; ready when this returns.
     pub(crate) fn start(env: &[(&str, &str)]) -> Self {
+        // An address of its own: no other test's server may take the port in between.
+        Self::start_at(free_address(), env)
+    }
+
+    /// The same, at this address.
+    pub(crate) fn start_at(address: SocketAddr, env: &[(&str, &str)]) -> Self {
         let path = PathBuf::from(BIN).with_file_name("roadtrip-api");
         if !path.exists() {
             let built = Command::new(env!("CARGO"))
@@ -52,8 +58,6 @@ impl Service {
             assert!(built.unwrap().success());
         }
         let folder = tempfile::tempdir().unwrap();
-        // An address of its own: no other test's server may take the port in between.
-        let address = free_address();
         let child = Command::new(path)
             .arg("serve")
             .current_dir(folder.path())
