@@ -121,7 +121,6 @@ impl Desk {
         if let Some(due) = state.backlog.pop_front() {
             own.waits_since = None;
             state.under_way = state.under_way.saturating_add(1);
-            self.late(due, now, now);
             return Poll::Ready(Some(due));
         }
         if state.arrivals.is_none() && !state.closed {
@@ -147,6 +146,8 @@ impl Desk {
         Poll::Pending
     }
 
+    /// Books how late the generator was itself: from when a request was due and somebody free to ask. For what finds nobody
+    /// free, that is how late the pacer saw it.
     fn late(&self, due: u64, since: u64, now: u64) {
         if due >= self.measure_from_ns.get() {
             let late = now.saturating_sub(due.max(since));
@@ -193,7 +194,10 @@ impl Desk {
         for due in due_now {
             if let Some(slot) = state.next_waiting() {
                 state.assign(slot, due);
-            } else if state.under_way.saturating_add(state.backlog.len() as u64) < self.in_flight_max {
+                continue;
+            }
+            self.late(due, due, now);
+            if state.under_way.saturating_add(state.backlog.len() as u64) < self.in_flight_max {
                 state.backlog.push_back(due);
             } else {
                 cursor.skip();
