@@ -39,13 +39,13 @@ measure() {
     # Its exit code is not looked at: wrk has none, and ours says whether the generator was the limit.
     out=$(taskset -c 1 "$@" 2>/dev/null || true)
     after=$(cpu_ns)
-    printf '%s\n' "$out" | python3 -c "
-import sys, json, re
+    printf '%s\n' "$out" | name=$name python3 -c "
+import json, os, re, sys
 text = sys.stdin.read()
 rate, p50, p99 = $filter
 seconds = $seconds
-print('$name', f'{rate:.0f}', f'{($after - $before) / 1000 / (rate * seconds):.2f}', f'{p50:.0f}', f'{p99:.0f}', sep='|')
-" >>"$scratch/rows"
+print(os.environ['name'], f'{rate:.0f}', f'{($after - $before) / 1000 / (rate * seconds):.2f}', f'{p50:.0f}', f'{p99:.0f}', sep='|')
+" >>"$scratch/rows" || printf '%s: cannot read what it says\n' "$name" >&2
 }
 
 # How each says its rate, and its median and 99th percentile in us.
