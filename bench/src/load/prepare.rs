@@ -38,10 +38,6 @@ fn at_least_one_ns(name: &str, value: f64) -> Result<u64, String> {
 /// One request of the command line as a mix of one.
 fn one(args: &Args, target: &Target, short_lived: bool) -> Result<Mix, String> {
     let mut mix = Mix::new(Vec::new(), &target.authority, short_lived);
-    let body = args.request.body_bytes()?;
-    let body = body
-        .map(|bytes| String::from_utf8(bytes).map_err(|_| "a body is text here; it is not UTF-8".to_owned()))
-        .transpose()?;
     let headers = args.request.header_pairs()?;
     mix.add(Class {
         name: format!("{} {}", args.request.method, target.path),
@@ -52,7 +48,7 @@ fn one(args: &Args, target: &Target, short_lived: bool) -> Result<Mix, String> {
             .into_iter()
             .map(|(name, value)| (name, Template::text(&value)))
             .collect(),
-        body: body.as_deref().map(Template::text),
+        body: args.request.body_bytes()?.map(Template::bytes),
         expect: Expect::default(),
         told: args.cache_status,
         sse: args.sse,

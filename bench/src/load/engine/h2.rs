@@ -71,11 +71,11 @@ pub(super) async fn serve(desk: Rc<Desk>, trunk: Rc<RefCell<Trunk>>, fresh: bool
         };
         let limit = desk.job.answer_limit.saturating_add(desk.job.connect_limit);
         let asked = async {
-            let (sender, generation) = connected(&desk, &trunk).await.map_err(|why| (true, 0, why))?;
+            let (sender, generation) = ready(&desk, &trunk).await?;
             flight.sent_ns = precise_now_ns();
             let answer = ask(sender, request, body, &mut flight);
             match timeout(desk.job.answer_limit, answer).await {
-                Err(_) => Err((false, 0, String::new())),
+                Err(_) => Err::<Heard, Failure>((false, 0, String::new())),
                 Ok(Err(e)) => Err((false, generation, format!("HTTP/2: {e}"))),
                 Ok(Ok(heard)) => Ok(heard),
             }
@@ -99,13 +99,36 @@ pub(super) async fn serve(desk: Rc<Desk>, trunk: Rc<RefCell<Trunk>>, fresh: bool
             Err((false, _, why)) if why.is_empty() => desk.failed(Some(&flight), |e| e.timeout()),
             Err((false, generation, why)) => {
                 desk.failed(Some(&flight), |e| e.io(&why));
-                // A stream's own end leaves the connection; the next one on it would fail if it were gone.
-                let mut trunk = trunk.borrow_mut();
-                if trunk.generation == generation {
-                    trunk.sender = None;
-                }
+                // A stream's own end may leave the connection whole; a fresh one is sure to be.
+                lose(&trunk, generation);
             }
         }
+    }
+}
+
+/// Lets go of a connection, if nobody has opened another meanwhile.
+fn lose(trunk: &RefCell<Trunk>, generation: u64) {
+    let mut trunk = trunk.borrow_mut();
+    if trunk.generation == generation {
+        trunk.sender = None;
+    }
+}
+
+/// Why a request came to nothing: whether for want of a connection, on which one, and in words; none for a time limit.
+type Failure = (bool, u64, String);
+
+/// A connection that takes another stream. One that the server has closed while it owed nothing is replaced without a word, as
+/// on HTTP/1.1.
+async fn ready(desk: &Desk, trunk: &RefCell<Trunk>) -> Result<(SendRequest<Bytes>, u64), Failure> {
+    let mut tried = false;
+    loop {
+        let (sender, generation) = connected(desk, trunk).await.map_err(|why| (true, 0, why))?;
+        match sender.ready().await {
+            Ok(sender) => return Ok((sender, generation)),
+            Err(e) if tried => return Err((false, generation, format!("HTTP/2: {e}"))),
+            Err(_) => lose(trunk, generation),
+        }
+        tried = true;
     }
 }
 
@@ -150,12 +173,11 @@ impl Drop for Opening<'_> {
 }
 
 async fn ask(
-    sender: SendRequest<Bytes>,
+    mut sender: SendRequest<Bytes>,
     request: http::Request<()>,
     body: Bytes,
     flight: &mut Flight,
 ) -> Result<Heard, h2::Error> {
-    let mut sender = sender.ready().await?;
     let (response, mut upload) = sender.send_request(request, body.is_empty())?;
     if !body.is_empty() {
         upload.send_data(body, true)?;

@@ -12,7 +12,7 @@ enum Escape {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
-    Text(String),
+    Text(Vec<u8>),
     Data { set: usize, escape: Escape },
 }
 
@@ -32,9 +32,14 @@ impl std::fmt::Display for Template {
 impl Template {
     /// Text as it is.
     pub(crate) fn text(text: &str) -> Self {
+        Self::bytes(text.as_bytes().to_vec())
+    }
+
+    /// Bytes as they are.
+    pub(crate) fn bytes(bytes: Vec<u8>) -> Self {
         Self {
-            source: text.to_owned(),
-            parts: vec![Part::Text(text.to_owned())],
+            source: String::from_utf8_lossy(&bytes).into_owned(),
+            parts: vec![Part::Text(bytes)],
         }
     }
 
@@ -50,7 +55,7 @@ impl Template {
                 .split_once("}}")
                 .ok_or_else(|| format!("{text:?}: a {{{{ is never closed"))?;
             if !before.is_empty() {
-                parts.push(Part::Text(before.to_owned()));
+                parts.push(Part::Text(before.as_bytes().to_vec()));
             }
             let (name, escape) = inside.split_once('|').unwrap_or((inside, ""));
             let escape = match escape.trim() {
@@ -68,7 +73,7 @@ impl Template {
             rest = behind;
         }
         if !rest.is_empty() || parts.is_empty() {
-            parts.push(Part::Text(rest.to_owned()));
+            parts.push(Part::Text(rest.as_bytes().to_vec()));
         }
         Ok(Self {
             source: text.to_owned(),
@@ -85,7 +90,7 @@ impl Template {
     pub(super) fn write(&self, sets: &[DataSet], mut place_of: impl FnMut(usize) -> u64, out: &mut Vec<u8>) {
         for part in &self.parts {
             match part {
-                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Text(text) => out.extend_from_slice(text),
                 Part::Data { set, escape } => {
                     if let Some(data) = sets.get(*set) {
                         data.with(place_of(*set), |value| append(value, *escape, out));
