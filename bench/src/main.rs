@@ -9,6 +9,7 @@
 
 mod answer;
 mod clock;
+mod compare;
 mod cost;
 mod floor;
 mod idle;
@@ -16,6 +17,7 @@ mod load;
 mod procfs;
 mod refuse;
 mod server;
+mod stats;
 mod target;
 mod tiers;
 
@@ -45,6 +47,7 @@ enum Command {
     Floor(floor::Args),
     Load(load::Args),
     Cost(cost::Args),
+    Compare(compare::Args),
     Idle(idle::Args),
     Tiers(tiers::Args),
     RefuseUring(refuse::Args),
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Floor(args) => floor::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Cost(args) => cost::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Idle(args) => idle::run(&args),
         Command::Tiers(args) => tiers::run(&args),
         Command::RefuseUring(args) => refuse::run(&args),
