@@ -14,7 +14,7 @@ pub(super) fn nginx(address: SocketAddr, folder: &Path, answers: &Answers) -> St
     let folder = folder.display();
     let fields = |fields: &[(String, String)]| {
         let mut text = "add_header X-Request-ID $request_id;".to_owned();
-        for (name, value) in fields.iter().filter(|(name, _)| !is_nginx_own(name)) {
+        for (name, value) in fields.iter().filter(|(name, _)| !is_the_servers_own(name)) {
             let _ = write!(text, " add_header {name} \"{}\";", escaped(value));
         }
         text
@@ -42,8 +42,8 @@ pub(super) fn nginx(address: SocketAddr, folder: &Path, answers: &Answers) -> St
     )
 }
 
-/// What nginx writes by itself, or by another directive.
-fn is_nginx_own(name: &str) -> bool {
+/// What nginx and h2o write by themselves, or by another directive.
+fn is_the_servers_own(name: &str) -> bool {
     ["server", "content-type"]
         .iter()
         .any(|own| name.eq_ignore_ascii_case(own))
@@ -62,9 +62,7 @@ pub(super) fn h2o(address: SocketAddr, folder: &Path, answers: &Answers) -> Stri
     let path = |path: &str, file: &str, fields: &[(String, String)]| {
         let mut text = format!("      \"{path}\":\n        - file.file: {folder}/{file}\n        - file.etag: OFF\n");
         let id = ("X-Request-ID".to_owned(), "0".repeat(32));
-        let others = fields
-            .iter()
-            .filter(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
+        let others = fields.iter().filter(|(name, _)| !is_the_servers_own(name));
         for (name, value) in others.chain([&id]) {
             let _ = writeln!(text, "        - header.set: '{name}: {}'", value.replace('\'', "''"));
         }

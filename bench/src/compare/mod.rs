@@ -29,6 +29,8 @@ use turn::Turns;
 
 use crate::{EXIT_FOUND_ERRORS, idle};
 
+/// Server utilisation below which the server waited for the load.
+const UTILISATION_MIN: f64 = 0.9;
 /// What a run of the JSON schema is named.
 const FORMAT: &str = "roadtrip-bench compare 1";
 
@@ -83,13 +85,13 @@ pub(crate) struct Args {
     /// File for the JSON report (bench/schema/compare.schema.json)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Folder that gets a folder DATE-compare with the JSON and the Markdown
+    /// Folder that gets a folder DATE-compare (DATE-compare-2 ...) with the JSON and the Markdown
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// What is to be said of the circumstances; stands in the report
     #[arg(long)]
     note: Option<String>,
-    /// A file to hold locked (flock) while measuring, two minutes at a stretch: for machines where others build
+    /// A file to hold locked (flock) while measuring, two and a half minutes at a stretch: for machines where others build
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
     /// The repository, where it is not the one that this program was built from
@@ -201,6 +203,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let begun = jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default();
     let mut machine = Machine::read();
     let reports: Vec<PeerReport> = peers.iter().map(|peer| session.peer(peer)).collect();
+    session.turns.leave()?;
     machine.load_after = machine::load();
     let report = Report {
         format: FORMAT,
@@ -302,6 +305,12 @@ impl Session {
             rows: Vec::new(),
             idle: None,
         };
+        // A build is no measurement.
+        if !self.workshop.no_build
+            && let Err(why) = self.turns.leave()
+        {
+            return self.gone(report, State::Failed, why);
+        }
         let contender = match self.workshop.contender(peer, &self.command, &self.answers) {
             Ok(contender) => contender,
             Err(absent) => {
@@ -316,9 +325,8 @@ impl Session {
         report.command = Some(contender.side.command_of(Scenario::Live));
         let begun = Instant::now();
         let measured = self.measure(peer, &contender.side, &mut report);
-        let left = self.turns.leave();
         self.measured_seconds += begun.elapsed().as_secs_f64();
-        match measured.and(left) {
+        match measured {
             Ok(()) => report,
             Err(why) => self.gone(report, State::Failed, why),
         }
@@ -420,6 +428,18 @@ fn cautions(settings: &Settings, peers: &[PeerReport]) -> Vec<String> {
     if settings.server_cpu.is_none() || settings.load_cpu.is_none() || settings.server_cpu == settings.load_cpu {
         found.push("servers and load were not pinned to CPUs of their own (--server-cpu, --load-cpu)".to_owned());
     }
+    let rows = || peers.iter().flat_map(|peer| &peer.rows);
+    let half_idle = rows().filter(|row| row.a.utilisation < UTILISATION_MIN).count();
+    if half_idle > 0 {
+        let least = rows().map(|row| row.a.utilisation).fold(1.0, f64::min);
+        found.push(format!(
+            "in {half_idle} of {} rows the service was less than {:.0} % busy in the closed loop ({:.0} % at least): the \
+             load was the limit, so requests/s are the load's, and CPU a request has wake-ups in it",
+            rows().count(),
+            UTILISATION_MIN * 100.0,
+            least * 100.0
+        ));
+    }
     for peer in peers {
         found.extend(peer.rows.iter().flat_map(|row| row.cautions(&peer.name)));
     }
@@ -448,7 +468,12 @@ fn publish(args: &Args, report: &Report) -> Result<(), String> {
     }
     if let Some(folder) = &args.out {
         let date = report.begun.split('T').next().unwrap_or_default();
-        let folder = folder.join(format!("{date}-compare"));
+        // A second run of a day keeps the first.
+        let name = |n: u32| if n == 1 { String::new() } else { format!("-{n}") };
+        let folder = (1..u32::MAX)
+            .map(|n| folder.join(format!("{date}-compare{}", name(n))))
+            .find(|folder| !folder.exists())
+            .ok_or("all names of folders are taken")?;
         std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
         put(&folder.join("compare.json"), &json)?;
         put(&folder.join("README.md"), &page)?;

@@ -197,6 +197,8 @@ impl Side {
     /// A connection was not answered.
     pub(super) fn idle(&self, way: &Way, like: &Answers) -> Result<f64, String> {
         let running = self.start(Scenario::Live, "GET", way, Some(like))?;
+        // What is set up once, such as the pages of a ring of buffers, is not what a connection costs.
+        running.load(way, WARM_SECONDS, None)?;
         let wanted = way.idle_connections as usize;
         let cost = idle::Cost::measure(&idle::Question {
             pid: running.server.pid,

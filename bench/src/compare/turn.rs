@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long the lock is kept at a stretch, at most by one pair more: others wait meanwhile.
-const STRETCH: Duration = Duration::from_secs(120);
+const STRETCH: Duration = Duration::from_secs(150);
 
 /// The lock, or none.
 pub(super) struct Turns {
