@@ -1,6 +1,6 @@
 //! One of two servers, started anew for each run, and measured.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ use crate::{clock, idle};
 const TIMEOUT_NS: u64 = 10_000_000_000;
 /// How long a server may take from listening until it answers alike.
 const READY_LIMIT: Duration = Duration::from_secs(30);
+/// How long the socket of an ended server may take to go away.
+const QUIET_LIMIT: Duration = Duration::from_secs(20);
 /// Seconds of load before anything counts.
 const WARM_SECONDS: f64 = 0.3;
 /// Connections opened, used and closed before memory is read.
@@ -102,6 +104,7 @@ impl Side {
 
     /// Starts it and waits until it answers; and alike, where it is known how.
     fn start(&self, scenario: Scenario, method: &str, way: &Way, like: Option<&Answers>) -> Result<Running, String> {
+        self.until_quiet();
         let command = format!("{} {}", self.environment, self.command_of(scenario));
         let server = Server::start(&command, self.address, way.server_cpu)
             .map_err(|why| why.replace(&format!("{} ", self.environment), ""))?;
@@ -124,6 +127,17 @@ impl Side {
             server,
             target,
         })
+    }
+
+    /// Waits until nobody listens here any more. A ring outlives its process by what the kernel needs to take it down,
+    /// and an accept that was armed on it keeps the socket as long. Whoever stays is told of by [`Server::start`].
+    fn until_quiet(&self) {
+        let begun = Instant::now();
+        while TcpStream::connect_timeout(&self.address, Duration::from_millis(500)).is_ok()
+            && begun.elapsed() < QUIET_LIMIT
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// One answer for each request that `Answers` is made of.

@@ -101,6 +101,8 @@ async fn serve() -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::bind(peer_common::address()).await?;
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).pipeline_flush(true);
+    // It counts while a connection is idle; those are measured: as long as the service keeps them.
+    builder.header_read_timeout(Duration::from_secs(75));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(10)).await;
