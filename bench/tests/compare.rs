@@ -231,7 +231,7 @@ fn what_fails_or_answers_otherwise_is_named_and_does_not_end_the_run() {
 }
 
 #[test]
-fn the_list_names_every_peer_and_unknown_ones_are_refused() {
+fn the_list_names_every_peer_and_what_is_left_out_is_told() {
     let list = Command::new(BIN).args(["compare", "--list"]).output().unwrap();
     let text = String::from_utf8_lossy(&list.stdout).into_owned();
     for name in [
@@ -248,6 +248,38 @@ fn the_list_names_every_peer_and_unknown_ones_are_refused() {
         "fastapi",
     ] {
         assert!(text.lines().any(|line| line.starts_with(name)), "{name}: {text}");
+    }
+    // Less is measured where time is up: named, and no failure.
+    let (json, floor) = (file("limit.json"), format!("{BIN} floor --port {{port}}"));
+    let out = Command::new(BIN)
+        .args([
+            "compare",
+            "--ours",
+            &floor,
+            "--only",
+            "aa,nginx",
+            "--pairs",
+            "1",
+            "--seconds",
+            "1",
+        ])
+        .args([
+            "--idle-connections",
+            "0",
+            "--limit",
+            "1",
+            "--json",
+            json.to_str().unwrap(),
+        ])
+        .output()
+        .unwrap();
+    if !String::from_utf8_lossy(&out.stderr).contains("set up an io_uring") {
+        assert!(out.status.success(), "{out:?}");
+        let report: Value = sonic_rs::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+        std::fs::remove_file(&json).unwrap();
+        let last = &report["peers"][1];
+        let said = (last["state"].as_str().unwrap(), last["reason"].as_str().unwrap());
+        assert_eq!(said, ("missing", "the time of --limit was up"));
     }
     let out = compare(&["--only", "apache"]);
     assert_eq!(out.status.code(), Some(2));

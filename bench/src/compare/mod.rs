@@ -16,7 +16,7 @@ mod turn;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use answers::Answers;
 use machine::{Machine, Version};
@@ -94,6 +94,9 @@ pub(crate) struct Args {
     /// A file to hold locked (flock) while measuring, two and a half minutes at a stretch: for machines where others build
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
+    /// Seconds after which no further peer is begun: those left are named as not measured
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    limit: Option<u64>,
     /// The repository, where it is not the one that this program was built from
     #[arg(long, value_name = "FOLDER")]
     repo: Option<PathBuf>,
@@ -199,6 +202,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         turns: Turns::of(args.lock.as_deref())?,
         noise: Vec::new(),
         measured_seconds: 0.0,
+        end: args
+            .limit
+            .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds))),
     };
     let begun = jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default();
     let mut machine = Machine::read();
@@ -289,6 +295,8 @@ struct Session {
     turns: Turns,
     noise: Vec<Noise>,
     measured_seconds: f64,
+    /// When no further peer is begun.
+    end: Option<Instant>,
 }
 
 impl Session {
@@ -305,6 +313,9 @@ impl Session {
             rows: Vec::new(),
             idle: None,
         };
+        if self.end.is_some_and(|end| Instant::now() >= end) {
+            return self.gone(report, State::Missing, "the time of --limit was up".to_owned());
+        }
         // A build is no measurement.
         if !self.workshop.no_build
             && let Err(why) = self.turns.leave()
