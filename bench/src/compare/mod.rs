@@ -52,7 +52,7 @@ pub(crate) struct Args {
     /// Print the peers, and what each is, and end
     #[arg(long)]
     list: bool,
-    /// A small version, under ten minutes from a clean clone: built without link-time optimisation, a few peers, short runs
+    /// A small version, meant for ten minutes from a clean clone: built without link-time optimisation, a few peers, short runs
     #[arg(long)]
     quick: bool,
     /// Pairs of runs for each peer and handler; fewer than 5 are not judged, and 6 give an interval of 95 %
@@ -333,7 +333,7 @@ impl Session {
             }
         };
         report.version = contender.version;
-        report.command = Some(contender.side.command_of(Scenario::Live));
+        report.command = Some(self.workshop.told(&contender.side.command_of(Scenario::Live)));
         let begun = Instant::now();
         let measured = self.measure(peer, &contender.side, &mut report);
         self.measured_seconds += begun.elapsed().as_secs_f64();
@@ -344,6 +344,7 @@ impl Session {
     }
 
     fn gone(&self, report: PeerReport, state: State, why: String) -> PeerReport {
+        let why = self.workshop.told(&why);
         eprintln!("{}: not measured: {why}", report.name);
         PeerReport {
             state,

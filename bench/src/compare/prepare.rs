@@ -65,6 +65,12 @@ impl Workshop {
         ))
     }
 
+    /// Text for a report that is kept: paths within the repository as seen from there, and the run's folder by a word.
+    pub(super) fn told(&self, text: &str) -> String {
+        text.replace(&format!("{}/", self.root.display()), "")
+            .replace(&self.folder.display().to_string(), "RUN")
+    }
+
     fn cargo(&self, workspace: &Path, target: &Path, profile: &str, package: &str) -> Result<(), String> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
@@ -285,6 +291,19 @@ mod tests {
                 .contains("cannot run")
         );
         assert_eq!(first_line(Command::new("echo").arg("one")), Some("one".to_owned()));
+    }
+
+    #[test]
+    fn a_report_has_no_paths_of_the_machine() {
+        let workshop = Workshop {
+            root: PathBuf::from("/home/a/repo"),
+            folder: PathBuf::from("/tmp/run-7"),
+            quick: false,
+            no_build: false,
+            load_cpu: None,
+        };
+        let told = workshop.told("env '/home/a/repo/target/x' -c '/tmp/run-7/nginx.conf'");
+        assert_eq!(told, "env 'target/x' -c 'RUN/nginx.conf'");
     }
 
     #[test]
