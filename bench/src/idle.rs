@@ -91,34 +91,27 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         (None, Some(pid)) => Server::running(pid, address)?,
         (None, None) => return Err("a server needs --server-cmd or --pid".to_owned()),
     };
-    let ask = |count: usize| open_and_ask(address, &request, count, args.request.method == "HEAD");
-
-    drop(ask(args.warmup_connections as usize)?);
+    let cost = Cost::measure(&Question {
+        pid: server.pid,
+        address,
+        request: &request,
+        head: args.request.method == "HEAD",
+        warmup: args.warmup_connections as usize,
+        connections: wanted,
+        settle,
+    })?;
+    eprintln!("{wanted} connections opened and used in {:.2} s", cost.opening_s);
     std::thread::sleep(settle);
-    let before = Memory::read(server.pid)?;
-    let start_ns = clock::now_ns();
-    let streams = ask(wanted)?;
-    eprintln!(
-        "{wanted} connections opened and used in {:.2} s",
-        (clock::now_ns() - start_ns) as f64 / 1e9
-    );
-    std::thread::sleep(settle);
-    let with_connections = Memory::read(server.pid)?;
-    let closed_by_server = streams.iter().filter(|stream| !still_open(stream)).count();
-    drop(streams);
-    std::thread::sleep(settle);
-    let after_close = Memory::read(server.pid)?;
-
-    let per = |a: u64, b: u64| (b as f64 - a as f64) / wanted as f64;
     let report = Report {
         connections: wanted,
-        closed_by_server,
-        before,
-        with_connections,
-        after_close,
-        rss_bytes_per_connection: per(before.rss, with_connections.rss),
-        pss_bytes_per_connection: per(before.pss, with_connections.pss),
+        closed_by_server: cost.closed_by_server,
+        before: cost.before,
+        with_connections: cost.with_connections,
+        after_close: Memory::read(server.pid)?,
+        rss_bytes_per_connection: cost.rss_per_connection(),
+        pss_bytes_per_connection: cost.per(cost.before.pss, cost.with_connections.pss),
     };
+    let closed_by_server = report.closed_by_server;
     crate::print_report(args.json, &report, text)?;
     let too_much = args.max_bytes.is_some_and(|max| report.rss_bytes_per_connection > max);
     Ok(if closed_by_server > 0 || too_much {
@@ -126,6 +119,64 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// What is asked of a server to learn what its idle connections cost.
+pub(crate) struct Question<'q> {
+    pub(crate) pid: u32,
+    pub(crate) address: SocketAddr,
+    pub(crate) request: &'q [u8],
+    /// The request is HEAD.
+    pub(crate) head: bool,
+    /// Connections opened, used and closed first.
+    pub(crate) warmup: usize,
+    pub(crate) connections: usize,
+    /// Before each reading.
+    pub(crate) settle: Duration,
+}
+
+/// What idle connections cost.
+pub(crate) struct Cost {
+    connections: usize,
+    before: Memory,
+    with_connections: Memory,
+    /// Connections that the server had closed by the time of the second reading.
+    pub(crate) closed_by_server: usize,
+    /// Seconds that it took to open and use them.
+    opening_s: f64,
+}
+
+impl Cost {
+    /// Reads the server's memory before and with the connections, which are closed when this returns.
+    ///
+    /// # Errors
+    /// A connection could not be opened or was not answered, or the server is gone.
+    pub(crate) fn measure(question: &Question<'_>) -> Result<Self, String> {
+        let ask = |count: usize| open_and_ask(question.address, question.request, count, question.head);
+        drop(ask(question.warmup)?);
+        std::thread::sleep(question.settle);
+        let before = Memory::read(question.pid)?;
+        let start_ns = clock::now_ns();
+        let streams = ask(question.connections)?;
+        let opening_s = (clock::now_ns() - start_ns) as f64 / 1e9;
+        std::thread::sleep(question.settle);
+        Ok(Self {
+            connections: question.connections,
+            before,
+            with_connections: Memory::read(question.pid)?,
+            closed_by_server: streams.iter().filter(|stream| !still_open(stream)).count(),
+            opening_s,
+        })
+    }
+
+    /// RSS bytes of one.
+    pub(crate) fn rss_per_connection(&self) -> f64 {
+        self.per(self.before.rss, self.with_connections.rss)
+    }
+
+    fn per(&self, before: u64, with: u64) -> f64 {
+        (with as f64 - before as f64) / self.connections.max(1) as f64
+    }
 }
 
 fn text(r: &Report) -> String {

@@ -11,6 +11,7 @@
 
 mod answer;
 mod clock;
+mod compare;
 mod cost;
 mod floor;
 mod idle;
@@ -19,6 +20,7 @@ mod open_files;
 mod procfs;
 mod refuse;
 mod server;
+mod stats;
 mod target;
 mod tiers;
 
@@ -52,6 +54,7 @@ enum Command {
     Floor(floor::Args),
     Load(Box<load::Args>),
     Cost(cost::Args),
+    Compare(compare::Args),
     Idle(idle::Args),
     Tiers(tiers::Args),
     RefuseUring(refuse::Args),
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Floor(args) => floor::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Cost(args) => cost::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Idle(args) => idle::run(&args),
         Command::Tiers(args) => tiers::run(&args),
         Command::RefuseUring(args) => refuse::run(&args),

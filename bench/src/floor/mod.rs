@@ -44,7 +44,7 @@ pub(crate) struct Args {
     #[arg(long)]
     cpu: Option<usize>,
     /// Answer as long as the one to GET /health/v2/live, head included
-    #[arg(long, value_enum, default_value = "health", conflicts_with_all = ["answer_bytes", "answer_like"])]
+    #[arg(long, value_enum, default_value = "health", conflicts_with_all = ["answer_bytes", "answer_like", "answer_file"])]
     answer: Kind,
     /// Answer of exactly this many bytes, head included
     #[arg(long, value_name = "N", conflicts_with = "answer_like")]
@@ -52,6 +52,9 @@ pub(crate) struct Args {
     /// Ask this URL once at start, and answer with the bytes that came: equally long by construction
     #[arg(long, value_name = "URL")]
     answer_like: Option<String>,
+    /// Answer with the bytes of this file, head and body
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["answer_bytes", "answer_like"])]
+    answer_file: Option<std::path::PathBuf>,
     #[command(flatten)]
     request: RequestArgs,
     /// Connections that may be open at once
@@ -66,10 +69,11 @@ enum Kind {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
-    let answer = match (&args.answer_like, args.answer_bytes, args.answer) {
-        (Some(url), ..) => fetch(&Target::parse(url)?, &args.request)?,
-        (None, Some(n), _) => filler(n)?,
-        (None, None, Kind::Health) => health(),
+    let answer = match (&args.answer_file, &args.answer_like, args.answer_bytes, args.answer) {
+        (Some(path), ..) => std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?,
+        (None, Some(url), ..) => fetch(&Target::parse(url)?, &args.request)?,
+        (None, None, Some(n), _) => filler(n)?,
+        (None, None, None, Kind::Health) => health(),
     };
     if let Some(cpu) = args.cpu {
         clock::pin_to(cpu)?;
@@ -118,7 +122,10 @@ fn filler(total: usize) -> Result<Vec<u8>, String> {
 }
 
 /// One answer of a running server, head and body.
-fn fetch(target: &Target, request: &RequestArgs) -> Result<Vec<u8>, String> {
+///
+/// # Errors
+/// It does not answer, or without success, or too much.
+pub(crate) fn fetch(target: &Target, request: &RequestArgs) -> Result<Vec<u8>, String> {
     let say = |e: std::io::Error| format!("cannot ask {} for the answer to imitate: {e}", target.authority);
     let limit = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&target.address()?, limit).map_err(say)?;
