@@ -11,6 +11,7 @@ pub mod exposition;
 pub mod frames;
 pub mod http;
 pub mod load;
+pub mod ports;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;

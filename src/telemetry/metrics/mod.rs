@@ -14,6 +14,7 @@
 mod backends;
 mod cells;
 mod expose;
+mod families;
 mod journal;
 mod lives;
 mod process;
