@@ -214,6 +214,9 @@ impl<A: App> Door<A> {
                     return Poll::Ready(None);
                 }
                 self.ask_again(cx);
+                if self.again.is_none() {
+                    self.ask_if_told(cx);
+                }
                 self.poll_accept(cx).map(Some)
             });
             let Some((port, accepted)) = accepted.await else {
@@ -258,6 +261,19 @@ impl<A: App> Door<A> {
             for port in &mut self.ports {
                 port.listener.pause();
             }
+        }
+    }
+
+    /// The same when somebody says so: see [`Server::ask_again`].
+    fn ask_if_told(&mut self, cx: &Context<'_>) {
+        if self.server.asking_again.take() {
+            for port in &mut self.ports {
+                port.listener.pause();
+            }
+        }
+        let mut door = self.server.door.borrow_mut();
+        if !door.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *door = Some(cx.waker().clone());
         }
     }
 
@@ -340,6 +356,9 @@ impl<A: App> Door<A> {
             let _ = timeout(graceful, self.until_nobody_waits()).await;
         }
         self.shut().await;
+        if let Some(tell) = server.when_shut.take() {
+            tell();
+        }
         if leave != Leave::ToOwner {
             adopt(&server, &terms, last(usize::MAX));
         }

@@ -122,6 +122,11 @@ pub struct Server<A> {
     /// The accept loop, waiting for room; and whoever waits for the last connection to go.
     room: RefCell<Option<Waker>>,
     empty: RefCell<Option<Waker>>,
+    /// The accept loop, and whether it is to ask the kernel anew.
+    door: RefCell<Option<Waker>>,
+    asking_again: Cell<bool>,
+    /// To be called when it has stopped accepting.
+    when_shut: RefCell<Option<Box<dyn FnOnce()>>>,
 }
 
 impl<A: App> Server<A> {
@@ -150,6 +155,9 @@ impl<A: App> Server<A> {
             tls: RefCell::new(None),
             room: RefCell::new(None),
             empty: RefCell::new(None),
+            door: RefCell::new(None),
+            asking_again: Cell::new(false),
+            when_shut: RefCell::new(None),
         }
     }
 
@@ -200,6 +208,20 @@ impl<A: App> Server<A> {
     pub fn end_bodies(&self) {
         self.ending_bodies.set(true);
         executor::wake_all();
+    }
+
+    /// Has the accept loop of [`run`] or [`run_to_end`] look into the kernel's queues: its accepts are armed anew. For when
+    /// somebody else who waited for the same connections was woken in its place, and has not come for them.
+    pub fn ask_again(&self) {
+        if let Some(waker) = self.door.borrow_mut().take() {
+            self.asking_again.set(true);
+            waker.wake();
+        }
+    }
+
+    /// Has this called, once, when connections are no longer accepted: what is in the kernel's queues by then is others'.
+    pub fn when_shut(&self, tell: impl FnOnce() + 'static) {
+        *self.when_shut.borrow_mut() = Some(Box::new(tell));
     }
 
     /// Ready once no connection is open.

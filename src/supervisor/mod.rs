@@ -18,6 +18,7 @@
 mod boot;
 mod certificate;
 mod changeover;
+mod departures;
 mod drain;
 mod fleet;
 mod handover;

@@ -55,6 +55,13 @@ pub(super) enum What {
     Ended(usize),
 }
 
+impl What {
+    /// The life says nothing more.
+    pub(super) fn is_last(&self) -> bool {
+        matches!(self, What::NotBegun(_) | What::Broken(_) | What::Ended(_))
+    }
+}
+
 /// What the supervisor wants of a life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Want {
@@ -205,6 +212,12 @@ fn live(birth: &Birth) -> io::Result<Life> {
         let housekeeping = spawn("housekeeping", server.app().housekeeping());
         let rescue = Arc::clone(&shared.rescue).stand_by(worker, Rc::clone(&server), want.clone());
         let standing_by = spawn("rescue", rescue);
+        let asking = spawn("asking", {
+            let (rescue, server) = (Arc::clone(&shared.rescue), Rc::clone(&server));
+            async move { rescue.departures.keep_asking(worker, life, server).await }
+        });
+        let rescue = Arc::clone(&shared.rescue);
+        server.when_shut(move || rescue.departures.stopped(worker, life));
         let moving_on = spawn("leaving", told_to_move_on(Rc::clone(&server), want.clone()));
         say(&events, worker, life, What::Serving(beat));
         if let Some(requests) = worn_after(&config.life) {
@@ -222,6 +235,7 @@ fn live(birth: &Birth) -> io::Result<Life> {
         let cut_off = server::run_to_end(server, listening, stop, config.timeouts.graceful, last).await;
         housekeeping.abort();
         standing_by.abort();
+        asking.abort();
         moving_on.abort();
         if let Some(renewing) = renewing {
             renewing.abort();
