@@ -5,7 +5,7 @@
 //! 1. Answers say `Connection: close`, GOAWAY is sent. Its listening sockets are hushed: who has begun a handshake is
 //!    let in, who has not is not answered.
 //! 2. After `drain::HANDSHAKE`, and when nobody waits in the kernel's queue any more, listening ends. Sockets that have a
-//!    next user ([`Leave`]) are neither hushed nor ended.
+//!    next user ([`Leave`], [`Port::stays`]) are neither hushed nor ended.
 //! 3. After `drain::IDLE`, or [`Server::keep_idle_for`], idle connections end; those that came later have `drain::IDLE` for
 //!    a first request.
 //! 4. Some time before the end of the graceful time, bodies that are made while they are sent are told to come to an end.
@@ -32,6 +32,8 @@ pub struct Port {
     pub listener: Listener,
     /// What is spoken.
     pub terms: Terms,
+    /// Somebody else keeps the socket whatever becomes of this process: it always has a next user.
+    pub stays: bool,
 }
 
 impl From<Listener> for Port {
@@ -40,6 +42,7 @@ impl From<Listener> for Port {
         Port {
             listener,
             terms: Terms::default(),
+            stays: false,
         }
     }
 }
@@ -100,11 +103,13 @@ pub async fn stand_in<A: App>(
     door.again = Some(Sleep::after(drain::ASK_AGAIN));
     let mut why = Leave::ToOwner;
     door.accept_until(async { why = stop.await }).await;
+    let terms = door.terms();
     if why != Leave::ToOwner {
+        door.shut_those(|port| port.stays).await;
         door.hush();
         door.until_nobody_waits().await;
     }
-    let (terms, server, mut taken) = (door.terms(), Rc::clone(&door.server), door.taken);
+    let (server, mut taken) = (Rc::clone(&door.server), door.taken);
     taken += door.shut().await;
     if why != Leave::ToOwner {
         taken += adopt(&server, &terms, last(usize::MAX));
@@ -315,13 +320,13 @@ impl<A: App> Door<A> {
         }
     }
 
-    /// Stops accepting from sockets that others accept from, too.
-    async fn shut_shared(&mut self) {
+    /// Stops accepting from those sockets; what waits in their queues is others'.
+    async fn shut_those(&mut self, which: impl Fn(&Port) -> bool) {
         let all = std::mem::take(&mut self.ports);
-        let (shared, own) = all.into_iter().partition(|port| port.listener.is_shared());
-        self.ports = shared;
-        self.shut().await;
-        self.ports = own;
+        let (those, others) = all.into_iter().partition(which);
+        self.ports = those;
+        self.taken += self.shut().await;
+        self.ports = others;
     }
 
     /// Stops accepting; what was accepted already is served. Gives how many that were.
@@ -349,7 +354,10 @@ impl<A: App> Door<A> {
         let mut left = Sleep::after(graceful);
         let terms = self.terms();
         if leave == Leave::OwnForGood {
-            self.shut_shared().await;
+            self.shut_those(|port| port.listener.is_shared()).await;
+        }
+        if leave == Leave::ForGood {
+            self.shut_those(|port| port.stays).await;
         }
         if leave != Leave::ToOwner {
             self.hush();

@@ -160,6 +160,7 @@ impl Rescue {
             queues.push(lent.duplicate()?);
             ports.push(Port {
                 terms: lent.terms,
+                stays: lent.stays(),
                 listener: lent.duplicate()?.listener_beside()?,
             });
         }

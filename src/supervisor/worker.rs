@@ -199,6 +199,7 @@ fn live(birth: &Birth) -> io::Result<Life> {
         for port in ports {
             listening.push(Port {
                 terms: port.terms,
+                stays: port.stays(),
                 listener: port.listener()?,
             });
         }

@@ -9,6 +9,7 @@
 pub mod crowd;
 pub mod exposition;
 pub mod frames;
+pub mod house;
 pub mod http;
 pub mod load;
 pub mod ports;

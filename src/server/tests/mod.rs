@@ -172,6 +172,7 @@ fn serve<F: Future<Output = ()> + 'static>(
                 tls: tls.is_some(),
                 proxy,
             },
+            stays: false,
         };
         let served = Rc::clone(&server);
         let run = if to_end {

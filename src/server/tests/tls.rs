@@ -383,6 +383,7 @@ fn no_certificate_no_connection() {
                     tls: true,
                     proxy: false,
                 },
+                stays: false,
             };
             let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
             let stopping = async move { drop(stopped.await) };
