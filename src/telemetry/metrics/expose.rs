@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub(super) type Workers = BTreeMap<u32, Merged>;
 
 /// Cells of single figures that become a family with one series per worker.
-const PER_WORKER: [(Slot, MetricType, &str, &str); 19] = [
+const PER_WORKER: [(Slot, MetricType, &str, &str); 21] = [
     (
         Slot::RequestsActive,
         MetricType::GAUGE,
@@ -127,6 +127,18 @@ const PER_WORKER: [(Slot, MetricType, &str, &str); 19] = [
         MetricType::COUNTER,
         "worker_stand_in_connections_total",
         "Connections that this worker took for another one, which was stuck or starting again.",
+    ),
+    (
+        Slot::ConnectionsHanded,
+        MetricType::COUNTER,
+        "worker_connections_handed_total",
+        "Connections that this worker accepted and handed to another one, which had fewer.",
+    ),
+    (
+        Slot::ConnectionsHandedBack,
+        MetricType::COUNTER,
+        "worker_connections_handed_back_total",
+        "Connections that were handed over and not taken in time: this worker took them back and served them.",
     ),
 ];
 
