@@ -3,6 +3,7 @@
 //! Units stand last in a name. What an operator may change at run time is in `config.rs`; these are its defaults
 //! and its bounds.
 
+pub mod balance;
 pub mod drain;
 pub mod life;
 

@@ -150,7 +150,7 @@ fn text(r: &Report) -> String {
 }
 
 /// Raises the soft limit of open files to the hard one where it is needed.
-fn raise_file_limit(needed: u64) -> Result<(), String> {
+pub(crate) fn raise_file_limit(needed: u64) -> Result<(), String> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|soft| soft >= needed) {
         return Ok(());

@@ -16,6 +16,7 @@ mod load;
 mod procfs;
 mod refuse;
 mod server;
+mod spread;
 mod target;
 mod tiers;
 
@@ -46,6 +47,7 @@ enum Command {
     Load(load::Args),
     Cost(cost::Args),
     Idle(idle::Args),
+    Spread(spread::Args),
     Tiers(tiers::Args),
     RefuseUring(refuse::Args),
 }
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Cost(args) => cost::run(&args),
         Command::Idle(args) => idle::run(&args),
+        Command::Spread(args) => spread::run(&args),
         Command::Tiers(args) => tiers::run(&args),
         Command::RefuseUring(args) => refuse::run(&args),
     };

@@ -136,6 +136,8 @@ pub struct Config {
     pub pin: Pin,
     /// Which driver talks to the kernel.
     pub io_driver: IoDriver,
+    /// Workers share fresh connections out.
+    pub balance: bool,
     /// Open connections per worker, at most.
     pub connections_max: usize,
     /// Connections of a worker that one address may hold; 0: no limit.
@@ -262,6 +264,7 @@ impl Config {
                 "epoll" => IoDriver::Epoll,
                 _ => IoDriver::Auto,
             },
+            balance: r.word(&var::BALANCE) == "on",
             connections_max,
             // So that one address can never shut out all others.
             connections_per_address: match per_address {

@@ -194,6 +194,11 @@ variables! {
         "Whether each worker is pinned to one CPU. `auto` pins where the CPUs are this process's own: outside containers without a quota, and in a container with a cpuset narrower than the machine and no quota.";
     IO_DRIVER: Kind::Word(&[("auto", "auto"), ("uring", "uring"), ("epoll", "epoll")]), Preset::Word("auto"),
         "How to talk to the kernel. `auto` takes io_uring and falls back to epoll where it is forbidden; `uring` refuses to start then.";
+    BALANCE: Kind::Word(&[
+        ("on", "on"), ("off", "off"),
+        ("true", "on"), ("false", "off"), ("1", "on"), ("0", "off"), ("yes", "on"), ("no", "off"),
+    ]), Preset::Word("on"),
+        "Whether a worker hands a fresh connection to one that has fewer, or leaves them as the kernel's hash spreads them. See Balance between cores.";
     CONNECTIONS_MAX: Kind::Count { min: 1, max: limits::CONNECTIONS_BOUND }, Preset::Number(limits::CONNECTIONS_MAX),
         "Connections that a worker serves at once, at most; more wait until one ends. In the last eighth of them an idle connection is kept for HEAD_TIMEOUT only.";
     CONNECTIONS_PER_ADDRESS: Kind::Count { min: 0, max: limits::CONNECTIONS_BOUND }, Preset::Unset("half of CONNECTIONS_MAX"),

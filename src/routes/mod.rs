@@ -367,6 +367,14 @@ impl App for Api {
         self.worker.metrics.connection_turned_away();
     }
 
+    fn handed_over(&self) {
+        self.worker.metrics.handed_over();
+    }
+
+    fn handed_back(&self) {
+        self.worker.metrics.handed_back();
+    }
+
     fn received(&self, bytes: usize) {
         self.worker.metrics.received(bytes as u64);
     }

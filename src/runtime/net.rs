@@ -9,7 +9,7 @@
 use super::context;
 use super::driver::buffers::RecvBuffer;
 use super::driver::ops::OpTable;
-use super::driver::{Driver, Handle, Keepalive, Op, OpId, Shutdown, SocketAddrAny};
+use super::driver::{Driver, Handle, HandleInner, Keepalive, Op, OpId, Shutdown, SocketAddrAny};
 use crate::limits;
 use std::future::poll_fn;
 use std::io;
@@ -192,6 +192,23 @@ impl Stream {
         context::with(|context| {
             let fd = context.io.borrow_mut().driver.adopt(socket)?;
             Ok(Stream::new(context.handle(fd)))
+        })
+    }
+
+    /// Gives the socket up, for another worker to [`adopt`](Self::adopt): one of which nothing was asked yet.
+    ///
+    /// # Errors
+    /// The stream as it was, where it is in use, or the driver cannot do that.
+    pub fn release(self) -> Result<OwnedFd, Stream> {
+        if self.recv.is_some() || self.send.is_some() || self.rest.is_some() {
+            return Err(self);
+        }
+        let handle = Handle::clone(&self.handle);
+        drop(self);
+        context::with(|context| {
+            let fd = HandleInner::give_up(handle).map_err(Stream::new)?;
+            let released = context.io.borrow_mut().driver.release(fd);
+            released.map_err(|_| Stream::new(context.handle(fd)))
         })
     }
 

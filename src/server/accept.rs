@@ -11,9 +11,10 @@
 //! 4. Some time before the end of the graceful time, bodies that are made while they are sent are told to come to an end.
 //! 5. At its end what is left is cut off, and counted.
 
+use super::balance::Handed;
 use super::begin::{Terms, begin};
 use super::{App, Server};
-use crate::limits::{connection as limits, drain};
+use crate::limits::{balance, connection as limits, drain};
 use crate::runtime::executor::spawn;
 use crate::runtime::net::{Listener, Stream};
 use crate::runtime::time::{Sleep, sleep, timeout};
@@ -68,6 +69,7 @@ pub async fn run<A: App>(
     graceful: Duration,
 ) -> usize {
     let mut door = Door::new(server, vec![port.into()]);
+    door.takes_in = true;
     door.accept_until(stop).await;
     door.close(graceful, Leave::ToOwner, |_| Vec::new()).await
 }
@@ -83,6 +85,7 @@ pub async fn run_to_end<A: App>(
     last: impl FnOnce(usize) -> Vec<(usize, OwnedFd)>,
 ) -> usize {
     let mut door = Door::new(server, ports);
+    door.takes_in = true;
     let mut leave = Leave::ToOwner;
     door.accept_until(async { leave = stop.await }).await;
     door.close(graceful, leave, last).await
@@ -148,6 +151,16 @@ fn adopt<A: App>(server: &Rc<Server<A>>, terms: &[Terms], sockets: Vec<(usize, O
     taken
 }
 
+/// Serves connections that were handed from worker to worker.
+fn receive<A: App>(server: &Rc<Server<A>>, handed: Vec<Handed>) {
+    for Handed { socket, terms, .. } in handed {
+        match Stream::adopt(socket) {
+            Ok(stream) => begin(server, terms, stream),
+            Err(error) => tracing::warn!(%error, "a connection that was handed over is lost"),
+        }
+    }
+}
+
 /// The listening sockets, and the way in.
 struct Door<A: App> {
     server: Rc<Server<A>>,
@@ -162,6 +175,10 @@ struct Door<A: App> {
     taken: u64,
     /// The kernel may wake somebody else: when to ask again.
     again: Option<Sleep>,
+    /// What others hand to this worker comes in here.
+    takes_in: bool,
+    /// Something was handed to others: when to look whether they have taken it.
+    handed: Option<Sleep>,
 }
 
 impl<A: App> Door<A> {
@@ -174,6 +191,8 @@ impl<A: App> Door<A> {
             failures: 0,
             taken: 0,
             again: None,
+            takes_in: false,
+            handed: None,
         }
     }
 
@@ -222,6 +241,7 @@ impl<A: App> Door<A> {
                 if self.again.is_none() {
                     self.ask_if_told(cx);
                 }
+                self.exchange(cx);
                 self.poll_accept(cx).map(Some)
             });
             let Some((port, accepted)) = accepted.await else {
@@ -232,7 +252,7 @@ impl<A: App> Door<A> {
                 Ok((terms, stream)) => {
                     self.taken += 1;
                     events += counts;
-                    begin(&self.server, terms, stream);
+                    self.settle(terms, stream);
                 }
                 Err(error) => {
                     // EINVAL: another worker has ended a socket of all, or of this one, which is about to hear of the end.
@@ -252,6 +272,43 @@ impl<A: App> Door<A> {
                         return events;
                     }
                 }
+            }
+        }
+    }
+
+    /// Serves a fresh connection, or hands it to another worker, which has fewer.
+    fn settle(&mut self, terms: Terms, stream: Stream) {
+        let seat = self.server.seat.get().filter(|_| !self.server.is_draining());
+        let Some(seat) = seat else {
+            return begin(&self.server, terms, stream);
+        };
+        match seat.give(terms, stream) {
+            Err(stream) => begin(&self.server, terms, stream),
+            Ok(()) => {
+                self.server.app().handed_over();
+                self.handed.get_or_insert_with(|| Sleep::after(balance::TAKE_BACK));
+            }
+        }
+    }
+
+    /// Serves what others have handed to this worker, and what they have not taken of what it handed to them.
+    fn exchange(&mut self, cx: &Context<'_>) {
+        let Some(seat) = self.server.seat.get() else { return };
+        if self.takes_in {
+            let room = self.server.settings.connections_max.saturating_sub(self.server.open());
+            receive(&self.server, seat.take(room, cx));
+        }
+        if let Some(handed) = &mut self.handed
+            && handed.poll_elapsed(cx).is_ready()
+        {
+            let (back, more) = seat.take_back(balance::TAKE_BACK);
+            back.iter().for_each(|_| self.server.app().handed_back());
+            receive(&self.server, back);
+            if more {
+                handed.reset(balance::TAKE_BACK);
+                let _ = handed.poll_elapsed(cx);
+            } else {
+                self.handed = None;
             }
         }
     }
@@ -350,6 +407,9 @@ impl<A: App> Door<A> {
     ) -> usize {
         let server = Rc::clone(&self.server);
         server.begin_drain();
+        if let Some(seat) = server.seat.get() {
+            receive(&server, seat.close());
+        }
         let stages = spawn("drain", hurry(Rc::clone(&server), graceful));
         let mut left = Sleep::after(graceful);
         let terms = self.terms();

@@ -41,6 +41,12 @@ pub trait App: 'static {
     /// A connection was accepted and closed at once: its address holds too many.
     fn turned_away(&self) {}
 
+    /// A connection that was accepted here was handed to another worker.
+    fn handed_over(&self) {}
+
+    /// One that was handed to another worker was not taken, and is served here after all.
+    fn handed_back(&self) {}
+
     /// So many bytes came in.
     fn received(&self, _bytes: usize) {}
 

@@ -2,10 +2,11 @@
 //!
 //! Called by `supervisor`, which owns the process and its listening sockets; calls the application through [`App`],
 //! and knows nothing of routes or stories. Deliberately absent: any state shared between workers but for the settings
-//! of TLS and the trusted proxies, which are read only.
+//! of TLS and the trusted proxies, which are read only, and for `balance`, by which fresh connections change hands.
 
 mod accept;
 mod app;
+mod balance;
 mod begin;
 mod budget;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -24,6 +25,7 @@ mod trust;
 
 pub use accept::{Leave, Port, run, run_to_end, stand_in};
 pub use app::{App, Events, Later, Outbox, Outcome, Reply, ReplyBody, Request};
+pub use balance::{Balance, Leaves, Seat};
 pub use begin::Terms;
 pub use guests::{Origin, Peer};
 pub use trust::TrustedProxies;
@@ -34,7 +36,7 @@ use crate::runtime::{context, executor};
 use budget::Budget;
 use crowd::Crowd;
 use rustls::ServerConfig;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -119,6 +121,8 @@ pub struct Server<A> {
     clock: RefCell<WallClock>,
     /// This worker's own hold on the settings that new TLS connections are made with.
     tls: RefCell<Option<Arc<ServerConfig>>>,
+    /// This worker's place among others; none where it shares nothing with them.
+    seat: OnceCell<Seat>,
     /// The accept loop, waiting for room; and whoever waits for the last connection to go.
     room: RefCell<Option<Waker>>,
     empty: RefCell<Option<Waker>>,
@@ -153,6 +157,7 @@ impl<A: App> Server<A> {
             settings,
             clock: RefCell::new(WallClock::new()),
             tls: RefCell::new(None),
+            seat: OnceCell::new(),
             room: RefCell::new(None),
             empty: RefCell::new(None),
             door: RefCell::new(None),
@@ -169,6 +174,12 @@ impl<A: App> Server<A> {
     /// Settings for the TLS connections that come from now on; those that are there keep theirs.
     pub fn set_tls(&self, settings: Arc<ServerConfig>) {
         *self.tls.borrow_mut() = Some(settings);
+    }
+
+    /// Fresh connections are shared with other workers from now on.
+    pub fn share(&self, seat: Seat) {
+        // A second one would be no place of this life.
+        let _ = self.seat.set(seat);
     }
 
     /// Connections open now.
@@ -270,6 +281,9 @@ impl<A: App> Server<A> {
 
     fn opened(&self) {
         self.open.set(self.open.get() + 1);
+        if let Some(seat) = self.seat.get() {
+            seat.opened(self.open.get());
+        }
         self.app.opened();
         self.look_around();
     }
@@ -282,6 +296,9 @@ impl<A: App> Server<A> {
     /// A place is free.
     fn left(&self) {
         self.open.set(self.open.get().saturating_sub(1));
+        if let Some(seat) = self.seat.get() {
+            seat.left(self.open.get());
+        }
         self.look_around();
         let room = self.room.borrow_mut().take();
         let empty = if self.open.get() == 0 {

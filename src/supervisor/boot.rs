@@ -17,7 +17,7 @@ use crate::limits::life::HANDOVER_MAX;
 use crate::routes::{LABELS, Lifecycle, Process};
 use crate::runtime::driver::choose;
 use crate::runtime::topology::Topology;
-use crate::server::TrustedProxies;
+use crate::server::{Balance, TrustedProxies};
 use crate::store::Opened;
 use crate::store::embedded::{self, Embedded};
 use crate::store::journal::{self, Journal};
@@ -96,6 +96,8 @@ pub(super) struct Shared {
     pub(super) tls: Option<certificate::Settings>,
     /// Who stands in for workers that do not accept.
     pub(super) rescue: Arc<Rescue>,
+    /// By which workers share fresh connections out.
+    pub(super) balance: Arc<Balance>,
 }
 
 /// Opens the store; waits so long for another process to let go of its file.
@@ -288,6 +290,7 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
         config,
         redis,
         rescue: Arc::default(),
+        balance: Arc::default(),
     });
 
     // Of inherited sockets there may be more: each has its worker until its queue is empty.

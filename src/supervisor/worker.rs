@@ -155,6 +155,15 @@ fn live(birth: &Birth) -> io::Result<Life> {
     let (shared, store) = (Arc::clone(&birth.shared), birth.store.clone());
     let (events, want) = (birth.events.clone(), birth.want.clone());
     let beat = Arc::clone(&heartbeat);
+    // Ends its place in the balance behind everything else, a panic included.
+    let mut leaves = None;
+    let seat = shared.config.balance.then(|| {
+        let (seat, end) = shared
+            .balance
+            .join(Arc::clone(&heartbeat), shared.config.connections_max, runtime.now_ns());
+        leaves = Some(end);
+        seat
+    });
     let lived = runtime.block_on(async move {
         let config = &shared.config;
         let store = store.attach();
@@ -204,6 +213,9 @@ fn live(birth: &Birth) -> io::Result<Life> {
             });
         }
         let server = Rc::new(Server::new(api, settings));
+        if let Some(seat) = seat {
+            server.share(seat);
+        }
         let renewing = shared.tls.clone().map(|settings| {
             // Before the first connection.
             renew(&server, &settings);
@@ -244,6 +256,7 @@ fn live(birth: &Birth) -> io::Result<Life> {
         store.close().await;
         Ok(cut_off)
     });
+    drop(leaves);
     match lived {
         Ok(served) => served.map(Life::Ended),
         Err(error) => Ok(Life::Broken(error)),

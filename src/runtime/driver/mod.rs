@@ -89,11 +89,25 @@ impl HandleInner {
     pub fn fd(&self) -> RawFd {
         self.fd
     }
+
+    /// Gives the number up without closing it, unless somebody else holds it as well.
+    ///
+    /// # Errors
+    /// The handle, where it is held elsewhere, too.
+    pub fn give_up(handle: Handle) -> Result<RawFd, Handle> {
+        let mut inner = Rc::try_unwrap(handle)?;
+        Ok(std::mem::replace(&mut inner.fd, GIVEN_UP))
+    }
 }
+
+/// No descriptor's number.
+const GIVEN_UP: RawFd = -1;
 
 impl Drop for HandleInner {
     fn drop(&mut self) {
-        self.closing.borrow_mut().push(self.fd);
+        if self.fd != GIVEN_UP {
+            self.closing.borrow_mut().push(self.fd);
+        }
     }
 }
 
@@ -227,6 +241,12 @@ pub trait Driver {
     /// Takes a descriptor that was made elsewhere (a listener lent by the supervisor). The driver gets a duplicate
     /// and numbers it.
     fn adopt(&mut self, fd: OwnedFd) -> io::Result<RawFd>;
+
+    /// Gives up a connected socket on which nothing was ever armed, for another worker to [`adopt`](Self::adopt).
+    ///
+    /// # Errors
+    /// EBADF for a number that names nothing.
+    fn release(&mut self, fd: RawFd) -> io::Result<OwnedFd>;
 
     /// Closes a descriptor on which nothing is armed.
     fn close(&mut self, fd: RawFd);

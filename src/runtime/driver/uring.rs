@@ -21,7 +21,7 @@ use rustix::net::SocketFlags;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -376,6 +376,12 @@ impl Driver for UringDriver {
     fn adopt(&mut self, fd: OwnedFd) -> io::Result<RawFd> {
         rustix::io::ioctl_fionbio(&fd, false)?;
         Ok(fd.into_raw_fd())
+    }
+
+    fn release(&mut self, fd: RawFd) -> io::Result<OwnedFd> {
+        // SAFETY: the number was given up by its last `Handle`, unclosed, so it is open and nobody else's; nothing was armed
+        // on it, so no operation has it either.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
     fn close(&mut self, fd: RawFd) {

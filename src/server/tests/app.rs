@@ -52,6 +52,9 @@ pub(super) struct TestApp {
     /// Requests from [`TOLD`].
     pub(super) told: Cell<usize>,
     pub(super) turned_away: Cell<usize>,
+    /// Connections that were given to another worker, and those of them that it did not take.
+    pub(super) handed_over: Cell<usize>,
+    pub(super) handed_back: Cell<usize>,
 }
 
 fn add(cell: &Cell<usize>, number: usize) {
@@ -182,6 +185,14 @@ impl App for TestApp {
 
     fn shook_hands(&self, ok: bool, _elapsed: Duration) {
         add(if ok { &self.shaken } else { &self.unshaken }, 1);
+    }
+
+    fn handed_over(&self) {
+        add(&self.handed_over, 1);
+    }
+
+    fn handed_back(&self) {
+        add(&self.handed_back, 1);
     }
 
     fn turned_away(&self) {

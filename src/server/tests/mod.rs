@@ -15,11 +15,13 @@
 //! - `slow`: limits of time and rate
 //! - `leaving`: the end of the listening sockets, too
 //! - `many`: limits of number and room
+//! - `balance`: several workers, who share fresh connections out
 //! - `real`: the same on io_uring and epoll over loopback
 //!
 //! A seed that fails is named; `SIM_SEED=n` runs it alone.
 
 mod app;
+mod balance;
 mod client;
 mod directed;
 mod draining;

@@ -8,7 +8,7 @@ use crate::telemetry::logging::LogCounters;
 use prometheus::proto::{Counter, Metric, MetricFamily, MetricType};
 
 /// Cells of single figures that become a family with one series per worker.
-const PER_WORKER: [(Slot, MetricType, &str, &str); 19] = [
+const PER_WORKER: [(Slot, MetricType, &str, &str); 21] = [
     (
         Slot::RequestsActive,
         MetricType::GAUGE,
@@ -122,6 +122,18 @@ const PER_WORKER: [(Slot, MetricType, &str, &str); 19] = [
         MetricType::COUNTER,
         "worker_stand_in_connections_total",
         "Connections that this worker took for another one, which was stuck or starting again.",
+    ),
+    (
+        Slot::ConnectionsHanded,
+        MetricType::COUNTER,
+        "worker_connections_handed_total",
+        "Connections that this worker accepted and handed to another one, which had fewer.",
+    ),
+    (
+        Slot::ConnectionsHandedBack,
+        MetricType::COUNTER,
+        "worker_connections_handed_back_total",
+        "Connections that were handed over and not taken in time: this worker took them back and served them.",
     ),
 ];
 

@@ -230,6 +230,16 @@ impl WorkerMetrics {
         self.add(Slot::StandInConnections, connections);
     }
 
+    /// A connection was handed to another worker.
+    pub fn handed_over(&self) {
+        self.add(Slot::ConnectionsHanded, 1);
+    }
+
+    /// One that was handed over was not taken.
+    pub fn handed_back(&self) {
+        self.add(Slot::ConnectionsHandedBack, 1);
+    }
+
     /// A body was compressed.
     pub fn compressed(&self) {
         self.add(Slot::Compressions, 1);
