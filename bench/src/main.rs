@@ -13,6 +13,7 @@ mod cost;
 mod floor;
 mod idle;
 mod load;
+mod overload;
 mod procfs;
 mod refuse;
 mod server;
@@ -47,6 +48,7 @@ enum Command {
     Cost(cost::Args),
     Idle(idle::Args),
     Tiers(tiers::Args),
+    Overload(overload::Args),
     RefuseUring(refuse::Args),
 }
 
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Command::Cost(args) => cost::run(&args),
         Command::Idle(args) => idle::run(&args),
         Command::Tiers(args) => tiers::run(&args),
+        Command::Overload(args) => overload::run(&args),
         Command::RefuseUring(args) => refuse::run(&args),
     };
     match outcome {

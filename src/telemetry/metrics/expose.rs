@@ -3,7 +3,8 @@
 use super::cells::{HISTOGRAM_CELLS, Layout, Slot};
 use super::registry::Merged;
 use super::{
-    BOUNDS_NS, DRIVERS, Labels, METHODS, OTHER, STATUS_COLUMNS, STATUSES, backends, process, rate, shared_cache,
+    BOUNDS_NS, DRIVERS, Labels, METHODS, OTHER, STATUS_COLUMNS, STATUSES, backends, overload, process, rate,
+    shared_cache,
 };
 use crate::cache::redis::Fault;
 use crate::telemetry::logging::LogCounters;
@@ -155,6 +156,7 @@ pub(super) fn everything(
         vec![histogram(Vec::new(), &sum(workers, redis..redis + HISTOGRAM_CELLS))],
     ));
     families.extend(backends::histograms(layout, workers));
+    families.push(overload::waits(layout, workers));
     let handshakes = sum(workers, layout.handshakes()..layout.handshakes() + HISTOGRAM_CELLS);
     families.push(family(
         "tls_handshake_duration_seconds",
@@ -282,6 +284,7 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
         }),
     ));
     families.extend(backends::per_worker(layout, workers));
+    families.extend(overload::per_worker(layout, workers));
     families.push(table(
         (
             "rate_limit_refused_total",

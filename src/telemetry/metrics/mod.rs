@@ -16,6 +16,7 @@ mod cells;
 mod expose;
 mod journal;
 mod lives;
+mod overload;
 mod process;
 mod rate;
 mod registry;
