@@ -197,7 +197,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let wrong = |row: &Row| row.errors > 0 || row.probes.not_ok > 0;
     let cached_wrong = |row: &Row| row.cached.as_ref().is_some_and(|cached| cached.not_ok > 0);
     Ok(
-        if found.rows.iter().any(|row| late(row) || little(row) || wrong(row) || cached_wrong(row)) {
+        if found
+            .rows
+            .iter()
+            .any(|row| late(row) || little(row) || wrong(row) || cached_wrong(row))
+        {
             ExitCode::from(EXIT_FOUND_ERRORS)
         } else {
             ExitCode::SUCCESS
@@ -298,7 +302,11 @@ impl Bench<'_> {
         });
         let (stories, probes, beside) = (stories?, probes?, beside?);
         for report in [Some(&stories), Some(&probes), beside.as_ref()].into_iter().flatten() {
-            for limit in report.generator_limits.iter().filter(|limit| limit.contains("schedule")) {
+            for limit in report
+                .generator_limits
+                .iter()
+                .filter(|limit| limit.contains("schedule"))
+            {
                 self.cautions.push(format!("at {times} times the peak: {limit}"));
             }
         }

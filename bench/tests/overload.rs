@@ -51,7 +51,10 @@ fn each_multiple_is_offered_and_every_answer_counted() {
     assert_eq!(times, [1.0, 3.0, 3.0]);
     for row in rows {
         let (offered, goodput) = (&row["offered_per_second"], &row["goodput_per_second"]);
-        assert!(goodput.as_f64().unwrap() > 0.0 && offered.as_f64().unwrap() > 0.0, "{row:?}");
+        assert!(
+            goodput.as_f64().unwrap() > 0.0 && offered.as_f64().unwrap() > 0.0,
+            "{row:?}"
+        );
         assert!(row["ratio_to_peak"].as_f64().unwrap() <= 1.0);
         assert_eq!(row["errors"].as_u64(), Some(0), "{row:?}");
         assert!(row["probes"]["answered"].as_u64().unwrap() > 0);

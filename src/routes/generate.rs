@@ -196,7 +196,9 @@ pub(super) fn problem_of(error: &TellError, trace: &Trace) -> Problem {
         TellError::Overloaded => (
             Status::SERVICE_UNAVAILABLE,
             "more is asked of this server than it can do in time; Retry-After says when to ask again",
-            Some(context::random(|random| random.u32(RETRY_AFTER_S_MIN..=RETRY_AFTER_S_MAX))),
+            Some(context::random(|random| {
+                random.u32(RETRY_AFTER_S_MIN..=RETRY_AFTER_S_MAX)
+            })),
         ),
         TellError::Timeout => (Status::SERVICE_UNAVAILABLE, "the story took too long", Some(1)),
         TellError::Internal => {

@@ -215,7 +215,8 @@ impl Worker {
         self.metrics.cache_holds(figures.entries, figures.bytes);
         self.metrics.database_state(self.service.store().health().state as u64);
         rate::tell_state(self);
-        self.metrics.loop_lag(Duration::from_nanos(context::take_longest_turn_ns()));
+        self.metrics
+            .loop_lag(Duration::from_nanos(context::take_longest_turn_ns()));
         self.metrics.executor(ExecutorFigures {
             turns: self.heartbeat.turns(),
             polls: self.heartbeat.pulse().polls,

@@ -58,7 +58,7 @@ impl Setup {
         setup
             .env("PORT", "0")
             .env("LOG_FORMAT", "json")
-            .env("LATENCY_TARGET", "10s")
+            .env("LATENCY_TARGET", "3s")
     }
 
     /// With this driver.

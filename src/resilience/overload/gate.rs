@@ -52,8 +52,8 @@ pub(super) struct Gate<T> {
     next: Ticket,
     /// Since when somebody waits.
     waited_since_ns: Option<u64>,
-    /// Since when turns are long.
-    lag_since_ns: Option<u64>,
+    /// Since when turns are long, and when that was last seen.
+    lag_ns: Option<(u64, u64)>,
 }
 
 impl<T> Gate<T> {
@@ -65,7 +65,7 @@ impl<T> Gate<T> {
             queue: BTreeMap::new(),
             next: 0,
             waited_since_ns: None,
-            lag_since_ns: None,
+            lag_ns: None,
         }
     }
 
@@ -98,7 +98,9 @@ impl<T> Gate<T> {
     /// The loop's turns have been long for a while.
     pub(super) fn is_lagging(&self, now: u64) -> bool {
         let long = self.settings.target_ns() / limits::LAG_FOR_PART;
-        self.lag_since_ns.is_some_and(|since| now.saturating_sub(since) >= long)
+        // What was seen before a pause tells nothing.
+        self.lag_ns
+            .is_some_and(|(since, seen)| now.saturating_sub(since) >= long && now.saturating_sub(seen) < 2 * long)
     }
 
     /// For how long one may wait, nanoseconds.
@@ -125,20 +127,19 @@ impl<T> Gate<T> {
                 Arrival::Refused(Reason::Limit)
             };
         }
-        if turn_ns < self.settings.target_ns() / limits::LAG_PART {
-            self.lag_since_ns = None;
-        } else {
-            self.lag_since_ns.get_or_insert(now);
-        }
+        let is_long = turn_ns >= self.settings.target_ns() / limits::LAG_PART;
+        let pause = self.settings.target_ns() / limits::LAG_FOR_PART * 2;
+        self.lag_ns = match self.lag_ns {
+            Some((since, seen)) if is_long && now.saturating_sub(seen) < pause => Some((since, now)),
+            _ => is_long.then_some((now, now)),
+        };
         if self.is_lagging(now) {
             return Arrival::Refused(Reason::Lag);
         }
         let limit = self.limit();
         let has_room = self.queue.is_empty() && self.in_flight < limit;
         match urgency {
-            Urgency::Background if has_room && self.in_flight.saturating_mul(2) < limit => {
-                Arrival::In(self.begin(now))
-            }
+            Urgency::Background if has_room && self.in_flight.saturating_mul(2) < limit => Arrival::In(self.begin(now)),
             Urgency::Background => Arrival::Refused(Reason::Background),
             Urgency::Request if has_room => Arrival::In(self.begin(now)),
             Urgency::Request => {

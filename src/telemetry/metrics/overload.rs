@@ -84,9 +84,12 @@ pub(super) fn per_worker(layout: Layout, workers: &Workers) -> Vec<MetricFamily>
             "Requests that were not let in, by reason; `background` was nobody's request.",
         ),
         workers,
-        Reason::ALL
-            .iter()
-            .map(|why| (layout.overload(reason(*why as usize)), vec![label("reason", why.name())])),
+        Reason::ALL.iter().map(|why| {
+            (
+                layout.overload(reason(*why as usize)),
+                vec![label("reason", why.name())],
+            )
+        }),
     ));
     families
 }

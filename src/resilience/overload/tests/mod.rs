@@ -46,7 +46,10 @@ fn outcome(gate: &mut Gate<u32>, now: u64) -> (Vec<u32>, Vec<u32>) {
 fn in_calm_the_oldest_goes_first_and_may_wait_for_as_long_as_the_target() {
     let (mut gate, mut permits) = full();
     for who in 1..=3 {
-        assert!(matches!(request(&mut gate, u64::from(who) * MS, who), Arrival::Waits(_)));
+        assert!(matches!(
+            request(&mut gate, u64::from(who) * MS, who),
+            Arrival::Waits(_)
+        ));
     }
     assert_eq!(outcome(&mut gate, 100 * MS), (vec![], vec![]));
     gate.leave(100 * MS, permits.pop().unwrap(), End::Done);
@@ -93,13 +96,17 @@ fn the_queue_is_bounded_and_the_oldest_makes_room() {
 #[test]
 fn who_leaves_the_queue_is_not_let_in() {
     let (mut gate, mut permits) = full();
-    let Arrival::Waits(first) = request(&mut gate, 0, 1) else { panic!() };
+    let Arrival::Waits(first) = request(&mut gate, 0, 1) else {
+        panic!()
+    };
     request(&mut gate, 0, 2);
     assert!(gate.withdraw(first) && !gate.withdraw(first));
     gate.leave(MS, permits.pop().unwrap(), End::Done);
     assert_eq!(outcome(&mut gate, MS), (vec![2], vec![]));
     // The last one who waits ends the wait, also by leaving.
-    let Arrival::Waits(last) = request(&mut gate, 2 * MS, 3) else { panic!() };
+    let Arrival::Waits(last) = request(&mut gate, 2 * MS, 3) else {
+        panic!()
+    };
     gate.withdraw(last);
     assert!(!gate.is_overloaded(2 * MS + TARGET));
 }
@@ -112,7 +119,10 @@ fn what_nobody_waits_for_is_done_where_there_is_room_to_spare() {
         assert!(matches!(background(&mut gate), Arrival::In(_)));
     }
     assert_eq!(background(&mut gate), Arrival::Refused(Reason::Background));
-    assert!(matches!(request(&mut gate, 0, 1), Arrival::In(_)), "requests have the rest");
+    assert!(
+        matches!(request(&mut gate, 0, 1), Arrival::In(_)),
+        "requests have the rest"
+    );
 }
 
 #[test]
@@ -124,6 +134,10 @@ fn a_loop_that_lags_for_a_while_takes_nothing_on() {
     assert_eq!(come(120, 60), Arrival::Refused(Reason::Lag));
     assert!(matches!(come(180, 2), Arrival::In(_)), "and one short turn ends it");
     assert!(matches!(come(240, 60), Arrival::In(_)));
+    assert!(
+        matches!(come(900, 60), Arrival::In(_)),
+        "what was before a pause is over"
+    );
 }
 
 #[test]
@@ -134,7 +148,9 @@ fn switched_off_it_is_a_number_and_nobody_waits() {
         ..Settings::default()
     };
     let mut gate = Gate::new(settings, 0);
-    let Arrival::In(permit) = request(&mut gate, 0, 0) else { panic!() };
+    let Arrival::In(permit) = request(&mut gate, 0, 0) else {
+        panic!()
+    };
     assert!(matches!(request(&mut gate, 0, 0), Arrival::In(_)));
     assert_eq!(request(&mut gate, 0, 0), Arrival::Refused(Reason::Limit));
     gate.leave(9000 * MS, permit, End::Done);

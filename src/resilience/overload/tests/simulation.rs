@@ -211,7 +211,10 @@ fn three_times_the_capacity_costs_neither_goodput_nor_the_target() {
         for times in [1.5, 3.0, 10.0] {
             let world = World::run(&[phase(0, capacity * times, servers, service_ms)], 12, 1);
             let (goodput, p99) = (world.goodput(3, 12), world.p99_ms(0, 12));
-            let what = format!("{servers} x {service_ms} ms at {times}: {:.3}, {p99} ms", goodput / capacity);
+            let what = format!(
+                "{servers} x {service_ms} ms at {times}: {:.3}, {p99} ms",
+                goodput / capacity
+            );
             assert!(goodput >= 0.95 * capacity, "{what}");
             assert!(p99 <= 1.5 * TARGET_MS, "{what}");
             let waited = world.shed.iter().map(|(_, waited)| *waited).max().unwrap();
@@ -221,7 +224,10 @@ fn three_times_the_capacity_costs_neither_goodput_nor_the_target() {
             let mut late: Vec<u64> = late.map(|(_, waited)| *waited).collect();
             late.sort_unstable();
             let most = late[late.len() * 9 / 10];
-            assert!(times < 3.0 || most <= TARGET / 10 + MS, "{what}, most are shed after {most}");
+            assert!(
+                times < 3.0 || most <= TARGET / 10 + MS,
+                "{what}, most are shed after {most}"
+            );
         }
     }
 }
@@ -248,7 +254,10 @@ fn a_backend_that_becomes_slow_is_asked_less_at_once_and_more_again_when_it_is_b
     let world = World::run(&phases, 50, 3);
     assert_eq!(world.shed_between(0, 10), 0);
     let (least, most) = world.limit_between(13, 30);
-    assert!(least >= limits::LIMIT_MIN && most <= 2 * limits::LIMIT_FIRST, "{least} to {most}");
+    assert!(
+        least >= limits::LIMIT_MIN && most <= 2 * limits::LIMIT_FIRST,
+        "{least} to {most}"
+    );
     assert!(world.limit_between(11, 14).0 < limits::LIMIT_FIRST / 2);
     let slow = world.goodput(20, 30);
     assert!(slow >= 0.8 * 40.0, "what it still can do is used: {slow} of 40");
