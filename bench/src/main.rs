@@ -13,6 +13,7 @@ mod cost;
 mod floor;
 mod idle;
 mod load;
+mod overload;
 mod procfs;
 mod refuse;
 mod server;
@@ -49,6 +50,7 @@ enum Command {
     Idle(idle::Args),
     Spread(spread::Args),
     Tiers(tiers::Args),
+    Overload(overload::Args),
     RefuseUring(refuse::Args),
 }
 
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Command::Idle(args) => idle::run(&args),
         Command::Spread(args) => spread::run(&args),
         Command::Tiers(args) => tiers::run(&args),
+        Command::Overload(args) => overload::run(&args),
         Command::RefuseUring(args) => refuse::run(&args),
     };
     match outcome {

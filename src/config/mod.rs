@@ -168,6 +168,8 @@ pub struct Config {
     pub log: LogSettings,
     /// How often clients may ask.
     pub rate_limit: crate::resilience::rate::Settings,
+    /// What a worker lets in.
+    pub overload: crate::resilience::overload::Settings,
     /// Opens the admin routes to callers from elsewhere; none: loopback only.
     pub admin_token: Option<SecretToken>,
     /// CORS, HSTS, Server, compression.
@@ -291,6 +293,11 @@ impl Config {
             life: life::read(r),
             log: log_settings(r, production),
             rate_limit: rate::read(r),
+            overload: crate::resilience::overload::Settings {
+                enabled: r.word(&var::OVERLOAD) == "adapt",
+                target: time(r, &var::LATENCY_TARGET),
+                in_flight_max: count(r, &var::IN_FLIGHT_MAX),
+            },
             admin_token: token(r),
             face: face::read(r),
             warnings: Vec::new(),

@@ -1,7 +1,7 @@
 //! The table of environment variables: the one place where a variable is named, bounded, given its default and
 //! described. Parsing, `--help` and the README table all read it.
 
-use crate::limits::{drain, life, postgres as pg, redis, server as limits};
+use crate::limits::{drain, life, overload, postgres as pg, redis, server as limits};
 use crate::resilience::rate::limits as rate;
 use crate::store::journal::limits as journal;
 use std::fmt::Write as _;
@@ -267,6 +267,12 @@ variables! {
         "File that log lines are appended to in place of stdout. SIGUSR1 opens it again by its name, after a rotation.";
     ACCESS_LOG: Kind::Word(&[("off", "off"), ("errors", "errors"), ("all", "all")]), Preset::Word("errors"),
         "Which requests get a log line: none, those answered 5xx, or all.";
+    OVERLOAD: Kind::Word(&[("adapt", "adapt"), ("on", "adapt"), ("true", "adapt"), ("fixed", "fixed"), ("off", "fixed"), ("false", "fixed")]), Preset::Word("adapt"),
+        "What becomes of more than a worker can do in time. `adapt` learns how much it can have in flight, lets the rest wait in a bounded queue, and answers 503 with Retry-After to what would be late; `fixed` has IN_FLIGHT_MAX alone, and no queue.";
+    LATENCY_TARGET: millis(overload::TARGET_MS_MIN, overload::TARGET_MS_MAX), Preset::Number(overload::TARGET_MS),
+        "Within what a request should be answered: how long one waits to be let in follows from it.";
+    IN_FLIGHT_MAX: Kind::Count { min: overload::LIMIT_MIN as u64, max: overload::IN_FLIGHT_MAX }, Preset::Number(overload::IN_FLIGHT_MAX),
+        "Requests that a worker has in flight at most: stories being told, and lookups in Redis and the store. Answers from the worker's own cache, probes and metrics do not count.";
     RATE_LIMIT_ENABLED: YES_NO, Preset::Word("false"),
         "Limit how often each client, and all of them together, may ask; more is answered 429. Can be switched without a restart: see Rate limits.";
     RATE_LIMIT_CLIENT: Kind::Rate, Preset::Word(rate::CLIENT_RATE),

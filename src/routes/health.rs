@@ -266,6 +266,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
         active_requests: u64,
         open_connections: u64,
         stalls: u64,
+        overload: crate::resilience::overload::Figures,
         cache: CachePart,
         topology: &'c crate::runtime::topology::Topology,
     }
@@ -317,9 +318,10 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
     };
     let redis = redis_part(worker);
     let rate_limit = super::rate::State::of(worker);
+    let overload = worker.service.admission().figures();
     let worker_word = if !stuck.is_empty() {
         "unhealthy"
-    } else if worker.process.fallback().is_some() {
+    } else if worker.process.fallback().is_some() || overload.overloaded {
         "degraded"
     } else {
         "healthy"
@@ -352,6 +354,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
                 active_requests: active(worker),
                 open_connections: worker.metrics.connections_open(),
                 stalls: worker.heartbeat.stalls(),
+                overload,
                 cache: CachePart {
                     entries: figures.entries,
                     bytes: figures.bytes,
@@ -423,9 +426,11 @@ pub(super) fn worker(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
         open_connections: u64,
         accepting_requests: bool,
         shutting_down: bool,
+        overload: crate::resilience::overload::Figures,
     }
     let worker = call.worker;
     let body = Body {
+        overload: worker.service.admission().figures(),
         worker_id: &worker.id,
         worker: worker.metrics.id(),
         pid: std::process::id(),

@@ -215,6 +215,8 @@ impl Worker {
         self.metrics.cache_holds(figures.entries, figures.bytes);
         self.metrics.database_state(self.service.store().health().state as u64);
         rate::tell_state(self);
+        self.metrics
+            .loop_lag(Duration::from_nanos(context::take_longest_turn_ns()));
         self.metrics.executor(ExecutorFigures {
             turns: self.heartbeat.turns(),
             polls: self.heartbeat.pulse().polls,
@@ -243,12 +245,13 @@ impl Worker {
             begun_ns,
             from,
             trace,
+            shed,
         } = *asked;
         let elapsed = Duration::from_nanos(context::precise_now_ns().saturating_sub(begun_ns));
         self.requests.set(self.requests.get().wrapping_add(1));
         self.metrics
             .request_ended(route as usize, method.as_str(), status.code(), elapsed);
-        if self.access.wants(status.code()) {
+        if self.access.wants(status.code()) && !(shed && self.access == AccessLog::Errors) {
             let client = match from {
                 From::Request(request) => self.client(request).addr,
                 From::Found(addr) => addr,

@@ -2,7 +2,7 @@
 
 use super::dress::CACHE_FOR;
 use super::fixed::Fixed;
-use super::generate::{Shared, problem_of};
+use super::generate::Shared;
 use super::problem::{FieldError, Problem};
 use super::{Call, JSON, LaterCall, Vary, Worker, forms};
 use crate::cache::story::CachedStory;
@@ -55,7 +55,7 @@ pub(super) fn story(call: &Call<'_>, id: &str, outbox: Outbox<'_>) -> Outcome {
         match service.by_id(id).await {
             Ok(Some(story)) => kept(&mut call, story, &codings, conditions).await,
             Ok(None) => call.problem(&Problem::new(Status::NOT_FOUND, "no story has this id")),
-            Err(error) => call.problem(&problem_of(&error, &call.trace)),
+            Err(error) => call.failed(&error),
         }
     })
 }
@@ -159,7 +159,7 @@ pub(super) fn list(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -
                 let body = page_json(&page);
                 call.end_coded(Status::OK, JSON, fields, &codings, body).await
             }
-            Err(error) => call.problem(&problem_of(&error, &call.trace)),
+            Err(error) => call.failed(&error),
         }
     })
 }

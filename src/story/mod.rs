@@ -6,6 +6,7 @@
 
 mod absent;
 pub mod facts;
+mod flight;
 pub mod gazetteer;
 pub mod key;
 pub mod narrator;

@@ -11,15 +11,18 @@
 //! Stories never change. So to look a stale one up anew is to see that it is still there; to serve it late is never to
 //! serve something untrue.
 
+use super::flight::end_of;
 use super::service::{Outcome, Source, StoryService, TellError, now_ms, within};
 use super::types::{Story, StoryRequest};
 use crate::cache::local::CachedStory;
 use crate::cache::redis::{Claim, Entry, Lock, Looked};
 use crate::limits::redis as limits;
+use crate::resilience::overload::Urgency;
 use crate::runtime::context;
 use crate::runtime::executor::spawn_detached;
 use crate::runtime::time::sleep;
 use crate::store::{Kept, Record, StoryKey};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -76,18 +79,18 @@ impl StoryService {
         Ok(Some((kept, source)))
     }
 
-    /// Waits until this flight may tell the story of `key`, or finds it told; not for ever.
-    pub(super) async fn claim(&self, key: &StoryKey) -> Result<Claimed, TellError> {
+    /// Waits until this flight may tell the story of `key`, or finds it told; not for ever. `waited` is set where somebody
+    /// else is telling it.
+    pub(super) async fn claim(&self, key: &StoryKey, waited: &Cell<bool>) -> Result<Claimed, TellError> {
         let Some(redis) = &self.redis else {
             return Ok(Claimed::Tell(None));
         };
         let end_ms = now_ms().saturating_add(limits::LOCK_WAIT_MS);
         let mut pause_ms = limits::LOCK_PAUSE_MS;
-        let mut waited = false;
         loop {
             let entry = match redis.claim(key).await {
                 Claim::Mine(lock) => return Ok(Claimed::Tell(Some(lock))),
-                Claim::Away if waited => return self.told_meanwhile(key).await,
+                Claim::Away if waited.get() => return self.told_meanwhile(key).await,
                 Claim::Away => return Ok(Claimed::Tell(None)),
                 Claim::Found(entry) => Some(entry),
                 Claim::Theirs => None,
@@ -103,7 +106,7 @@ impl StoryService {
                     None => Claimed::Tell(None),
                 });
             }
-            if !std::mem::replace(&mut waited, true) {
+            if !waited.replace(true) {
                 self.metrics.lock_waited();
             }
             if now_ms() >= end_ms {
@@ -206,7 +209,7 @@ impl StoryService {
         if story.is_first_to_refresh(now, limits::REFRESH_PAUSE_MS) {
             let service = Rc::clone(self);
             spawn_detached("refresh", async move {
-                let _ = service.by_id(id).await;
+                let _ = service.look_up(id, Urgency::Background).await;
             });
         }
         Some(story)
@@ -217,11 +220,15 @@ impl StoryService {
     /// # Errors
     /// Where neither Redis nor the store can be asked, and nothing stale is at hand.
     pub async fn by_id(&self, id: Uuid) -> Result<Option<Rc<CachedStory>>, TellError> {
+        self.look_up(id, Urgency::Request).await
+    }
+
+    async fn look_up(&self, id: Uuid, urgency: Urgency) -> Result<Option<Rc<CachedStory>>, TellError> {
         if id.get_version_num() != 7 {
             // No store keeps such a one (`Record`).
             return Ok(None);
         }
-        match self.look_for_id(id).await {
+        match self.look_for_id(id, urgency).await {
             Ok(None) => Ok(None),
             Ok(Some(kept)) => {
                 let story = Rc::new(CachedStory::new(kept.id, kept.json, self.expiry()));
@@ -241,7 +248,18 @@ impl StoryService {
         }
     }
 
-    async fn look_for_id(&self, id: Uuid) -> Result<Option<Kept>, TellError> {
+    async fn look_for_id(&self, id: Uuid, urgency: Urgency) -> Result<Option<Kept>, TellError> {
+        if self.store.is_shared() && self.absent.borrow_mut().contains(id, now_ms()) {
+            self.metrics.absent_hit();
+            return Ok(None);
+        }
+        let pass = self.enter(urgency).await?;
+        let found = self.ask_for_id(id).await;
+        pass.end(end_of(&found));
+        found
+    }
+
+    async fn ask_for_id(&self, id: Uuid) -> Result<Option<Kept>, TellError> {
         if !self.store.is_shared() {
             // A read of the own disk is as cheap as remembering what is not there.
             if let Some(kept) = within(self.store.get(id)).await? {
@@ -257,10 +275,6 @@ impl StoryService {
                     .filter(|kept| kept.id == id)),
                 None => Ok(None),
             };
-        }
-        if self.absent.borrow_mut().contains(id, now_ms()) {
-            self.metrics.absent_hit();
-            return Ok(None);
         }
         if let Some(entry) = self.find_id_in_redis(id).await {
             return Ok(Some(kept(entry)));

@@ -179,7 +179,7 @@ fn live(birth: &Birth) -> io::Result<Life> {
             stale_while_revalidate: config.stale_while_revalidate,
             stale_if_error: config.stale_if_error,
         };
-        let service = StoryService::with(store.clone(), redis, caching, Rc::clone(&metrics));
+        let service = StoryService::guarded(store.clone(), redis, caching, config.overload, Rc::clone(&metrics));
         let api = Api::new(
             Arc::clone(&shared.process),
             metrics,

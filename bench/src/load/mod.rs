@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::sync::Barrier;
 use std::time::Duration;
 
-pub(crate) use report::Report;
+pub(crate) use report::{Percentiles, Report};
 pub(crate) use requests::Requests;
 use worker::{Outcome, Worker};
 

@@ -176,6 +176,10 @@ pub(crate) struct Report {
     pub(crate) requests_per_second: f64,
     /// Latency in microseconds; open loop: from when the request was due.
     pub(crate) latency_us: Percentiles,
+    /// The same of the answers of 2xx.
+    pub(crate) latency_2xx_us: Percentiles,
+    /// The same of the answers of 503.
+    pub(crate) latency_503_us: Percentiles,
     /// Lateness of the generator in microseconds, with a connection free; open loop only.
     pub(crate) generator_lag_us: Option<Percentiles>,
     /// Answers by status.
@@ -195,6 +199,10 @@ pub(crate) struct Report {
     #[serde(skip)]
     latency: Histogram<u64>,
     #[serde(skip)]
+    latency_2xx: Histogram<u64>,
+    #[serde(skip)]
+    latency_503: Histogram<u64>,
+    #[serde(skip)]
     lag: Histogram<u64>,
     #[serde(skip)]
     elapsed_ns: u64,
@@ -211,6 +219,8 @@ impl Report {
             requests_with_warmup: 0,
             requests_per_second: 0.0,
             latency_us: Percentiles::default(),
+            latency_2xx_us: Percentiles::default(),
+            latency_503_us: Percentiles::default(),
             generator_lag_us: None,
             statuses: BTreeMap::new(),
             cache_statuses: BTreeMap::new(),
@@ -220,6 +230,8 @@ impl Report {
             threads: Vec::new(),
             generator_limits: Vec::new(),
             latency: latency_histogram(),
+            latency_2xx: latency_histogram(),
+            latency_503: latency_histogram(),
             lag: latency_histogram(),
             elapsed_ns: plan.duration_ns,
         }
@@ -228,6 +240,8 @@ impl Report {
     pub(super) fn add(&mut self, outcome: Outcome) {
         // Same bounds on both sides: adding cannot fail.
         let _ = self.latency.add(&outcome.latency);
+        let _ = self.latency_2xx.add(&outcome.latency_2xx);
+        let _ = self.latency_503.add(&outcome.latency_503);
         let _ = self.lag.add(&outcome.lag);
         for (status, count) in outcome.statuses {
             let sum = self.statuses.entry(status.to_string()).or_default();
@@ -253,6 +267,8 @@ impl Report {
         self.requests = self.latency.len();
         self.requests_per_second = self.requests as f64 / self.seconds.max(1e-9);
         self.latency_us = Percentiles::of(&self.latency);
+        self.latency_2xx_us = Percentiles::of(&self.latency_2xx);
+        self.latency_503_us = Percentiles::of(&self.latency_503);
         self.generator_lag_us = self.rate.map(|_| Percentiles::of(&self.lag));
         self.error_count = self.errors.total();
         if self.requests == 0 && self.error_count == 0 {

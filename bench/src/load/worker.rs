@@ -57,6 +57,9 @@ struct Connection {
 pub(crate) struct Outcome {
     /// Nanoseconds from due time (closed loop: from the send) to the last byte, of requests after the warm-up.
     pub(super) latency: Histogram<u64>,
+    /// The same of the answers of 2xx, and of those of 503.
+    pub(super) latency_2xx: Histogram<u64>,
+    pub(super) latency_503: Histogram<u64>,
     /// Nanoseconds by which the generator itself was late, with a connection free: open loop only.
     pub(super) lag: Histogram<u64>,
     /// Answers by status, after the warm-up.
@@ -115,6 +118,8 @@ impl<'a> Worker<'a> {
             .collect();
         let outcome = Outcome {
             latency: latency_histogram(),
+            latency_2xx: latency_histogram(),
+            latency_503: latency_histogram(),
             lag: latency_histogram(),
             statuses: Default::default(),
             told: Default::default(),
@@ -504,7 +509,13 @@ impl<'a> Worker<'a> {
                 self.last_answer_ns = now;
                 self.outcome.answers = self.outcome.answers.saturating_add(1);
                 if due_ns >= self.measure_from_ns {
-                    self.outcome.latency.saturating_record(now.saturating_sub(due_ns));
+                    let latency_ns = now.saturating_sub(due_ns);
+                    self.outcome.latency.saturating_record(latency_ns);
+                    match answer.status {
+                        200..300 => self.outcome.latency_2xx.saturating_record(latency_ns),
+                        503 => self.outcome.latency_503.saturating_record(latency_ns),
+                        _ => {}
+                    }
                     let count = self.outcome.statuses.entry(answer.status).or_default();
                     *count = count.saturating_add(1);
                 }

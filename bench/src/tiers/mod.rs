@@ -9,7 +9,7 @@ mod alike;
 mod backends;
 mod report;
 mod side;
-mod wishes;
+pub(crate) mod wishes;
 
 use std::process::ExitCode;
 

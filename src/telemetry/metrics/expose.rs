@@ -2,7 +2,7 @@
 
 use super::cells::{HISTOGRAM_CELLS, Layout, Slot};
 use super::families::{Workers, counter, family, gauge, get, histogram, label, name, status, sum, table, worker_id};
-use super::{DRIVERS, Labels, METHODS, STATUS_COLUMNS, backends, process, rate, shared_cache};
+use super::{DRIVERS, Labels, METHODS, STATUS_COLUMNS, backends, overload, process, rate, shared_cache};
 use crate::cache::redis::Fault;
 use crate::telemetry::logging::LogCounters;
 use prometheus::proto::{Counter, Metric, MetricFamily, MetricType};
@@ -162,6 +162,7 @@ pub(super) fn everything(
         vec![histogram(Vec::new(), &sum(workers, redis..redis + HISTOGRAM_CELLS))],
     ));
     families.extend(backends::histograms(layout, workers));
+    families.push(overload::waits(layout, workers));
     let handshakes = sum(workers, layout.handshakes()..layout.handshakes() + HISTOGRAM_CELLS);
     families.push(family(
         "tls_handshake_duration_seconds",
@@ -289,6 +290,7 @@ pub(super) fn per_worker(labels: &Labels, layout: Layout, workers: &Workers) -> 
         }),
     ));
     families.extend(backends::per_worker(layout, workers));
+    families.extend(overload::per_worker(layout, workers));
     families.push(table(
         (
             "rate_limit_refused_total",

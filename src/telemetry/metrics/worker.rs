@@ -6,6 +6,7 @@
 //! cache until a scrape reads them. Relaxed is enough: figures order nothing.
 
 use super::cells::{Cells, HISTOGRAM_CELLS, Layout, Slot};
+use super::overload::Overload;
 use super::rate::Rate;
 use super::shared_cache::Shared;
 use super::{DRIVERS, backends, bucket, method_row, status_column};
@@ -113,6 +114,18 @@ impl WorkerMetrics {
 
     pub(super) fn set_rate(&self, cell: Rate, value: u64) {
         self.kept.cells.set(self.kept.layout.rate(cell), value);
+    }
+
+    pub(super) fn add_overload(&self, at: usize) {
+        self.kept.cells.add(self.kept.layout.overload(at), 1);
+    }
+
+    pub(super) fn set_overload(&self, cell: Overload, value: u64) {
+        self.kept.cells.set(self.kept.layout.overload(cell as usize), value);
+    }
+
+    pub(super) fn observe_overload(&self, at: usize, elapsed: Duration) {
+        self.observe(self.kept.layout.overload(at), elapsed);
     }
 
     pub(super) fn observe_shared(&self, at: usize, elapsed: Duration) {
@@ -304,6 +317,8 @@ impl Drop for WorkerMetrics {
         self.set_shared(Shared::Breaker, 0);
         backends::end(&self.kept.cells, self.kept.layout);
         self.rate_state(false, false);
+        self.overload_at(0, 0, 0);
+        self.loop_lag(Duration::ZERO);
         self.kept.healthy.store(false, Ordering::Relaxed);
         // Release: whoever takes these cells over sees all that was written to them.
         self.kept.live.store(false, Ordering::Release);
