@@ -5,6 +5,7 @@
 
 pub mod drain;
 pub mod life;
+pub mod memory;
 
 /// HTTP/1.1 on the wire (RFC 9112).
 pub mod http {

@@ -41,6 +41,9 @@ pub trait App: 'static {
     /// A connection was accepted and closed at once: its address holds too many.
     fn turned_away(&self) {}
 
+    /// A connection that came while memory is short was closed at once: there are too many of them.
+    fn refused_for_memory(&self) {}
+
     /// So many bytes came in.
     fn received(&self, _bytes: usize) {}
 

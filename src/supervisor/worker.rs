@@ -3,7 +3,7 @@
 use super::boot::Shared;
 use super::certificate;
 use super::lead::Event;
-use super::{ports, rescue};
+use super::{memory, ports, rescue};
 use crate::cache::redis::Redis;
 use crate::config;
 use crate::limits::life as limits;
@@ -184,7 +184,7 @@ fn live(birth: &Birth) -> io::Result<Life> {
             trusted: Arc::clone(&shared.trusted),
             connections_per_address: config.connections_per_address,
             requests_per_connection: config.requests_per_connection,
-            pending_bytes_max: config.pending_bytes_max,
+            pending_bytes_max: memory::pending_bytes_of(&shared),
             body_rate_min: config.body_rate_min,
             write_rate_min: config.write_rate_min,
         };
@@ -205,6 +205,7 @@ fn live(birth: &Birth) -> io::Result<Life> {
         let housekeeping = spawn("housekeeping", server.app().housekeeping());
         let rescue = Arc::clone(&shared.rescue).stand_by(worker, Rc::clone(&server), want.clone());
         let standing_by = spawn("rescue", rescue);
+        let obeying = spawn("memory", shared.memory.clone().obey(Rc::clone(&server)));
         let moving_on = spawn("leaving", told_to_move_on(Rc::clone(&server), want.clone()));
         say(&events, worker, life, What::Serving(beat));
         if let Some(requests) = worn_after(&config.life) {
@@ -223,6 +224,7 @@ fn live(birth: &Birth) -> io::Result<Life> {
         housekeeping.abort();
         standing_by.abort();
         moving_on.abort();
+        obeying.abort();
         if let Some(renewing) = renewing {
             renewing.abort();
         }

@@ -14,6 +14,7 @@
 //! - `slow`: limits of time and rate
 //! - `leaving`: the end of the listening sockets, too
 //! - `many`: limits of number and room
+//! - `short`: memory that runs short
 //! - `real`: the same on io_uring and epoll over loopback
 //!
 //! A seed that fails is named; `SIM_SEED=n` runs it alone.
@@ -28,6 +29,7 @@ mod leaving;
 mod many;
 mod random;
 mod real;
+mod short;
 mod siege;
 mod slow;
 mod tls;

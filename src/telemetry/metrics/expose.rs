@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub(super) type Workers = BTreeMap<u32, Merged>;
 
 /// Cells of single figures that become a family with one series per worker.
-const PER_WORKER: [(Slot, MetricType, &str, &str); 19] = [
+const PER_WORKER: [(Slot, MetricType, &str, &str); 21] = [
     (
         Slot::RequestsActive,
         MetricType::GAUGE,
@@ -127,6 +127,18 @@ const PER_WORKER: [(Slot, MetricType, &str, &str); 19] = [
         MetricType::COUNTER,
         "worker_stand_in_connections_total",
         "Connections that this worker took for another one, which was stuck or starting again.",
+    ),
+    (
+        Slot::CacheSqueezed,
+        MetricType::COUNTER,
+        "cache_pressure_evictions_total",
+        "Cached answers given up because memory was short.",
+    ),
+    (
+        Slot::RefusedForMemory,
+        MetricType::COUNTER,
+        "http_connections_refused_for_memory_total",
+        "Connections that came while memory was short, and were answered 503 or closed.",
     ),
 ];
 

@@ -16,6 +16,7 @@ mod cells;
 mod expose;
 mod journal;
 mod lives;
+mod memory;
 mod process;
 mod rate;
 mod registry;
