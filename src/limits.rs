@@ -6,6 +6,7 @@
 pub mod balance;
 pub mod drain;
 pub mod life;
+pub mod memory;
 pub mod overload;
 
 /// HTTP/1.1 on the wire (RFC 9112).

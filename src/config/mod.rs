@@ -12,6 +12,7 @@ mod end;
 mod env_file;
 mod face;
 mod life;
+mod memory;
 mod parse;
 mod rate;
 mod reload;
@@ -24,6 +25,7 @@ pub use bind::{At, Bind, Listen, Scheme};
 pub use end::Watch;
 pub use face::{Cors, Face, Origins};
 pub use life::Life;
+pub use memory::MemoryMax;
 pub use parse::{ConfigError, ConfigErrors, Setting};
 pub use reload::Reloaded;
 pub use secret::{SecretToken, SecretUrl};
@@ -154,6 +156,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// What is done about workers that are stuck.
     pub watch: Watch,
+    /// How much memory there is, as the operator says.
+    pub memory_max: MemoryMax,
     /// Bytes of cached answers per worker; 0: no cache.
     pub cache_bytes: usize,
     /// How long a cached answer is served.
@@ -286,6 +290,7 @@ impl Config {
                 drain_delay: end::drain_delay(r, production),
             },
             watch: end::watch(r),
+            memory_max: memory::read(r),
             cache_bytes: count(r, &var::CACHE_BYTES),
             cache_ttl: time(r, &var::CACHE_TTL_SECONDS),
             stale_while_revalidate: time(r, &var::STALE_WHILE_REVALIDATE),

@@ -1,7 +1,7 @@
 //! The table of environment variables: the one place where a variable is named, bounded, given its default and
 //! described. Parsing, `--help` and the README table all read it.
 
-use crate::limits::{drain, life, overload, postgres as pg, redis, server as limits};
+use crate::limits::{drain, life, memory, overload, postgres as pg, redis, server as limits};
 use crate::resilience::rate::limits as rate;
 use crate::store::journal::limits as journal;
 use std::fmt::Write as _;
@@ -25,6 +25,13 @@ pub enum Kind {
     },
     /// A size: bytes, or a whole number with K, M, G (also Ki, KiB ...), by 1024. Bounds in bytes, both included.
     Bytes {
+        /// The least, bytes.
+        min: u64,
+        /// The most, bytes.
+        max: u64,
+    },
+    /// A size, `auto` or `off`.
+    Memory {
         /// The least, bytes.
         min: u64,
         /// The most, bytes.
@@ -247,6 +254,8 @@ variables! {
         "File that holds the process's id while it serves. During SIGUSR2 the old process's is `PIDFILE.oldbin`.";
     ENV_FILE: Kind::File, Preset::Unset("the environment alone"),
         "File of `NAME=value` lines, whose variables win over the environment's. SIGHUP reads it again.";
+    MEMORY_MAX: Kind::Memory { min: memory::MEMORY_MAX_MIN, max: life::RSS_BOUND }, Preset::Word("auto"),
+        "How much memory there is. `auto`: what the control groups allow, or the machine has. A size is compared with this process's resident memory, besides what the control groups allow. `off`: nobody looks. See Memory.";
     CACHE_BYTES: Kind::Bytes { min: 0, max: limits::CACHE_BYTES_BOUND }, Preset::Number(limits::CACHE_BYTES),
         "Memory for cached answers, per worker. 0 switches the cache off.";
     CACHE_TTL_SECONDS: millis(1000, limits::CACHE_TTL_MS_BOUND), Preset::Number(limits::CACHE_TTL_MS),
@@ -325,6 +334,11 @@ impl Variable {
                     bytes_text(max)
                 )
             }
+            Kind::Memory { min, max } => format!(
+                "auto, off, or a size from {} to {}: bytes, or a whole number with K, M or G (by 1024)",
+                bytes_text(min),
+                bytes_text(max)
+            ),
             Kind::Word(words) => {
                 let mut distinct: Vec<&str> = Vec::new();
                 for (_, canonical) in words {
@@ -373,6 +387,7 @@ impl Variable {
             Kind::Count { min, max } => format!("{min} to {max}"),
             Kind::Duration { .. } => "seconds (or ms, s, m, h)".to_owned(),
             Kind::Bytes { .. } => "bytes (or K, M, G)".to_owned(),
+            Kind::Memory { .. } => "bytes (or K, M, G), auto or off".to_owned(),
             Kind::Word(_) => self.allowed(),
             Kind::Address => "IP address, `localhost` or `*`".to_owned(),
             Kind::Listeners => "addresses with commas between".to_owned(),

@@ -21,6 +21,7 @@ mod generate;
 mod health;
 mod input;
 mod journal;
+mod memory;
 mod metrics;
 mod panics;
 mod problem;
@@ -85,6 +86,8 @@ pub(crate) struct Worker {
     compression: bool,
     started_ns: u64,
     requests: Cell<u64>,
+    /// Evictions that were told of.
+    evicted: Cell<u64>,
     accepting: Cell<bool>,
     checks: Checks,
     /// Figures of /proc, and when they were read.
@@ -135,6 +138,7 @@ impl Api {
             id,
             started_ns: context::now_ns(),
             requests: Cell::new(0),
+            evicted: Cell::new(0),
             accepting: Cell::new(true),
             checks: Checks::default(),
             system: RefCell::default(),
@@ -213,6 +217,8 @@ impl Worker {
     fn tell_figures(&self) {
         let figures = self.service.cache().borrow().figures();
         self.metrics.cache_holds(figures.entries, figures.bytes);
+        let told = self.evicted.replace(figures.evictions);
+        self.metrics.cache_evicted(figures.evictions.saturating_sub(told));
         self.metrics.database_state(self.service.store().health().state as u64);
         rate::tell_state(self);
         self.metrics
@@ -298,6 +304,10 @@ impl App for Api {
         {
             return faults::commit(&call, fault, outbox);
         }
+        // The same that limits spare: what orchestrators, balancers and scrapers ask, and administrators.
+        if request.peer.is_late() && route.is_limited() {
+            return memory::refuse(&call, outbox);
+        }
         if route.is_limited() && self.worker.turnstile.is_on() {
             match rate::pass(&call) {
                 Ok(standing) => call.standing = standing,
@@ -376,6 +386,10 @@ impl App for Api {
 
     fn handed_back(&self) {
         self.worker.metrics.handed_back();
+    }
+
+    fn refused_for_memory(&self) {
+        self.worker.metrics.refused_for_memory();
     }
 
     fn received(&self, bytes: usize) {

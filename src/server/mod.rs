@@ -17,6 +17,7 @@ mod guests;
 mod http2;
 mod pace;
 pub mod proxy;
+mod short;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -104,6 +105,9 @@ pub struct Server<A> {
     drain_idle: Cell<Duration>,
     /// Nearly all places are taken.
     crowded: Cell<bool>,
+    /// Memory is short; and how many connections are open that came since.
+    short: Cell<bool>,
+    late: Cell<usize>,
     /// Idle connections must look at their time again: they end, or they have less of it than they thought.
     hurried: Cell<bool>,
     /// How long an idle connection is kept now.
@@ -144,6 +148,8 @@ impl<A: App> Server<A> {
             ending_bodies: Cell::new(false),
             drain_idle: Cell::new(limits::drain::IDLE),
             crowded: Cell::new(false),
+            short: Cell::new(false),
+            late: Cell::new(0),
             hurried: Cell::new(false),
             idle_for: Cell::new(settings.keep_alive),
             requests_before_close: Cell::new(match settings.requests_per_connection {
@@ -259,23 +265,15 @@ impl<A: App> Server<A> {
     /// Of the places, an eighth is left: who says nothing keeps his for no longer than who says something slowly. The
     /// answers do not say close: whoever asks is served, and a new handshake for each request is no help now.
     fn look_around(&self) {
-        let Settings {
-            connections_max: max,
-            keep_alive,
-            head_timeout,
-            ..
-        } = self.settings;
+        let max = self.settings.connections_max;
         let free = max.saturating_sub(self.open.get());
         let part = max / limits::connection::CROWDED_PART;
         if !self.crowded.get() && free <= part {
             self.crowded.set(true);
-            self.idle_for.set(keep_alive.min(head_timeout));
-            self.hurried.set(true);
-            executor::wake_all();
+            self.keep_idle_as_fits();
         } else if self.crowded.get() && free > 2 * part {
             self.crowded.set(false);
-            self.idle_for.set(keep_alive);
-            self.hurried.set(self.ending_idle.get());
+            self.keep_idle_as_fits();
         }
     }
 

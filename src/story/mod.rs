@@ -11,5 +11,6 @@ pub mod gazetteer;
 pub mod key;
 pub mod narrator;
 pub mod service;
+mod squeeze;
 mod tiers;
 pub mod types;

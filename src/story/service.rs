@@ -91,6 +91,10 @@ pub struct StoryService {
     pub(super) store: Store,
     pub(super) redis: Option<Rc<Redis>>,
     pub(super) cache: RefCell<LocalCache>,
+    /// What the cache has while memory is not short.
+    pub(super) cache_bytes: u64,
+    /// Memory is short: what need not be done is left.
+    pub(super) frugal: Cell<bool>,
     cache_ttl_ms: u64,
     pub(super) stale_while_revalidate_ms: u64,
     pub(super) stale_if_error_ms: u64,
@@ -138,6 +142,8 @@ impl StoryService {
             store,
             redis,
             cache: RefCell::new(LocalCache::new(caching.bytes).keep_stale(revalidate.max(error))),
+            cache_bytes: caching.bytes,
+            frugal: Cell::new(false),
             cache_ttl_ms: ms(caching.ttl),
             stale_while_revalidate_ms: revalidate,
             stale_if_error_ms: error,

@@ -174,7 +174,7 @@ impl StoryService {
             .borrow()
             .stale(request, now, self.stale_while_revalidate_ms)?;
         self.metrics.stale_revalidated();
-        if story.is_first_to_refresh(now, limits::REFRESH_PAUSE_MS) {
+        if !self.frugal.get() && story.is_first_to_refresh(now, limits::REFRESH_PAUSE_MS) {
             // Nobody waits for it, and where there is no room for it the next time will do.
             let _ = self.board(request, asked(), None);
         }
@@ -206,7 +206,7 @@ impl StoryService {
             .borrow()
             .stale_by_id(id, now, self.stale_while_revalidate_ms)?;
         self.metrics.stale_revalidated();
-        if story.is_first_to_refresh(now, limits::REFRESH_PAUSE_MS) {
+        if !self.frugal.get() && story.is_first_to_refresh(now, limits::REFRESH_PAUSE_MS) {
             let service = Rc::clone(self);
             spawn_detached("refresh", async move {
                 let _ = service.look_up(id, Urgency::Background).await;
@@ -409,6 +409,10 @@ mod tests {
                 }
             };
             timeout(Duration::from_secs(20), expired).await.unwrap();
+            // With memory short it is served, and not looked up.
+            service.set_frugal(true);
+            assert!(service.stale(b"rome", || unreachable!("looked up")).is_some());
+            service.set_frugal(false);
             let mut looked_up = 0;
             for _ in 0..10 {
                 let (story, late_s) = service

@@ -5,6 +5,7 @@ use super::drain;
 use super::fleet::{Fleet, Told};
 use super::handover::Inherited;
 use super::lead::{Event, Lead};
+use super::memory::{self, Memory};
 use super::pid_file::PidFile;
 use super::ports::Ports;
 use super::rescue::Rescue;
@@ -98,6 +99,8 @@ pub(super) struct Shared {
     pub(super) rescue: Arc<Rescue>,
     /// By which workers share fresh connections out.
     pub(super) balance: Arc<Balance>,
+    /// What they are to do about memory.
+    pub(super) memory: Memory,
 }
 
 /// Opens the store; waits so long for another process to let go of its file.
@@ -261,6 +264,13 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
     if let Opened::Journaled(_, journal) = &store {
         registry.watch_journal(journal.handle());
     }
+    let plan = memory::Plan::of(&config, workers);
+    for reason in &plan.reasons {
+        tracing::info!("memory: {reason}");
+    }
+    for warning in &plan.warnings {
+        tracing::warn!("memory: {warning}");
+    }
     let process = Process::new(host, topology, registry, config.admin_token.clone(), store.kind());
     process.set_face(config.face.clone());
     process.rate.apply(config.rate_limit.clone());
@@ -282,8 +292,10 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(io::Error::from)?;
     }
     let pid_file = config.life.pid_file.clone();
+    let (memory, stop_looking) = memory::watch(plan, &process)?;
     let shared = Arc::new(Shared {
         io_driver,
+        memory,
         tls,
         process: Arc::clone(&process),
         trusted: Arc::new(config.trusted.clone()),
@@ -349,7 +361,7 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
     if !over.in_time {
         tracing::error!("a worker did not end in time; the process ends without it");
     }
-    drop(stop_watch);
+    drop((stop_watch, stop_looking));
     let patience = drain::store_patience(over.graceful);
     if over.store.is_some_and(|store| store.close(patience).is_err()) {
         tracing::error!("the store did not close in time; every answered story is kept");

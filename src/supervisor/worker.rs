@@ -3,7 +3,7 @@
 use super::boot::Shared;
 use super::certificate;
 use super::lead::Event;
-use super::{ports, rescue};
+use super::{memory, ports, rescue};
 use crate::cache::redis::Redis;
 use crate::config;
 use crate::limits::life as limits;
@@ -200,7 +200,7 @@ fn live(birth: &Birth) -> io::Result<Life> {
             trusted: Arc::clone(&shared.trusted),
             connections_per_address: config.connections_per_address,
             requests_per_connection: config.requests_per_connection,
-            pending_bytes_max: config.pending_bytes_max,
+            pending_bytes_max: memory::pending_bytes_of(&shared),
             body_rate_min: config.body_rate_min,
             write_rate_min: config.write_rate_min,
         };
@@ -231,6 +231,7 @@ fn live(birth: &Birth) -> io::Result<Life> {
         });
         let rescue = Arc::clone(&shared.rescue);
         server.when_shut(move || rescue.departures.stopped(worker, life));
+        let obeying = spawn("memory", shared.memory.clone().obey(Rc::clone(&server)));
         let moving_on = spawn("leaving", told_to_move_on(Rc::clone(&server), want.clone()));
         say(&events, worker, life, What::Serving(beat));
         if let Some(requests) = worn_after(&config.life) {
@@ -250,6 +251,7 @@ fn live(birth: &Birth) -> io::Result<Life> {
         standing_by.abort();
         asking.abort();
         moving_on.abort();
+        obeying.abort();
         if let Some(renewing) = renewing {
             renewing.abort();
         }

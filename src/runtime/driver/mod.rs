@@ -17,6 +17,7 @@
 pub mod buffers;
 pub mod choose;
 pub mod epoll;
+pub mod heap;
 mod hush;
 pub mod inherit;
 pub mod interrupt;

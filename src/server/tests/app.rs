@@ -55,6 +55,9 @@ pub(super) struct TestApp {
     /// Connections that were given to another worker, and those of them that it did not take.
     pub(super) handed_over: Cell<usize>,
     pub(super) handed_back: Cell<usize>,
+    /// Requests of connections that came while memory was short, and such that were closed at once.
+    pub(super) late: Cell<usize>,
+    pub(super) refused_late: Cell<usize>,
 }
 
 fn add(cell: &Cell<usize>, number: usize) {
@@ -87,6 +90,7 @@ impl App for TestApp {
     fn call(&self, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
         add(&self.calls, 1);
         add(&self.secure, usize::from(request.peer.is_secure()));
+        add(&self.late, usize::from(request.peer.is_late()));
         let peer = request.peer.addr().expect("it has an address").ip();
         if TOLD.iter().any(|told| told.parse() == Ok(peer)) {
             add(&self.told, 1);
@@ -197,6 +201,10 @@ impl App for TestApp {
 
     fn turned_away(&self) {
         add(&self.turned_away, 1);
+    }
+
+    fn refused_for_memory(&self) {
+        add(&self.refused_late, 1);
     }
 
     fn received(&self, bytes: usize) {

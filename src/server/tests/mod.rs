@@ -16,6 +16,7 @@
 //! - `leaving`: the end of the listening sockets, too
 //! - `many`: limits of number and room
 //! - `balance`: several workers, who share fresh connections out
+//! - `short`: memory that runs short
 //! - `real`: the same on io_uring and epoll over loopback
 //!
 //! A seed that fails is named; `SIM_SEED=n` runs it alone.
@@ -33,6 +34,7 @@ mod leaving;
 mod many;
 mod random;
 mod real;
+mod short;
 mod siege;
 mod slow;
 mod tls;

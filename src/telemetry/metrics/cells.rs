@@ -36,10 +36,12 @@ pub(super) enum Slot {
     StandInConnections,
     ConnectionsHanded,
     ConnectionsHandedBack,
+    CacheSqueezed,
+    RefusedForMemory,
 }
 
 impl Slot {
-    pub(super) const COUNT: usize = Slot::ConnectionsHandedBack as usize + 1;
+    pub(super) const COUNT: usize = Slot::RefusedForMemory as usize + 1;
 
     /// Figures of what is now; they end with the worker. The others count for ever.
     pub(super) const GAUGES: [Slot; 4] = [

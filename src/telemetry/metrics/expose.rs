@@ -8,7 +8,7 @@ use crate::telemetry::logging::LogCounters;
 use prometheus::proto::{Counter, Metric, MetricFamily, MetricType};
 
 /// Cells of single figures that become a family with one series per worker.
-const PER_WORKER: [(Slot, MetricType, &str, &str); 21] = [
+const PER_WORKER: [(Slot, MetricType, &str, &str); 23] = [
     (
         Slot::RequestsActive,
         MetricType::GAUGE,
@@ -134,6 +134,18 @@ const PER_WORKER: [(Slot, MetricType, &str, &str); 21] = [
         MetricType::COUNTER,
         "worker_connections_handed_back_total",
         "Connections that were handed over and not taken in time: this worker took them back and served them.",
+    ),
+    (
+        Slot::CacheSqueezed,
+        MetricType::COUNTER,
+        "cache_pressure_evictions_total",
+        "Cached answers given up because memory was short.",
+    ),
+    (
+        Slot::RefusedForMemory,
+        MetricType::COUNTER,
+        "http_connections_refused_for_memory_total",
+        "Connections that came while memory was short, and were answered 503 or closed.",
     ),
 ];
 

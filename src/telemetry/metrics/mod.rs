@@ -17,6 +17,7 @@ mod expose;
 mod families;
 mod journal;
 mod lives;
+mod memory;
 mod overload;
 mod process;
 mod rate;

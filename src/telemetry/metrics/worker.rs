@@ -86,7 +86,7 @@ impl WorkerMetrics {
         self.kept.id
     }
 
-    fn add(&self, slot: Slot, n: u64) {
+    pub(super) fn add(&self, slot: Slot, n: u64) {
         self.kept.cells.add(self.kept.layout.slot(slot), n);
     }
 
