@@ -10,6 +10,7 @@ say() { echo "ok      image: $*"; }
 
 # A folder of its own: the flags differ from those of every other build.
 export CARGO_TARGET_DIR=target/image
+deploy/image/build tools
 deploy/image/build binary
 tree=$(mktemp -d)
 chmod 0755 "$tree"
@@ -29,6 +30,8 @@ say "$bytes bytes of at most 25,000,000"
 if ldd "$tree/roadtrip-api" >/dev/null 2>&1; then fail "the binary is not static"; fi
 if grep -qaF -e "$PWD" -e "${CARGO_HOME:-$HOME/.cargo}/" "$tree/roadtrip-api"; then fail "a path of the build is in the binary"; fi
 say "static, and no path of the build in it"
+
+target/deploy/bin/python tests/deploy/sbom.py "$tree"
 
 if [ "$(id -u)" -ne 0 ]; then
     fail "running it needs root (chroot)"

@@ -1,12 +1,12 @@
 """Rehearses a rolling update on this machine: processes as pods, HAProxy as the Service, all on loopback.
 
-    rehearse.py API BENCH [--pods N] [--rate N]
+    rehearse.py API BENCH [--pods N] [--rate N] [--kill]
 
 Real PostgreSQL is not in it: pods keep stories in memory-less folders of their own, since what is tried is the way of a
 connection. The balancer works on connections (mode tcp), as kube-proxy does, never retries, and learns from readiness alone
 that a pod goes. Under a steady load of keep-alive connections each pod is replaced as the Deployment would (maxUnavailable 0:
 the successor is ready before the old one gets SIGTERM). Every request must be answered with a 2xx. Ends with 1 where one
-was not.
+was not. With --kill the old pods get SIGKILL, and it is an error if no request fails: so it would be seen.
 """
 
 import argparse
@@ -133,6 +133,7 @@ def main():
     arguments.add_argument("bench")
     arguments.add_argument("--pods", type=int, default=4)
     arguments.add_argument("--rate", type=int, default=500)
+    arguments.add_argument("--kill", action="store_true")
     asked = arguments.parse_args()
     folder = Path(tempfile.mkdtemp())
     running = []
@@ -176,10 +177,10 @@ def rehearse(asked, folder, running):
         running.append(new.process)
         until("a successor's start", new.ready)
         balancer.add(spare, new)
-        old.process.send_signal(signal.SIGTERM)
+        old.process.send_signal(signal.SIGKILL if asked.kill else signal.SIGTERM)
         until("the balancer's look at a pod that goes", lambda place=place: balancer.state(place) != "UP")
         old.process.wait(DEADLINE)
-        if old.process.returncode != 0:
+        if old.process.returncode != 0 and not asked.kill:
             raise SystemExit(f"FAILED  rehearsal: a pod ended with {old.process.returncode}")
         balancer.remove(place)
         spare = place
@@ -192,6 +193,11 @@ def rehearse(asked, folder, running):
     answered = report["requests"]
     failed = report["error_count"]
     line = f"rehearsal: {replaced} pods replaced in {took:.0f} s, {answered} requests answered, {failed} failed, {report['reconnects']} connections renewed"
+    if asked.kill:
+        if not failed or load.returncode == 0:
+            raise SystemExit(f"FAILED  {line}: pods were killed, and nobody has seen it")
+        print(f"ok      {line}: what must fail when pods are killed")
+        return
     if failed or load.returncode != 0 or answered < asked.rate * seconds * 0.5:
         print(json.dumps(report))
         raise SystemExit(f"FAILED  {line}")
