@@ -152,6 +152,9 @@ def account(text):
 
 
 def service(text):
+    text = replace(text, "sessionAffinity: ClientIP\n", "sessionAffinity: {{ .Values.service.sessionAffinity }}\n")
+    config = block(text, "sessionAffinityConfig:", 2)
+    text = replace(text, config, '  {{- if eq .Values.service.sessionAffinity "ClientIP" }}\n' + config + "  {{- end }}\n")
     return replace(text, "timeoutSeconds: 600", "timeoutSeconds: {{ .Values.service.affinitySeconds }}")
 
 
@@ -255,6 +258,8 @@ serviceAccount:
   annotations: {{}}
 
 service:
+  # None where all requests come through a few proxies that use the Service's address: each would be held to one pod.
+  sessionAffinity: {kinds["Service"]["spec"]["sessionAffinity"]}
   affinitySeconds: {kinds["Service"]["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"]}
 
 autoscaling:

@@ -138,6 +138,8 @@ def check_every_value_reaches_its_place(binary):
         for name in load(path)[0].get("env", {}):
             assert f"\n  {name} " in known, f"{path.name}: {name}"
     assert ("NetworkPolicy", "roadtrip-api") not in objects({"networkPolicy": {"enabled": False}})
+    plain = objects({"service": {"sessionAffinity": "None"}})["Service", "roadtrip-api"]["spec"]
+    assert plain["sessionAffinity"] == "None" and "sessionAffinityConfig" not in plain, "the API server would refuse it"
 
 
 WRONG = [

@@ -158,7 +158,7 @@ def check_kubectl_carries_out_the_changes(_folder):
     if not shutil.which("kubectl"):
         return "no kubectl on this machine"
     objects = load(FILE)
-    names = {"deployment/roadtrip-api": "Deployment", "hpa roadtrip-api-hpa": "HorizontalPodAutoscaler"}
+    names = {"deployment/roadtrip-api": "Deployment", "hpa roadtrip-api-hpa": "HorizontalPodAutoscaler", "service roadtrip-api": "Service"}
     done = 0
     for what, _, arguments in every({"kubectl"}):
         line = shlex.join(arguments)
