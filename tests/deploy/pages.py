@@ -9,6 +9,7 @@ and does nothing. So commands of kubectl and docker are read, too, where those a
 carried out on the manifest (--local).
 """
 
+import json
 import os
 import re
 import shlex
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from manifests import DEPLOY, FILE, ROOT, find
+from manifests import DEPLOY, FILE, ROOT, api, find
 from render import load
 
 OURS = {"roadtrip-api", "roadtrip-bench", "roadtrip-tuning"}
@@ -184,6 +185,44 @@ def check_kubectl_carries_out_the_changes(_folder):
         done += 1
     assert done >= 4, done
     return f"{done} commands"
+
+
+def instructions():
+    """The Dockerfile's instructions: (word, rest), comments out and lines joined."""
+    text = re.sub(r"^\s*#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.M).replace("\\\n", " ")
+    return [(word, " ".join(rest.split())) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line.strip())]
+
+
+def check_the_dockerfile_does_what_is_tested(folder):
+    """image.sh builds and runs a tree without an engine; so all that the Dockerfile does must be in deploy/image/build."""
+    found = instructions()
+    steps = [each for word, rest in found if word == "RUN" for each in rest.split(" && ")]
+    tested = re.findall(r"^(?:deploy/image/build) (\w+)", (ROOT / "tests/deploy/image.sh").read_text(), re.M)
+    assert [step.split()[1] for step in steps] == ["tools", "dependencies", "binary", "tree", "bench"], steps
+    assert all(step.startswith("deploy/image/build ") for step in steps), steps
+    assert tested == ["tools", "binary", "tree"], tested
+    last = found[max(i for i, (word, _) in enumerate(found) if word == "FROM") :]
+    assert last[0] == ("FROM", "scratch"), last[0]
+    image = dict(last)
+    assert image["COPY"] == "--from=build /tree /"
+    assert image["USER"] == "65532:65532" and image["STOPSIGNAL"] == "SIGTERM"
+    (_, container) = api(load(FILE))
+    assert int(image["EXPOSE"]) == container["ports"][0]["containerPort"]
+    health = json.loads(image["HEALTHCHECK"].split("CMD ")[1])
+    entry = json.loads(image["ENTRYPOINT"])
+    assert health[0] == entry[0] == "/roadtrip-api"
+    for arguments in (health[1:], json.loads(image["CMD"]), container["args"]):
+        assert read_by(Path(folder) / "roadtrip-api", arguments) is None, arguments
+    # What is copied in is let in, and there.
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    wanted = [each for word, rest in found if word == "COPY" and "--from" not in rest for each in rest.split()[:-1] if each != "."]
+    for each in [*allowed, *wanted]:
+        assert (ROOT / each).exists(), each
+    for each in wanted:
+        assert any(each == one or each.startswith(one + "/") for one in allowed), f".dockerignore keeps {each} out"
+    base = re.match(r"rust:(\d+)\.(\d+)", found[0][1])
+    oldest = re.search(r'^rust-version = "(\d+)\.(\d+)', (ROOT / "Cargo.toml").read_text(), re.M)
+    assert tuple(map(int, base.groups())) >= tuple(map(int, oldest.groups())), "the image's Rust is too old"
 
 
 if __name__ == "__main__":
