@@ -430,6 +430,10 @@ def check_dashboard_by_grafanas_own_types(_binary):
         assert wanted in titles, f"the guide's panel {wanted} is missing"
     steps = titles["Worker health matrix"]["fieldConfig"]["defaults"]["thresholds"]["steps"]
     assert [step["color"] for step in steps] == ["red", "green"], "a worker that is not healthy looks like one that is"
+    for panel in text["panels"]:
+        assert panel["type"] in ("timeseries", "state-timeline"), f"{panel['title']}: Grafana has no panel {panel['type']}"
+        marks = [target["refId"] for target in panel["targets"]]
+        assert len(marks) == len(set(marks)), f"{panel['title']}: {marks}"
     places = [(p["gridPos"]["x"] + x, p["gridPos"]["y"] + y) for p in text["panels"] for x in range(p["gridPos"]["w"]) for y in range(p["gridPos"]["h"])]
     assert len(places) == len(set(places)) and max(x for x, _ in places) < 24, "panels overlap or stand out"
     return f"{len(titles)} panels"
