@@ -14,11 +14,8 @@ import sys
 import warnings
 from pathlib import Path
 
-import compose_spec
 import kubernetes_validate
 import yaml
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from render import containers, load, name_of, pod, render
 
@@ -206,6 +203,27 @@ def check_restricted_pod_security(_binary):
                     assert own["runAsUser"] == 65532, what
                 assert "limits" in container["resources"] and "requests" in container["resources"], what
             assert spec.get("automountServiceAccountToken") is False, where
+
+
+def check_the_network_policy_lets_through_what_is_needed(_binary):
+    for where, objects in every():
+        spec = find(objects, "NetworkPolicy", "roadtrip-api")["spec"]
+        names = {port["name"]: port["containerPort"] for port in api(objects)[1]["ports"]}
+        through = {
+            (way, names.get(port["port"], port["port"]), port["protocol"])
+            for way in ("ingress", "egress")
+            for rule in spec[way]
+            # A rule with a peer would hold for that peer alone.
+            if not rule.get("from") and not rule.get("to")
+            for port in rule["ports"]
+        }
+        needed = {("ingress", 8080, "TCP"), ("egress", 53, "UDP"), ("egress", 53, "TCP"), ("egress", 5432, "TCP"), ("egress", 6379, "TCP")}
+        for service in objects:
+            if service["kind"] == "Service" and service["metadata"]["name"] != "roadtrip-api":
+                needed |= {("egress", port["port"], "TCP") for port in service["spec"]["ports"]}
+        assert needed <= through, f"{where}: {needed - through}"
+        # Nothing else: no web, so neither another's API nor the cloud's metadata.
+        assert ("egress", 80, "TCP") not in through and len(through) <= 7, f"{where}: {through}"
 
 
 def check_the_end_of_a_pod_fits_its_grace(_binary):
@@ -407,65 +425,6 @@ def check_seccomp_profiles(_binary):
     wanted = container["securityContext"]["seccompProfile"]["localhostProfile"]
     assert f"/var/lib/kubelet/seccomp/{wanted}" == f"{folder}/roadtrip-io-uring.json", wanted
     return f"{len(set(calls))} calls"
-
-
-def lost(before, after, at=""):
-    """Where `after` lacks something of `before`."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        return [each for key in before for each in ([f"{at}.{key}"] if key not in after else lost(before[key], after[key], f"{at}.{key}"))]
-    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        return [each for i, (one, other) in enumerate(zip(before, after)) for each in lost(one, other, f"{at}[{i}]")]
-    return [] if before == after else [at]
-
-
-def check_dashboard_by_grafanas_own_types(_binary):
-    text = json.loads((DEPLOY / "monitoring/grafana/dashboards/roadtrip-scaling-v1.json").read_text())
-    assert text["uid"] == "roadtrip-scaling-v1", "the guide's id"
-    # What a type does not know is lost on the way; `definition` is what Grafana itself writes beside a variable's query.
-    back = json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(text)))
-    unknown = [each for each in lost(text, back) if not re.fullmatch(r"\.templating\.list\[\d+\]\.definition", each)]
-    assert not unknown, unknown
-    titles = {panel["title"]: panel for panel in text["panels"]}
-    for wanted in ("Request rate by pod", "Response time percentiles", "CPU by pod", "Memory by pod", "Worker health matrix", "Scaling events"):
-        assert wanted in titles, f"the guide's panel {wanted} is missing"
-    steps = titles["Worker health matrix"]["fieldConfig"]["defaults"]["thresholds"]["steps"]
-    assert [step["color"] for step in steps] == ["red", "green"], "a worker that is not healthy looks like one that is"
-    for panel in text["panels"]:
-        assert panel["type"] in ("timeseries", "state-timeline"), f"{panel['title']}: Grafana has no panel {panel['type']}"
-        marks = [target["refId"] for target in panel["targets"]]
-        assert len(marks) == len(set(marks)), f"{panel['title']}: {marks}"
-    places = [(p["gridPos"]["x"] + x, p["gridPos"]["y"] + y) for p in text["panels"] for x in range(p["gridPos"]["w"]) for y in range(p["gridPos"]["h"])]
-    assert len(places) == len(set(places)) and max(x for x, _ in places) < 24, "panels overlap or stand out"
-    return f"{len(titles)} panels"
-
-
-def check_compose(binary):
-    text = (ROOT / "docker-compose.yml").read_text()
-    compose_spec.PyCompose.from_yaml(text).validate()
-    # It refuses what Compose does not know.
-    for wrong in ("    read_onli: true\n", "    restart: sometimes\n"):
-        try:
-            compose_spec.PyCompose.from_yaml(text.replace("    read_only: true\n", wrong).replace("    restart: unless-stopped\n", ""))
-        except Exception:
-            continue
-        raise AssertionError(f"the specification takes {wrong.strip()}")
-    compose = yaml.safe_load(text)
-    known = variables(binary)
-    unknown = set(compose["services"]["api"]["environment"]) - known.keys()
-    assert not unknown, unknown
-    needs = sum(seconds(re.search(r"default: (\w+?)( |\])", known[name]).group(1)) for name in ("GRACEFUL_TIMEOUT",)) + 3
-    grace = seconds(compose["services"]["api"]["stop_grace_period"])
-    assert needs < grace, f"stop_grace_period {grace} s is under {needs} s"
-    for name, service in compose["services"].items():
-        for volume in service.get("volumes", []):
-            source = volume.split(":")[0]
-            if source.startswith("."):
-                assert (ROOT / source).exists(), f"{name}: {source}"
-            else:
-                assert source in compose["volumes"], f"{name}: {source}"
-    api = compose["services"]["api"]
-    assert api["user"] == "65532:65532" and api["read_only"] is True and api["cap_drop"] == ["ALL"]
-    return f"{len(compose['services'])} services"
 
 
 def run(names, binary):
