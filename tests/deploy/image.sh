@@ -8,9 +8,9 @@ cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.."
 fail() { echo "FAILED  image: $*"; exit 1; }
 say() { echo "ok      image: $*"; }
 
+deploy/image/build tools
 # A folder of its own: the flags differ from those of every other build.
 export CARGO_TARGET_DIR=target/image
-deploy/image/build tools
 deploy/image/build binary
 tree=$(mktemp -d)
 chmod 0755 "$tree"
