@@ -77,7 +77,7 @@ class Pod:
 class Balancer:
     """HAProxy with places for pods, filled and emptied over its runtime socket."""
 
-    def __init__(self, folder, places):
+    def __init__(self, folder, places, look_ms):
         self.port = free_port()
         self.control = folder / "control"
         config = folder / "haproxy.cfg"
@@ -97,7 +97,7 @@ frontend service
 backend pods
     balance roundrobin
     option httpchk GET /health/v2/ready
-    default-server check inter {LOOK_MS}ms fall 1 rise 1 init-addr none
+    default-server check inter {look_ms}ms fall 1 rise 1 init-addr none
 """
             + "".join(f"    server place{i} 127.0.0.1:1 disabled\n" for i in range(places))
         )
@@ -154,7 +154,8 @@ def main():
 def rehearse(asked, folder, running):
     pods = [Pod(asked.api, folder, f"old{i}") for i in range(asked.pods)]
     running += [pod.process for pod in pods]
-    balancer = Balancer(folder, asked.pods + 1)
+    # A balancer that is slow to see that a pod is gone must cost requests where the pod does not wait for it.
+    balancer = Balancer(folder, asked.pods + 1, 4 * LOOK_MS if asked.kill else LOOK_MS)
     running.append(balancer.process)
     for place, pod in enumerate(pods):
         until("a pod's start", pod.ready)
