@@ -276,11 +276,11 @@ fn caches_shrink_then_new_connections_are_refused_and_it_ends_when_it_is_over() 
     });
 }
 
-/// Without the limit known (MEMORY_MAX=off) each of these loads ends with the kernel's SIGKILL.
+/// However large PENDING_BYTES_MAX is, what clients send and do not end stays within a part of the limit.
 #[test]
-fn loads_that_would_have_it_killed_are_survived() {
+fn bodies_larger_than_the_pod_are_survived() {
     common::raise_open_files();
-    let Some(mut group) = Group::new(128 * MIB) else { return };
+    let Some(group) = Group::new(128 * MIB) else { return };
     // On a disk: the pages of a store in a tmpfs would be the group's, and for good.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut server = group
@@ -305,38 +305,6 @@ fn loads_that_would_have_it_killed_are_survived() {
     server.get("/health/v2/live").expect(200);
     drop(held);
     until("calm after the bodies", || level(&server) == 0.0);
-    // Others take most, and then stories are told until the cache would be past the limit.
-    group.fill(&server, 740);
-    let room = group.limit - figure(&server, "memory_used_bytes") as u64;
-    let mut streams: Vec<Connection> = (0..8).map(|_| server.connect()).collect();
-    let (mut told, mut asked) = (0, 0);
-    while told < room + 2 * MIB {
-        for stream in &mut streams {
-            asked += 1;
-            // Closed, where the hard level was reached for a moment.
-            let _ = stream
-                .stream
-                .write_all(common::http::story_request(&story(asked)).as_bytes());
-        }
-        assert!(asked < 60_000, "{told} bytes told");
-        for stream in &mut streams {
-            let answer = stream.try_read(false);
-            let is_open = answer.as_ref().is_ok_and(|answer| !answer.closes());
-            if let Ok(answer) = answer {
-                assert!([200, 503].contains(&answer.status), "{answer:?}");
-                told += if answer.status == 200 {
-                    answer.body.len() as u64
-                } else {
-                    0
-                };
-            }
-            if !is_open {
-                assert_eq!(server.try_wait(), None, "killed by stories");
-                *stream = server.connect();
-            }
-        }
-    }
-    assert_eq!(server.try_wait(), None, "killed by stories");
-    assert!(figure(&server, "cache_pressure_evictions_total") > 0.0);
+    server.tell(&story(1)).expect(200);
     server.stop();
 }

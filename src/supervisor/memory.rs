@@ -295,13 +295,22 @@ impl Watcher {
                 self.sources = now;
             }
         }
-        let Some((source, figures)) = nearest(&self.sources, root) else {
-            if !std::mem::replace(&mut self.is_blind, true) {
-                tracing::warn!("memory: nothing can be read of how much is in use; nothing is done about it");
-            }
-            return self.levels.look(0, self.begun.elapsed()).1.max(limits::LOOK_MAX);
+        let Some(first) = self.sources.first() else {
+            return limits::LOOK_MAX;
         };
-        self.is_blind = false;
+        let found = nearest(&self.sources, root);
+        let was_blind = std::mem::replace(&mut self.is_blind, found.is_none());
+        if self.is_blind && !was_blind {
+            tracing::warn!("memory: nothing can be read of how much is in use; nothing is done about it");
+        }
+        let (source, figures) = found.unwrap_or_else(|| {
+            let limit = first.limit();
+            let unknown = Figures {
+                limit,
+                ..Figures::default()
+            };
+            (first, unknown)
+        });
         let before = self.process.memory.level();
         let (order, pause) = self
             .levels
