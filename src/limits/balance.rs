@@ -6,8 +6,9 @@ use std::time::Duration;
 /// in one; who finds the queue full keeps what it has.
 pub const WAITING_MAX: usize = 256;
 /// What has not been taken for so long is taken back: its worker is stuck, or busy for longer than a client should wait
-/// for. Longer than a turn under load, and nothing against the time of a handshake over a network.
-pub const TAKE_BACK: Duration = Duration::from_millis(20);
+/// for. Longer than a turn takes that has to wait for its CPU (at 20 ms, on a machine with four times as much to do as it
+/// has CPUs, a burst of a thousand was taken back in part), and a client of a stuck worker waits for it once.
+pub const TAKE_BACK: Duration = Duration::from_millis(50);
 /// Workers that are looked at before a connection is handed over; of more, others each time. Each look may be a cache
 /// miss (some 100 ns), and an accept takes some 10 us.
 pub const PEERS_MAX: usize = 16;

@@ -3,8 +3,10 @@
 //! Connections that stay are what makes cores uneven: for them it counts who has how many open, and each is handed over
 //! that keeps the difference within one. Of connections that end at once the kernel's hash gives every worker as many, but
 //! for a difference that grows with the root of their number; a hand-over costs more than it mends there. So what is
-//! borne is a part of that root: nothing while those that came are there still, a few for a hundred that came and went,
-//! one in some hundred is handed over where thousands do in a second.
+//! borne is a part of that root, of what came lately and is gone: nothing while all that came are there still, one or two
+//! after a hundred that came and went, and where thousands do in a second, a few of a hundred are handed over. This holds for
+//! who has more open as well: of a few short connections at a time one worker has twice as many every other moment, and
+//! each would be handed over that comes to it then (measured: a quarter of all).
 
 /// What a worker has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,15 +30,12 @@ impl Load {
 }
 
 /// Of the root of the connections that have come lately and are gone, the part that two workers may differ by.
-const SLACK_PART: usize = 2;
-/// In open connections by no more than this part of what a worker has: who has four may keep a fifth beside one that has
-/// four or three, whatever comes and goes meanwhile.
-const OPEN_PART: usize = 4;
+const SLACK_PART: usize = 4;
 
 /// True if a connection that came to who has `own` is to go to who has `least`.
 pub(super) fn goes_over(own: Load, least: Load) -> bool {
     let slack = own.slack();
-    if own.open > least.open.saturating_add(slack.min(own.open / OPEN_PART)) {
+    if own.open > least.open.saturating_add(slack) {
         return true;
     }
     // It must not be paid for with a difference in what stays.
@@ -103,10 +102,10 @@ mod tests {
                 workers.0[to].open -= 1;
                 handed += usize::from(to != at);
                 if n == 100 {
-                    assert!(workers.spread(|load| load.lately) <= 6, "seed {seed}: {:?}", workers.0);
+                    assert!(workers.spread(|load| load.lately) <= 3, "seed {seed}: {:?}", workers.0);
                 }
             }
-            assert!(handed < 20_000 / 50, "seed {seed}: {handed}");
+            assert!(handed < 20_000 / 20, "seed {seed}: {handed}");
         }
     }
 
@@ -118,12 +117,11 @@ mod tests {
         // Even in what stays: then it is what came lately.
         assert!(goes_over(load(8, 9), load(8, 0)));
         assert!(!goes_over(load(8, 8), load(8, 8)));
-        // 100 that are gone bear a difference of 5, in what stays of a quarter.
-        assert!(!goes_over(load(40, 140), load(35, 140)));
-        assert!(goes_over(load(41, 141), load(35, 140)));
-        assert!(!goes_over(load(4, 104), load(3, 104)));
-        assert!(goes_over(load(4, 104), load(2, 104)));
-        assert!(goes_over(load(1, 1_000_000), load(0, 1_000_000)));
+        // 100 that are gone bear a difference of 2.
+        assert!(!goes_over(load(40, 140), load(38, 140)));
+        assert!(goes_over(load(41, 141), load(38, 140)));
+        assert!(!goes_over(load(0, 102), load(0, 100)));
+        assert!(goes_over(load(0, 103), load(0, 100)));
     }
 
     #[test]

@@ -181,7 +181,8 @@ fn nobody_is_lost_as_workers_leave() {
     run_seeds("nobody_is_lost_as_workers_leave", 200, |seed| {
         simulate(seed, settings(), 4, move |crew| async move {
             let mut rng = fastrand::Rng::with_seed(seed);
-            // The first stays. Nobody connects to one that has left; whoever did just before is served.
+            // The first stays. Nobody connects to one that is about to leave, since who waits in the queue of its socket then
+            // waits for that socket's next user, of whom there is none here; it is handed connections until its last moment.
             let leave_ms = [u64::MAX, rng.u64(0..200), rng.u64(0..200), rng.u64(0..200)];
             for (at, after) in leave_ms.into_iter().enumerate().skip(1) {
                 let worker = crew.workers[at].clone();
@@ -193,7 +194,7 @@ fn nobody_is_lost_as_workers_leave() {
             let clients = (0..rng.u64(5..80)).map(|n| {
                 let from_ms = rng.u64(0..250);
                 let (at, stays) = (rng.usize(..4), rng.bool());
-                let at = if leave_ms[at] <= from_ms { 0 } else { at };
+                let at = if leave_ms[at] <= from_ms + 20 { 0 } else { at };
                 let crew = crew.clone();
                 spawn("client", async move {
                     sleep(millis(from_ms)).await;
@@ -201,13 +202,8 @@ fn nobody_is_lost_as_workers_leave() {
                     let mut client = made.unwrap();
                     client.ask(&Ask::size(n, 50));
                     client.until_answered(1).await;
-                    // Whoever is in the queue of a socket that is left waits there for its next user: there is none here.
-                    let waits = leave_ms[at] <= from_ms + 2;
-                    assert!(
-                        client.answered == 1 || waits,
-                        "{at} {from_ms} {leave_ms:?} {:?}",
-                        client.ended
-                    );
+                    let end = client.ended;
+                    assert!(client.answered == 1, "{at} {from_ms} {leave_ms:?} {end:?}");
                     if stays {
                         client.until_ended().await;
                         assert_eq!(client.ended, Some(Ended::Cleanly));
@@ -264,29 +260,6 @@ fn what_waits_for_one_that_breaks_down_is_served_by_others() {
             assert_eq!(crew.open().iter().sum::<usize>(), 8);
             // It has nothing, and gets nothing any more.
             assert!(seat.close().is_empty());
-        });
-    });
-}
-
-/// As where the only worker breaks down: there is nobody to serve what waits for it but its next life.
-#[test]
-fn what_nobody_has_is_for_the_next_life() {
-    run_seeds("what_nobody_has_is_for_the_next_life", 20, |seed| {
-        simulate(seed, settings(), 1, move |crew| async move {
-            let (_still, heartbeat) = standing();
-            let (first, first_leaves) = crew.another(Arc::clone(&crew.heartbeat), 1000);
-            let (_second, second_leaves) = crew.another(heartbeat, 1000);
-            let client = crew.connect(0, Terms::Strict).await;
-            // By hand: the one that accepts hands over to the first, and goes.
-            let worker = &crew.workers[0];
-            let mut held = vec![ask(client, 0).await];
-            let stream = crew.connect(0, Terms::Strict).await;
-            held.push(ask(stream, 1).await);
-            drop((first_leaves, second_leaves));
-            let next = ask(crew.connect(0, Terms::Strict).await, 2).await;
-            held.push(next);
-            assert_eq!(worker.server.open(), 3);
-            drop(first);
         });
     });
 }
