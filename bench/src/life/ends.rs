@@ -105,6 +105,8 @@ pub(super) fn kill(stand: &Stand<'_>) -> Result<Row, Stop> {
     let row = stand.under_load(stand.plan()?, |scene| {
         signal(scene.server.first(), Signal::KILL);
         scene.server.wait()?;
+        // The kernel takes a killed process's ring apart behind its end: until then the port is taken.
+        std::thread::sleep(Duration::from_secs(1));
         scene.server.start_again()?;
         Ok("the process was killed and started".to_owned())
     })?;
