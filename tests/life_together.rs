@@ -42,7 +42,7 @@ fn a_round_goes_past_a_worker_that_is_stuck() {
         until("the round to be over", || said(&server, "the round is over") == 1);
         load.go_on_for(200);
         // What waited with the worker is answered when it goes on, by the life that was replaced.
-        assert!(held.read().expect(200).closes());
+        held.read().expect(200);
         until("the worker to be back", || server.get("/health/v2/live").status == 200);
         server.signal(Signal::HUP);
         until("another round", || said(&server, "the round is over") == 2);
@@ -93,7 +93,8 @@ fn a_term_behind_a_usr2_leaves_one_process_or_none_and_loses_nothing() {
             // Whichever way it goes: clients may come to find nobody there.
             load.let_end();
             signal(old, Signal::TERM);
-            assert_eq!(house.server.wait().code(), Some(0), "{}", house.server.all_said());
+            // Not waited for yet: a successor has its output.
+            until("the end of the old one", || is_gone(old));
             if house.said("this one finishes what it has") == 1 {
                 // It was the new one's already, and the word to the old one changes nothing.
                 handed_over += 1;
@@ -105,6 +106,7 @@ fn a_term_behind_a_usr2_leaves_one_process_or_none_and_loses_nothing() {
             } else {
                 assert!(!house.server.is_listening(), "{}", house.server.all_said());
             }
+            assert_eq!(house.server.wait().code(), Some(0), "{}", house.server.all_said());
             assert!(load.answered() > before);
             load.stop()
                 .expect_none_failed(&format!("USR2, TERM after {pause_ms} ms, {driver}"));
@@ -290,9 +292,11 @@ fn a_unix_socket_of_systemd_outlives_the_process_and_its_upgrade() {
     server.signal(Signal::USR2);
     until("another process to serve", || pid(ask()) != first);
     let second = pid(ask());
-    assert_eq!(server.wait().code(), Some(0), "{}", server.all_said());
+    until("the old process to end", || is_gone(first));
     signal(second, Signal::TERM);
     until("its end", || is_gone(second));
+    // Not before: the second has its output.
+    assert_eq!(server.wait().code(), Some(0), "{}", server.all_said());
     let waiting = ask();
     let mut third = setup.start();
     assert_eq!(pid(waiting), third.pid());

@@ -3,7 +3,7 @@
 //!
 //! Who may call it: people and test scripts, from the command line. It knows the service only by its outside (HTTP
 //! over TCP, and what the kernel says of the process), never by its crate: a yardstick must not share code with what
-//! it measures. Deliberately absent: TLS, HTTP/2, and any load aimed beyond what the command line names.
+//! it measures. Deliberately absent: TLS, HTTP/2 but in `life`, and any load aimed beyond what the command line names.
 //!
 //! Exit codes: 0 the run is sound; 1 it ran, and what it measured has errors or misses a limit; 2 it could not run.
 
@@ -12,6 +12,7 @@ mod clock;
 mod cost;
 mod floor;
 mod idle;
+mod life;
 mod load;
 mod overload;
 mod procfs;
@@ -48,6 +49,7 @@ enum Command {
     Load(load::Args),
     Cost(cost::Args),
     Idle(idle::Args),
+    Life(life::Args),
     Spread(spread::Args),
     Tiers(tiers::Args),
     Overload(overload::Args),
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Cost(args) => cost::run(&args),
         Command::Idle(args) => idle::run(&args),
+        Command::Life(args) => life::run(&args),
         Command::Spread(args) => spread::run(&args),
         Command::Tiers(args) => tiers::run(&args),
         Command::Overload(args) => overload::run(&args),

@@ -159,6 +159,8 @@ impl Context {
             // buffers).
             let pool = io.driver.buffers();
             let ops = std::mem::replace(&mut io.ops, OpTable::new(pool, CloseQueue::default()));
+            // Their handles go with them, and would never be closed.
+            io.driver.give_up(ops.descriptors());
             std::mem::forget(ops);
         }
         self.close_pending(io);

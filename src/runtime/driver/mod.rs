@@ -252,6 +252,11 @@ pub trait Driver {
     /// Closes a descriptor on which nothing is armed.
     fn close(&mut self, fd: RawFd);
 
+    /// The runtime is at its end, and has operations on these numbers that the kernel does not give back: they are to be
+    /// closed with the driver at the latest, or their peers would wait for a process that serves others. No more is armed then.
+    /// A driver that owns its sockets has nothing to do.
+    fn give_up(&mut self, _fds: Vec<RawFd>) {}
+
     /// The kernel's descriptor behind a number. The simulation has none, and answers what follows by itself.
     ///
     /// # Errors
