@@ -158,33 +158,6 @@ fn a_burst_that_there_is_time_for_is_told_whole() {
 }
 
 #[test]
-fn who_leaves_while_he_waits_is_not_told_a_story() {
-    let server = Setup::new()
-        .env("WORKERS", "1")
-        .env("LATENCY_TARGET", "60s")
-        .env("IN_FLIGHT_MAX", "4")
-        .start();
-    let mut clients: Vec<_> = (0..400).map(|_| server.connect()).collect();
-    for (number, client) in (0..).zip(&mut clients) {
-        client.send(story_request(&wish(number)));
-    }
-    until("some wait", || figure(&server, "overload_queued", &[]) > 0.0);
-    for client in clients {
-        // Reset, not closed: who only says that he sends no more may still read.
-        rustix::net::sockopt::set_socket_linger(&client.stream, Some(Duration::ZERO)).unwrap();
-    }
-    until("nobody is left", || {
-        figure(&server, "overload_queued", &[]) + figure(&server, "overload_in_flight", &[]) == 0.0
-    });
-    let (left, told) = (
-        figure(&server, "overload_left_total", &[]),
-        figure(&server, "stories_generated_total", &[]),
-    );
-    assert!(left > 0.0 && left + told <= 400.0, "{left} left, {told} told");
-    server.tell(&wish(100_000)).expect(200);
-}
-
-#[test]
 fn switched_off_there_is_no_queue() {
     let server = Setup::new()
         .env("WORKERS", "1")

@@ -23,6 +23,9 @@ pub const QUEUE_MAX: usize = 1024;
 /// How long a request may wait while there is more than can be served, as a part of the target. Long enough that there is
 /// always somebody who waits when a group commit lets many in at once, short beside what the target leaves for serving.
 pub const HURRY_PART: u64 = 10;
+/// Of the limit, the part that may wait then; more are sent away on arrival, which costs less than to have them wait. Whatever
+/// becomes free beyond that has the next who comes.
+pub const WAITING_PART: usize = 2;
 /// Latency beyond the baseline that is no sign of too much in flight, as a part of the target: the wait for the commit
 /// before one's own, and for a share of the core.
 pub const SLACK_PART: u64 = 8;
@@ -43,8 +46,10 @@ pub const CUT_PART: f64 = 0.5;
 pub const SAMPLE_CAP: u64 = 4;
 /// Latencies of which the middle one becomes the baseline.
 pub const BASELINE_SAMPLES: usize = 9;
-/// Nanoseconds of congestion after which the baseline is measured anew, with [`LIMIT_MIN`] in flight. It takes some 50 ms
-/// of 10 s, in which less is served.
+/// Nanoseconds of congestion after which the baseline is measured anew, with [`LIMIT_MIN`] in flight, for the first time:
+/// perhaps it is not what is in flight that takes so long.
+pub const PROBE_FIRST_NS: u64 = 2_000_000_000;
+/// The same at most; doubled each time. A measurement takes some 50 ms, in which less is served.
 pub const PROBE_NS: u64 = 10_000_000_000;
 /// Nanoseconds that such a measurement takes at most, or six times the latency if that is longer.
 pub const PROBE_NS_MAX: u64 = 1_000_000_000;
@@ -60,5 +65,5 @@ pub const TELL_NS: u64 = 5_000_000_000;
 const _: () = assert!(LIMIT_MIN < LIMIT_FIRST && LIMIT_FIRST as u64 <= IN_FLIGHT_MAX);
 const _: () = assert!(TARGET_MS_MIN / HURRY_PART >= 2 && TARGET_MS_MIN / SLACK_PART >= 2);
 const _: () = assert!(TARGET_MS_MIN <= TARGET_MS && TARGET_MS <= TARGET_MS_MAX);
-const _: () = assert!(WINDOW_NS < WINDOW_NS_MAX && PROBE_NS_MAX < PROBE_NS);
+const _: () = assert!(WINDOW_NS < WINDOW_NS_MAX && PROBE_NS_MAX < PROBE_FIRST_NS && PROBE_FIRST_NS < PROBE_NS);
 const _: () = assert!(RETRY_AFTER_S_MIN < RETRY_AFTER_S_MAX);

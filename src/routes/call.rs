@@ -17,7 +17,7 @@ use crate::server::{Later, Outbox, Outcome, Reply, ReplyBody, Request};
 use crate::story::service::TellError;
 use crate::telemetry::logging::AccessLog;
 use crate::telemetry::trace::Trace;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -39,6 +39,8 @@ pub(super) struct Call<'r> {
     pub(super) standing: Option<Standing>,
     /// Its place in a trace, once something is to be said of it.
     pub(super) trace: OnceCell<Rc<Trace>>,
+    /// It is shed.
+    pub(super) shed: Cell<bool>,
 }
 
 /// What the headers of a request change about its answer (RFC 9110 section 12.5.5), Origin aside.
@@ -186,7 +188,7 @@ impl Call<'_> {
             begun_ns: self.begun_ns,
             from: From::Request(self.request),
             trace: Traced::Call(&self.trace, self.head),
-            shed: false,
+            shed: self.shed.get(),
         };
         self.worker.book(&asked, status, body.len());
         Outcome::Done { keep_alive }
@@ -228,6 +230,13 @@ impl Call<'_> {
     /// Answers at once with an error.
     pub(super) fn problem(&self, outbox: Outbox<'_>, problem: &Problem) -> Outcome {
         self.problem_with(outbox, problem, &[])
+    }
+
+    /// Answers at once that there is too much to do.
+    #[cold]
+    pub(super) fn shed(&self, outbox: Outbox<'_>) -> Outcome {
+        self.shed.set(true);
+        self.problem(outbox, &problem_of(&TellError::Overloaded, self.trace()))
     }
 
     /// The same, with more fields.

@@ -78,6 +78,9 @@ pub(super) fn generate(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_
         return soon(call, kind, &canonical, story, codings, status.into());
     }
     call.worker.metrics.cache_missed();
+    if service.sheds(&canonical) {
+        return call.shed(outbox);
+    }
     let canonical: Rc<[u8]> = canonical.as_slice().into();
     let asked = wish.asked().to_request();
     let service = Rc::clone(service);

@@ -296,6 +296,7 @@ impl App for Api {
             origin: self.worker.dress.origin(head),
             standing: None,
             trace: OnceCell::new(),
+            shed: Cell::new(false),
         };
         self.worker.metrics.request_began();
         #[cfg(debug_assertions)]

@@ -152,6 +152,9 @@ pub(super) fn list(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -
     }
     let codings = call.codings();
     let service = Rc::clone(&call.worker.service);
+    if service.admission().refuses() {
+        return call.shed(outbox);
+    }
     call.later(|mut call| async move {
         match service.list(wish.filter, wish.cursor, wish.limit).await {
             Ok(page) => {

@@ -192,6 +192,18 @@ impl StoryService {
         &self.admission
     }
 
+    /// Whether a wish that is not [`cached`](Self::cached) is to be answered [`TellError::Overloaded`] at once; not where
+    /// it is being told already, or something stale is at hand.
+    pub fn sheds(&self, request: &[u8]) -> bool {
+        let is_stale = || {
+            self.cache
+                .borrow()
+                .stale(request, now_ms(), self.stale_if_error_ms)
+                .is_some()
+        };
+        !self.flights.borrow().contains_key(request) && !is_stale() && self.admission.refuses()
+    }
+
     /// Comes in to wait for something or to compute it.
     pub(super) async fn enter(&self, urgency: Urgency) -> Result<Pass, TellError> {
         let entering = self.admission.arrive(context::now_ns(), urgency);

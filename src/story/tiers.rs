@@ -311,6 +311,7 @@ mod tests {
     use super::*;
     use crate::backend::tests::run;
     use crate::routes::LABELS;
+    use crate::runtime::executor::spawn;
     use crate::runtime::time::timeout;
     use crate::store::embedded::{Config, Embedded};
     use crate::store::{Store, StoreError};
@@ -331,6 +332,44 @@ mod tests {
             interests: Vec::new(),
             variation: 0,
         }
+    }
+
+    #[test]
+    fn a_story_that_all_have_left_while_they_waited_is_not_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Embedded::open(Config::new(dir.path())).unwrap();
+        let client = Store::from(store.client());
+        run(async move {
+            let metrics = Rc::new(Registry::new(LABELS).worker(0));
+            let caching = Caching {
+                bytes: 1 << 20,
+                ttl: Duration::from_secs(3600),
+                ..Caching::default()
+            };
+            let overload = crate::resilience::overload::Settings {
+                target: Duration::from_secs(60),
+                in_flight_max: 4,
+                ..Default::default()
+            };
+            let service = StoryService::guarded(client, None, caching, overload, metrics);
+            let mut others = Vec::new();
+            for _ in 0..4 {
+                others.push(service.enter(Urgency::Request).await.ok().unwrap());
+            }
+            let moment = Duration::from_millis(20);
+            let patience = timeout(moment, service.tell(b"rome", asked(), &nobody())).await;
+            assert!(patience.is_err());
+            // The flight hears of it at its next poll.
+            sleep(moment).await;
+            assert_eq!(service.admission().figures().queued, 0);
+            let stays = Rc::clone(&service);
+            let stays = spawn("stays", async move { stays.tell(b"rome", asked(), &nobody()).await });
+            sleep(moment).await;
+            assert_eq!(service.admission().figures().queued, 1);
+            others.clear();
+            let (_, source) = stays.await.unwrap().unwrap();
+            assert_eq!(source, Source::Told, "and not before");
+        });
     }
 
     /// Tells a story with these times, waits until it is past its own, closes the store, and asks again: by request and

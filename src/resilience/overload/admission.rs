@@ -98,6 +98,16 @@ impl Admission {
         }
     }
 
+    /// Whether a request that comes now is to be answered 503 at once; it is counted then.
+    pub fn refuses(&self) -> bool {
+        let now = context::now_ns();
+        let refused = self.gate.borrow_mut().refuses(now, context::turn_ns());
+        if let Some(reason) = refused {
+            self.count_shed(now, reason);
+        }
+        refused.is_some()
+    }
+
     /// Tells everybody whose turn it is.
     fn settle(&self) {
         let now = context::now_ns();

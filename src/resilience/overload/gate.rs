@@ -117,6 +117,31 @@ impl<T> Gate<T> {
         self.settings.target_ns() / limits::HURRY_PART
     }
 
+    fn see_turn(&mut self, now: u64, turn_ns: u64) {
+        let is_long = turn_ns >= self.settings.target_ns() / limits::LAG_PART;
+        let pause = self.settings.target_ns() / limits::LAG_FOR_PART * 2;
+        self.lag_ns = match self.lag_ns {
+            Some((since, seen)) if is_long && now.saturating_sub(seen) < pause => Some((since, now)),
+            _ => is_long.then_some((now, now)),
+        };
+    }
+
+    /// Whether somebody who comes now is to be sent away at once, before anything is done for him: there is more than can be
+    /// served, and as many wait as can be let in soon.
+    pub(super) fn refuses(&mut self, now: u64, turn_ns: u64) -> Option<Reason> {
+        if !self.settings.enabled {
+            return (self.in_flight >= self.settings.in_flight_max).then_some(Reason::Limit);
+        }
+        self.see_turn(now, turn_ns);
+        if self.is_lagging(now) {
+            return Some(Reason::Lag);
+        }
+        let limit = self.limit();
+        let enough = (limit / limits::WAITING_PART).max(1);
+        let is_full = self.in_flight >= limit && self.queue.len() >= enough;
+        (is_full && self.is_overloaded(now)).then_some(Reason::QueueFull)
+    }
+
     /// Somebody comes who has been here since `since_ns`; a turn of the loop takes `turn_ns`. [`Gate::next`] is to be
     /// called afterwards where he waits: others may have to go for it.
     pub(super) fn arrive(&mut self, now: u64, since_ns: u64, turn_ns: u64, urgency: Urgency, who: T) -> Arrival {
@@ -127,12 +152,7 @@ impl<T> Gate<T> {
                 Arrival::Refused(Reason::Limit)
             };
         }
-        let is_long = turn_ns >= self.settings.target_ns() / limits::LAG_PART;
-        let pause = self.settings.target_ns() / limits::LAG_FOR_PART * 2;
-        self.lag_ns = match self.lag_ns {
-            Some((since, seen)) if is_long && now.saturating_sub(seen) < pause => Some((since, now)),
-            _ => is_long.then_some((now, now)),
-        };
+        self.see_turn(now, turn_ns);
         if self.is_lagging(now) {
             return Arrival::Refused(Reason::Lag);
         }

@@ -8,7 +8,7 @@
 //!
 //! The baseline comes from requests that were let in with at most [`limits::LIMIT_MIN`] in flight. Where load is low that
 //! is most of them. A backend that became slower by itself drives the limit down to that number, so that the baseline follows within
-//! seconds and the limit rises again; and congestion that lasts has it measured anew every 10 s.
+//! seconds and the limit rises again; and congestion that lasts has it measured anew after 2 s, and up to every 10 s.
 
 use super::Settings;
 use crate::limits::overload as limits;
@@ -34,9 +34,13 @@ pub(super) struct Adaptive {
     /// Latencies with little in flight, until there are enough of them.
     low: [u64; limits::BASELINE_SAMPLES],
     low_count: usize,
+    /// There have been enough once.
+    is_measured: bool,
     window: Window,
     /// Since when each window was congested.
     congested_ns: Option<u64>,
+    /// For how long they must be until the baseline is measured anew.
+    probe_after_ns: u64,
     /// The baseline is being measured, until then at the latest.
     probe_end_ns: Option<u64>,
     last_end_ns: u64,
@@ -61,11 +65,13 @@ impl Adaptive {
             baseline_ns: 0,
             low: [0; limits::BASELINE_SAMPLES],
             low_count: 0,
+            is_measured: false,
             window: Window {
                 begun_ns: now,
                 ..Window::default()
             },
             congested_ns: None,
+            probe_after_ns: limits::PROBE_FIRST_NS,
             probe_end_ns: None,
             last_end_ns: now,
         }
@@ -124,8 +130,13 @@ impl Adaptive {
             *place = latency_ns;
             self.low_count = self.low_count.saturating_add(1);
         }
+        if !self.is_measured {
+            // A guess is better than none, and too high a one is set right by the first window.
+            self.baseline_ns = self.baseline_ns.max(latency_ns);
+        }
         if self.low_count >= self.low.len() {
             self.low_count = 0;
+            self.is_measured = true;
             let mut sorted = self.low;
             sorted.sort_unstable();
             self.baseline_ns = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
@@ -186,10 +197,12 @@ impl Adaptive {
         self.begin_window(now);
         if !is_congested || !is_used {
             self.congested_ns = None;
+            self.probe_after_ns = limits::PROBE_FIRST_NS;
             return;
         }
         let since = *self.congested_ns.get_or_insert(now);
-        if now.saturating_sub(since) >= limits::PROBE_NS {
+        if now.saturating_sub(since) >= self.probe_after_ns {
+            self.probe_after_ns = (2 * self.probe_after_ns).min(limits::PROBE_NS);
             self.low_count = 0;
             self.probe_end_ns = Some(now.saturating_add(limits::PROBE_NS_MAX.max(mean.saturating_mul(6))));
         }

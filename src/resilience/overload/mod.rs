@@ -62,7 +62,7 @@ pub enum Urgency {
 pub enum Reason {
     /// It has waited for too long to be answered in time.
     Waited,
-    /// More wait than there is room for; it was the oldest.
+    /// More wait than there is room for, or than can be let in soon.
     QueueFull,
     /// The loop's turns take so long that it would come too late whatever is done.
     Lag,

@@ -114,6 +114,10 @@ impl World {
     fn arrive(&mut self, now: u64) {
         let who = self.requests.len() as u32;
         self.requests.push((now, None));
+        if self.gate.refuses(now, 0).is_some() {
+            self.shed.push((now, 0));
+            return;
+        }
         match request(&mut self.gate, now, who) {
             Arrival::In(permit) => self.enter(now, who, permit),
             Arrival::Waits(_) => {
