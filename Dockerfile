@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
-# The image of a pod: one static binary and the CA roots, from scratch, under 25 MB.
+# The image of a pod: one static binary and the CA roots, from scratch, under 25 MB. Its bill of materials is in
+# /usr/share/sbom (CycloneDX), and the list of crates in the binary itself.
 #
 #   docker build -t gcr.io/PROJECT_ID/roadtrip-api:v1.0.0 .
 #   docker buildx build --platform linux/amd64,linux/arm64 --sbom=true --provenance=mode=max -t ... --push .
@@ -15,11 +16,13 @@ FROM rust:1.95-bookworm AS build
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /build
 
+COPY deploy/image/build deploy/image/
+RUN deploy/image/build tools
+
 # A layer of dependencies alone, which stays while the lock file does: their manifests, and sources that are empty.
 COPY Cargo.toml Cargo.lock ./
 COPY bench/Cargo.toml bench/
 COPY tuning/Cargo.toml tuning/
-COPY deploy/image/build deploy/image/
 RUN deploy/image/build dependencies
 
 COPY . .
@@ -41,6 +44,7 @@ LABEL org.opencontainers.image.title="roadtrip-api" \
       org.opencontainers.image.description="The AI Road Trip Storyteller API: thread per core, io_uring" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0 AND CC-BY-4.0" \
       org.opencontainers.image.base.name="scratch"
 COPY --from=build /tree /
 ENV PATH=/bin \

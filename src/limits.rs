@@ -3,8 +3,11 @@
 //! Units stand last in a name. What an operator may change at run time is in `config.rs`; these are its defaults
 //! and its bounds.
 
+pub mod balance;
 pub mod drain;
 pub mod life;
+pub mod memory;
+pub mod overload;
 
 /// HTTP/1.1 on the wire (RFC 9112).
 pub mod http {
@@ -50,8 +53,8 @@ pub mod story {
 
     /// Nesting of a request's JSON: a story request has two levels, and the reader recurses into what it skips.
     pub const JSON_DEPTH_MAX: usize = 32;
-    /// Stories under way on one worker, waiting for a generation or the store; more are refused with 503 and
-    /// Retry-After. About what the store's queue takes; at 10 ms each that is 100,000 a second.
+    /// Stories under way on one worker, waiting for a generation or the store: what `overload` lets in at most. About
+    /// what the store's queue takes; at 10 ms each that is 100,000 a second.
     pub const FLIGHTS_MAX: usize = 1024;
     /// Nanoseconds of the window in which the telling of new stories may use a share of the core.
     pub const CPU_WINDOW_NS: u64 = 4_000_000;

@@ -153,6 +153,10 @@ fn check() -> ExitCode {
     for reason in &topology.reasons {
         print(&format!("workers: {reason}"));
     }
+    let memory = supervisor::memory::Plan::of(&config, topology.workers);
+    for reason in &memory.reasons {
+        print(&format!("memory: {reason}"));
+    }
     match roadtrip_api::runtime::driver::choose::open(config.io_driver.into()) {
         Ok((driver, None)) => print(&format!("driver: {}", driver.name())),
         Ok((driver, Some(fallback))) => print(&format!("driver: {} ({fallback})", driver.name())),
@@ -166,7 +170,7 @@ fn check() -> ExitCode {
         complain(error);
         return ExitCode::FAILURE;
     }
-    let mut warnings = [config.warnings, topology.warnings].concat();
+    let mut warnings = [config.warnings, topology.warnings, memory.warnings].concat();
     if let Some(files) = &config.tls {
         match tls::load(files, None) {
             Ok(mut loaded) => {

@@ -188,3 +188,20 @@ fn spread_over_sockets_that_come_and_go() {
         tally.failed.iter().take(3).collect::<Vec<_>>()
     );
 }
+
+/// The kernel wakes one of those who wait for a connection. Where that one stops waiting at the same moment, somebody else
+/// must come for the connection, though no other connection brings him.
+#[test]
+fn a_lonely_connection_is_served_whoever_was_woken_for_it() {
+    on_each_driver(|driver| {
+        let mut server = Setup::new().driver(driver).env("WORKERS", "1").start();
+        for round in 1..=60 {
+            server.signal(Signal::HUP);
+            while said(&server, "the round is over") < round {
+                // One at a time: nobody brings the one before to notice. It has PATIENCE.
+                assert_eq!(server.get("/health").status, 200, "round {round}, {driver}");
+            }
+        }
+        server.stop();
+    });
+}

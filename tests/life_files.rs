@@ -150,6 +150,14 @@ fn a_worker_that_breaks_down_starts_again_and_the_others_do_not_notice() {
                 break connection;
             }
         };
+        // And some of its own.
+        let mut own = Vec::new();
+        while own.len() < 3 {
+            let mut connection = server.connect();
+            if connection.get("/health/v2/worker").json()["worker"].as_u64() == Some(0) {
+                own.push(connection);
+            }
+        }
         let call = if driver == "uring" {
             "io_uring_enter"
         } else {
@@ -174,6 +182,8 @@ fn a_worker_that_breaks_down_starts_again_and_the_others_do_not_notice() {
             said(&server, "the worker broke down") == 1
         });
         let _ = strace.0.kill();
+        // They end with it: nobody would answer on them any more.
+        assert!(own.iter_mut().all(common::http::Connection::is_closed));
         // The next life: those who wait in its queue are served, too.
         let begun = Instant::now();
         for _ in 0..32 {

@@ -15,11 +15,14 @@ mod compare;
 mod cost;
 mod floor;
 mod idle;
+mod life;
 mod load;
 mod open_files;
+mod overload;
 mod procfs;
 mod refuse;
 mod server;
+mod spread;
 mod stats;
 mod target;
 mod tiers;
@@ -56,6 +59,9 @@ enum Command {
     Cost(cost::Args),
     Compare(compare::Args),
     Idle(idle::Args),
+    Life(life::Args),
+    Overload(overload::Args),
+    Spread(spread::Args),
     Tiers(tiers::Args),
     RefuseUring(refuse::Args),
 }
@@ -77,6 +83,9 @@ fn main() -> ExitCode {
         Command::Cost(args) => cost::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Idle(args) => idle::run(&args),
+        Command::Life(args) => life::run(&args),
+        Command::Overload(args) => overload::run(&args),
+        Command::Spread(args) => spread::run(&args),
         Command::Tiers(args) => tiers::run(&args),
         Command::RefuseUring(args) => refuse::run(&args),
     };

@@ -12,6 +12,7 @@ mod end;
 mod env_file;
 mod face;
 mod life;
+mod memory;
 mod parse;
 mod rate;
 mod reload;
@@ -24,6 +25,7 @@ pub use bind::{At, Bind, Listen, Scheme};
 pub use end::Watch;
 pub use face::{Cors, Face, Origins};
 pub use life::Life;
+pub use memory::MemoryMax;
 pub use parse::{ConfigError, ConfigErrors, Setting};
 pub use reload::Reloaded;
 pub use secret::{SecretToken, SecretUrl};
@@ -136,6 +138,8 @@ pub struct Config {
     pub pin: Pin,
     /// Which driver talks to the kernel.
     pub io_driver: IoDriver,
+    /// Workers share fresh connections out.
+    pub balance: bool,
     /// Open connections per worker, at most.
     pub connections_max: usize,
     /// Connections of a worker that one address may hold; 0: no limit.
@@ -152,6 +156,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// What is done about workers that are stuck.
     pub watch: Watch,
+    /// How much memory there is, as the operator says.
+    pub memory_max: MemoryMax,
     /// Bytes of cached answers per worker; 0: no cache.
     pub cache_bytes: usize,
     /// How long a cached answer is served.
@@ -166,6 +172,8 @@ pub struct Config {
     pub log: LogSettings,
     /// How often clients may ask.
     pub rate_limit: crate::resilience::rate::Settings,
+    /// What a worker lets in.
+    pub overload: crate::resilience::overload::Settings,
     /// Opens the admin routes to callers from elsewhere; none: loopback only.
     pub admin_token: Option<SecretToken>,
     /// CORS, HSTS, Server, compression.
@@ -262,6 +270,7 @@ impl Config {
                 "epoll" => IoDriver::Epoll,
                 _ => IoDriver::Auto,
             },
+            balance: r.word(&var::BALANCE) == "on",
             connections_max,
             // So that one address can never shut out all others.
             connections_per_address: match per_address {
@@ -281,6 +290,7 @@ impl Config {
                 drain_delay: end::drain_delay(r, production),
             },
             watch: end::watch(r),
+            memory_max: memory::read(r),
             cache_bytes: count(r, &var::CACHE_BYTES),
             cache_ttl: time(r, &var::CACHE_TTL_SECONDS),
             stale_while_revalidate: time(r, &var::STALE_WHILE_REVALIDATE),
@@ -288,6 +298,11 @@ impl Config {
             life: life::read(r),
             log: log_settings(r, production),
             rate_limit: rate::read(r),
+            overload: crate::resilience::overload::Settings {
+                enabled: r.word(&var::OVERLOAD) == "adapt",
+                target: time(r, &var::LATENCY_TARGET),
+                in_flight_max: count(r, &var::IN_FLIGHT_MAX),
+            },
             admin_token: token(r),
             face: face::read(r),
             warnings: Vec::new(),

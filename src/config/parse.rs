@@ -226,7 +226,7 @@ pub(super) fn parse_number(kind: Kind, text: &str) -> Option<u64> {
             };
             (unit, ms_min, ms_max)
         }
-        Kind::Bytes { min, max } => {
+        Kind::Bytes { min, max } | Kind::Memory { min, max } => {
             let unit = match suffix.to_ascii_lowercase().as_str() {
                 "" | "b" => 1,
                 "k" | "ki" | "kib" => 1 << 10,

@@ -40,6 +40,7 @@ const FIXED: &[&str] = &[
     "IO_DRIVER",
     "WORKER_TIMEOUT",
     "STUCK",
+    "MEMORY_MAX",
     "UPGRADE_STAY",
     "PIDFILE",
     "ENV_FILE",
@@ -128,6 +129,7 @@ impl Config {
             pin: old.pin,
             io_driver: old.io_driver,
             watch: old.watch,
+            memory_max: old.memory_max,
             face: old.face,
             admin_token: old.admin_token,
             log,
@@ -216,9 +218,10 @@ mod tests {
             ("LOG_FILE", "/elsewhere/log"),
             ("WORKER_TIMEOUT", "30s"),
             ("STUCK", "abort"),
+            ("MEMORY_MAX", "1G"),
         ]);
         let reloaded = before.merged(after);
         assert_eq!(reloaded.config, before);
-        assert_eq!(reloaded.needs_restart.len(), 11, "{:?}", reloaded.needs_restart);
+        assert_eq!(reloaded.needs_restart.len(), 12, "{:?}", reloaded.needs_restart);
     }
 }

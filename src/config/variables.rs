@@ -1,7 +1,7 @@
 //! The table of environment variables: the one place where a variable is named, bounded, given its default and
 //! described. Parsing, `--help` and the README table all read it.
 
-use crate::limits::{drain, life, postgres as pg, redis, server as limits};
+use crate::limits::{drain, life, memory, overload, postgres as pg, redis, server as limits};
 use crate::resilience::rate::limits as rate;
 use crate::store::journal::limits as journal;
 use std::fmt::Write as _;
@@ -25,6 +25,13 @@ pub enum Kind {
     },
     /// A size: bytes, or a whole number with K, M, G (also Ki, KiB ...), by 1024. Bounds in bytes, both included.
     Bytes {
+        /// The least, bytes.
+        min: u64,
+        /// The most, bytes.
+        max: u64,
+    },
+    /// A size, `auto` or `off`.
+    Memory {
         /// The least, bytes.
         min: u64,
         /// The most, bytes.
@@ -194,6 +201,11 @@ variables! {
         "Whether each worker is pinned to one CPU. `auto` pins where the CPUs are this process's own: outside containers without a quota, and in a container with a cpuset narrower than the machine and no quota.";
     IO_DRIVER: Kind::Word(&[("auto", "auto"), ("uring", "uring"), ("epoll", "epoll")]), Preset::Word("auto"),
         "How to talk to the kernel. `auto` takes io_uring and falls back to epoll where it is forbidden; `uring` refuses to start then.";
+    BALANCE: Kind::Word(&[
+        ("on", "on"), ("off", "off"),
+        ("true", "on"), ("false", "off"), ("1", "on"), ("0", "off"), ("yes", "on"), ("no", "off"),
+    ]), Preset::Word("on"),
+        "Whether a worker hands a fresh connection to one that has fewer, or leaves them as the kernel's hash spreads them. See Balance between cores.";
     CONNECTIONS_MAX: Kind::Count { min: 1, max: limits::CONNECTIONS_BOUND }, Preset::Number(limits::CONNECTIONS_MAX),
         "Connections that a worker serves at once, at most; more wait until one ends. In the last eighth of them an idle connection is kept for HEAD_TIMEOUT only.";
     CONNECTIONS_PER_ADDRESS: Kind::Count { min: 0, max: limits::CONNECTIONS_BOUND }, Preset::Unset("half of CONNECTIONS_MAX"),
@@ -242,6 +254,8 @@ variables! {
         "File that holds the process's id while it serves. During SIGUSR2 the old process's is `PIDFILE.oldbin`.";
     ENV_FILE: Kind::File, Preset::Unset("the environment alone"),
         "File of `NAME=value` lines, whose variables win over the environment's. SIGHUP reads it again.";
+    MEMORY_MAX: Kind::Memory { min: memory::MEMORY_MAX_MIN, max: life::RSS_BOUND }, Preset::Word("auto"),
+        "How much memory there is. `auto`: what the control groups allow, or the machine has. A size is compared with this process's resident memory, besides what the control groups allow. `off`: nobody looks. See Memory.";
     CACHE_BYTES: Kind::Bytes { min: 0, max: limits::CACHE_BYTES_BOUND }, Preset::Number(limits::CACHE_BYTES),
         "Memory for cached answers, per worker. 0 switches the cache off.";
     CACHE_TTL_SECONDS: millis(1000, limits::CACHE_TTL_MS_BOUND), Preset::Number(limits::CACHE_TTL_MS),
@@ -262,6 +276,12 @@ variables! {
         "File that log lines are appended to in place of stdout. SIGUSR1 opens it again by its name, after a rotation.";
     ACCESS_LOG: Kind::Word(&[("off", "off"), ("errors", "errors"), ("all", "all")]), Preset::Word("errors"),
         "Which requests get a log line: none, those answered 5xx, or all.";
+    OVERLOAD: Kind::Word(&[("adapt", "adapt"), ("on", "adapt"), ("true", "adapt"), ("fixed", "fixed"), ("off", "fixed"), ("false", "fixed")]), Preset::Word("adapt"),
+        "What becomes of more than a worker can do in time. `adapt` learns how much it can have in flight, lets the rest wait in a bounded queue, and answers 503 with Retry-After to what would be late; `fixed` has IN_FLIGHT_MAX alone, and no queue.";
+    LATENCY_TARGET: millis(overload::TARGET_MS_MIN, overload::TARGET_MS_MAX), Preset::Number(overload::TARGET_MS),
+        "Within what a request should be answered: how long one waits to be let in follows from it.";
+    IN_FLIGHT_MAX: Kind::Count { min: overload::LIMIT_MIN as u64, max: overload::IN_FLIGHT_MAX }, Preset::Number(overload::IN_FLIGHT_MAX),
+        "Requests that a worker has in flight at most: stories being told, and lookups in Redis and the store. Answers from the worker's own cache, probes and metrics do not count.";
     RATE_LIMIT_ENABLED: YES_NO, Preset::Word("false"),
         "Limit how often each client, and all of them together, may ask; more is answered 429. Can be switched without a restart: see Rate limits.";
     RATE_LIMIT_CLIENT: Kind::Rate, Preset::Word(rate::CLIENT_RATE),
@@ -314,6 +334,11 @@ impl Variable {
                     bytes_text(max)
                 )
             }
+            Kind::Memory { min, max } => format!(
+                "auto, off, or a size from {} to {}: bytes, or a whole number with K, M or G (by 1024)",
+                bytes_text(min),
+                bytes_text(max)
+            ),
             Kind::Word(words) => {
                 let mut distinct: Vec<&str> = Vec::new();
                 for (_, canonical) in words {
@@ -362,6 +387,7 @@ impl Variable {
             Kind::Count { min, max } => format!("{min} to {max}"),
             Kind::Duration { .. } => "seconds (or ms, s, m, h)".to_owned(),
             Kind::Bytes { .. } => "bytes (or K, M, G)".to_owned(),
+            Kind::Memory { .. } => "bytes (or K, M, G), auto or off".to_owned(),
             Kind::Word(_) => self.allowed(),
             Kind::Address => "IP address, `localhost` or `*`".to_owned(),
             Kind::Listeners => "addresses with commas between".to_owned(),

@@ -19,6 +19,12 @@ pub const BEGIN_MAX: Duration = Duration::from_secs(super::health::BOOT_MS_MAX /
 /// of a second, come through.
 pub const STEER_SETTLE: Duration = Duration::from_secs(1);
 
+/// From its beginning a life asks the kernel for connections again and again for so long: another process, or the ring of
+/// a life that broke down, may have been woken in its place. Longer than those take to stop accepting.
+pub const ASK_FIRST: Duration = Duration::from_secs(10);
+/// The same after another life has said that it accepts no more.
+pub const ASK_AFTER: Duration = Duration::from_secs(1);
+
 /// First pause before a worker that broke down starts again; doubled each time.
 pub const RESTART_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause.

@@ -3,6 +3,7 @@
 
 use super::Worker;
 use super::dress::NO_STORE;
+use super::generate::problem_of;
 use super::panics;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::rate;
@@ -13,9 +14,10 @@ use crate::http::{FieldLines, FieldName, FieldPart, Method, RequestHead, Respons
 use crate::resilience::rate::{Scope, Standing};
 use crate::runtime::context;
 use crate::server::{Later, Outbox, Outcome, Reply, ReplyBody, Request};
+use crate::story::service::TellError;
 use crate::telemetry::logging::AccessLog;
 use crate::telemetry::trace::Trace;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -37,6 +39,8 @@ pub(super) struct Call<'r> {
     pub(super) standing: Option<Standing>,
     /// Its place in a trace, once something is to be said of it.
     pub(super) trace: OnceCell<Rc<Trace>>,
+    /// It is shed.
+    pub(super) shed: Cell<bool>,
 }
 
 /// What the headers of a request change about its answer (RFC 9110 section 12.5.5), Origin aside.
@@ -70,6 +74,8 @@ pub(super) struct Asked<'r> {
     pub(super) begun_ns: u64,
     pub(super) from: From<'r>,
     pub(super) trace: Traced<'r>,
+    /// It was shed: there is a line about all of them, and in the access log only where that has everything.
+    pub(super) shed: bool,
 }
 
 /// Where the trace of a request is, which is made only if it is logged.
@@ -114,6 +120,8 @@ pub(super) struct LaterCall {
     pub(super) origin: Option<Vec<u8>>,
     pub(super) standing: Option<Standing>,
     pub(super) trace: Rc<Trace>,
+    /// It was shed.
+    pub(super) shed: bool,
     pub(super) ended: bool,
 }
 
@@ -180,6 +188,7 @@ impl Call<'_> {
             begun_ns: self.begun_ns,
             from: From::Request(self.request),
             trace: Traced::Call(&self.trace, self.head),
+            shed: self.shed.get(),
         };
         self.worker.book(&asked, status, body.len());
         Outcome::Done { keep_alive }
@@ -221,6 +230,13 @@ impl Call<'_> {
     /// Answers at once with an error.
     pub(super) fn problem(&self, outbox: Outbox<'_>, problem: &Problem) -> Outcome {
         self.problem_with(outbox, problem, &[])
+    }
+
+    /// Answers at once that there is too much to do.
+    #[cold]
+    pub(super) fn shed(&self, outbox: Outbox<'_>) -> Outcome {
+        self.shed.set(true);
+        self.problem(outbox, &problem_of(&TellError::Overloaded, self.trace()))
     }
 
     /// The same, with more fields.
@@ -279,6 +295,7 @@ impl Call<'_> {
             origin: self.origin.map(<[u8]>::to_vec),
             standing: self.standing,
             trace: Rc::clone(self.trace()),
+            shed: false,
             ended: false,
         }));
         Outcome::Later(later)
@@ -334,9 +351,16 @@ impl LaterCall {
                 begun_ns: self.begun_ns,
                 from: From::Found(self.client),
                 trace: Traced::Known(&self.trace),
+                shed: self.shed,
             };
             self.worker.book(&asked, status, bytes);
         }
+    }
+
+    /// The answer where there is no story, counted.
+    pub(super) fn failed(&mut self, error: &TellError) -> Reply {
+        self.shed = *error == TellError::Overloaded;
+        self.problem(&problem_of(error, &self.trace))
     }
 
     /// An error answer, counted.

@@ -6,6 +6,8 @@ use crate::cache::local::CachedStory;
 use crate::http::encode::Effort;
 use crate::http::negotiate::{Codings, MediaType, SentType, acceptance};
 use crate::http::{FieldName, RequestHead, Status, field};
+use crate::limits::overload::{RETRY_AFTER_S_MAX, RETRY_AFTER_S_MIN};
+use crate::runtime::context;
 use crate::server::{Outbox, Outcome, Reply, Request};
 use crate::story::key;
 use crate::story::service::{Source, TellError};
@@ -76,6 +78,9 @@ pub(super) fn generate(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_
         return soon(call, kind, &canonical, story, codings, status.into());
     }
     call.worker.metrics.cache_missed();
+    if service.sheds(&canonical) {
+        return call.shed(outbox);
+    }
     let canonical: Rc<[u8]> = canonical.as_slice().into();
     let asked = wish.asked().to_request();
     let service = Rc::clone(service);
@@ -83,7 +88,7 @@ pub(super) fn generate(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_
         match service.tell(&canonical, asked, &call.trace).await {
             Ok((story, source)) if kind == Kind::Events => sse::reply(&mut call, story, cache_status(source)),
             Ok((story, source)) => told(&mut call, &canonical, story, cache_status(source), &codings).await,
-            Err(error) => call.problem(&problem_of(&error, &call.trace)),
+            Err(error) => call.failed(&error),
         }
     })
 }
@@ -193,8 +198,10 @@ pub(super) fn problem_of(error: &TellError, trace: &Trace) -> Problem {
         }
         TellError::Overloaded => (
             Status::SERVICE_UNAVAILABLE,
-            "too many stories are being told at once",
-            Some(1),
+            "more is asked of this server than it can do in time; Retry-After says when to ask again",
+            Some(context::random(|random| {
+                random.u32(RETRY_AFTER_S_MIN..=RETRY_AFTER_S_MAX)
+            })),
         ),
         TellError::Timeout => (Status::SERVICE_UNAVAILABLE, "the story took too long", Some(1)),
         TellError::Internal => {

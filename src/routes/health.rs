@@ -2,14 +2,15 @@
 
 use super::checks::Dependency;
 use super::dress::NO_STORE;
-use super::journal;
 use super::problem::Problem;
 use super::process::Lifecycle;
 use super::{Call, JSON, Worker};
+use super::{journal, memory};
 use crate::cache::redis::Fault;
 use crate::http::negotiate::MediaType;
 use crate::http::{FieldName, Status, field};
 use crate::limits;
+use crate::resilience::memory::Level;
 use crate::runtime::context;
 use crate::server::{Outbox, Outcome, Request};
 use crate::story::gazetteer::Gazetteer;
@@ -76,15 +77,17 @@ pub(super) fn ready(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
     // Without Redis a pod is slower and as right: it stays ready.
     let redis_up = redis.is_none_or(Dependency::is_up);
     let stuck = worker.process.stuck();
+    let is_short = worker.process.memory.level() == Level::Hard;
     let (ready, word) = match lifecycle {
         Lifecycle::Draining => (false, "shutdown"),
-        Lifecycle::Serving if store_up && stuck.is_empty() => (true, "ready"),
+        Lifecycle::Serving if store_up && stuck.is_empty() && !is_short => (true, "ready"),
         Lifecycle::Serving | Lifecycle::Starting => (false, "not_ready"),
     };
     let worker_reason = match lifecycle {
         Lifecycle::Starting => Some("starting"),
-        Lifecycle::Serving if stuck.is_empty() => None,
-        Lifecycle::Serving => Some("a worker is stuck"),
+        Lifecycle::Serving if !stuck.is_empty() => Some("a worker is stuck"),
+        Lifecycle::Serving if is_short => Some("memory is short"),
+        Lifecycle::Serving => None,
         Lifecycle::Draining => Some("shutting down"),
     };
     let body = Ready {
@@ -131,6 +134,8 @@ pub(super) struct System {
     load_1m: f64,
     open_files: u64,
     uptime_seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<memory::Part>,
 }
 
 fn read_system(worker: &Worker) -> System {
@@ -153,10 +158,19 @@ fn read_system(worker: &Worker) -> System {
             .unwrap_or_default(),
         open_files: crate::telemetry::metrics::open_files().unwrap_or_default(),
         uptime_seconds: worker.process.uptime_seconds(),
+        memory: None,
     }
 }
 
 fn system(worker: &Worker) -> System {
+    System {
+        status: memory::word(worker),
+        memory: memory::part(worker),
+        ..slow_figures(worker)
+    }
+}
+
+fn slow_figures(worker: &Worker) -> System {
     let now = context::now_ns();
     let mut cached = worker.system.borrow_mut();
     match &*cached {
@@ -266,6 +280,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
         active_requests: u64,
         open_connections: u64,
         stalls: u64,
+        overload: crate::resilience::overload::Figures,
         cache: CachePart,
         topology: &'c crate::runtime::topology::Topology,
     }
@@ -317,19 +332,23 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
     };
     let redis = redis_part(worker);
     let rate_limit = super::rate::State::of(worker);
+    let overload = worker.service.admission().figures();
     let worker_word = if !stuck.is_empty() {
         "unhealthy"
-    } else if worker.process.fallback().is_some() {
+    } else if worker.process.fallback().is_some() || overload.overloaded {
         "degraded"
     } else {
         "healthy"
     };
     // Redis away is never more than degraded: nothing is wrong with the answers.
+    let system = system(worker);
     let overall = match (database, worker_word) {
         _ if draining => "shutting_down",
+        _ if system.status == "unhealthy" => "unhealthy",
         ("unhealthy", _) | (_, "unhealthy") => "unhealthy",
         ("degraded", _) | (_, "degraded") => "degraded",
         _ if redis.status != "healthy" || rate_limit.status != "healthy" => "degraded",
+        _ if system.status != "healthy" => "degraded",
         _ => "healthy",
     };
     let mut timestamp = Vec::with_capacity(24);
@@ -352,6 +371,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
                 active_requests: active(worker),
                 open_connections: worker.metrics.connections_open(),
                 stalls: worker.heartbeat.stalls(),
+                overload,
                 cache: CachePart {
                     entries: figures.entries,
                     bytes: figures.bytes,
@@ -381,7 +401,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
                 configured: false,
             },
             rate_limit,
-            system: system(worker),
+            system,
         },
     };
     let code = if draining || overall == "unhealthy" {
@@ -423,9 +443,11 @@ pub(super) fn worker(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
         open_connections: u64,
         accepting_requests: bool,
         shutting_down: bool,
+        overload: crate::resilience::overload::Figures,
     }
     let worker = call.worker;
     let body = Body {
+        overload: worker.service.admission().figures(),
         worker_id: &worker.id,
         worker: worker.metrics.id(),
         pid: std::process::id(),

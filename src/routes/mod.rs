@@ -21,6 +21,7 @@ mod generate;
 mod health;
 mod input;
 mod journal;
+mod memory;
 mod metrics;
 mod panics;
 mod problem;
@@ -85,6 +86,8 @@ pub(crate) struct Worker {
     compression: bool,
     started_ns: u64,
     requests: Cell<u64>,
+    /// Evictions that were told of.
+    evicted: Cell<u64>,
     accepting: Cell<bool>,
     checks: Checks,
     /// Figures of /proc, and when they were read.
@@ -135,6 +138,7 @@ impl Api {
             id,
             started_ns: context::now_ns(),
             requests: Cell::new(0),
+            evicted: Cell::new(0),
             accepting: Cell::new(true),
             checks: Checks::default(),
             system: RefCell::default(),
@@ -213,8 +217,12 @@ impl Worker {
     fn tell_figures(&self) {
         let figures = self.service.cache().borrow().figures();
         self.metrics.cache_holds(figures.entries, figures.bytes);
+        let told = self.evicted.replace(figures.evictions);
+        self.metrics.cache_evicted(figures.evictions.saturating_sub(told));
         self.metrics.database_state(self.service.store().health().state as u64);
         rate::tell_state(self);
+        self.metrics
+            .loop_lag(Duration::from_nanos(context::take_longest_turn_ns()));
         self.metrics.executor(ExecutorFigures {
             turns: self.heartbeat.turns(),
             polls: self.heartbeat.pulse().polls,
@@ -243,12 +251,13 @@ impl Worker {
             begun_ns,
             from,
             trace,
+            shed,
         } = *asked;
         let elapsed = Duration::from_nanos(context::precise_now_ns().saturating_sub(begun_ns));
         self.requests.set(self.requests.get().wrapping_add(1));
         self.metrics
             .request_ended(route as usize, method.as_str(), status.code(), elapsed);
-        if self.access.wants(status.code()) {
+        if self.access.wants(status.code()) && !(shed && self.access == AccessLog::Errors) {
             let client = match from {
                 From::Request(request) => self.client(request).addr,
                 From::Found(addr) => addr,
@@ -287,6 +296,7 @@ impl App for Api {
             origin: self.worker.dress.origin(head),
             standing: None,
             trace: OnceCell::new(),
+            shed: Cell::new(false),
         };
         self.worker.metrics.request_began();
         #[cfg(debug_assertions)]
@@ -294,6 +304,10 @@ impl App for Api {
             && let Some(fault) = head.headers.get("x-fault")
         {
             return faults::commit(&call, fault, outbox);
+        }
+        // The same that limits spare: what orchestrators, balancers and scrapers ask, and administrators.
+        if request.peer.is_late() && route.is_limited() {
+            return memory::refuse(&call, outbox);
         }
         if route.is_limited() && self.worker.turnstile.is_on() {
             match rate::pass(&call) {
@@ -365,6 +379,18 @@ impl App for Api {
 
     fn turned_away(&self) {
         self.worker.metrics.connection_turned_away();
+    }
+
+    fn handed_over(&self) {
+        self.worker.metrics.handed_over();
+    }
+
+    fn handed_back(&self) {
+        self.worker.metrics.handed_back();
+    }
+
+    fn refused_for_memory(&self) {
+        self.worker.metrics.refused_for_memory();
     }
 
     fn received(&self, bytes: usize) {

@@ -54,6 +54,7 @@ pub(super) fn answer(api: &Api, request: Option<&Request<'_>>, outbox: Outbox<'_
             begun_ns: lost.begun_ns,
             from: From::Found(lost.client),
             trace: Traced::Known(&lost.trace),
+            shed: false,
         }),
         (None, Some(request)) => Some(Asked {
             route: Route::of(request.head.path).0,
@@ -63,6 +64,7 @@ pub(super) fn answer(api: &Api, request: Option<&Request<'_>>, outbox: Outbox<'_
             begun_ns: request.received_ns,
             from: From::Request(request),
             trace: Traced::Call(&trace, request.head),
+            shed: false,
         }),
         // It was answered already, as far as its handler is concerned.
         (None, None) => None,

@@ -2,6 +2,7 @@
 
 use super::compress::Helper;
 use crate::config::{Face, SecretToken};
+use crate::resilience::memory::Pressure;
 use crate::resilience::rate::Limiter;
 use crate::runtime::topology::Topology;
 use crate::telemetry::metrics::Registry;
@@ -54,6 +55,8 @@ pub struct Process {
     face: OnceLock<Face>,
     /// How often clients may ask. To be set by [`Limiter::apply`], before the workers start and at any time after.
     pub rate: Arc<Limiter>,
+    /// How short memory is; for health routes and scrapes, as workers are told otherwise.
+    pub memory: Arc<Pressure>,
     /// Compresses what would hold a worker for too long.
     pub(super) helper: Helper,
 }
@@ -81,6 +84,7 @@ impl Process {
             stuck: Mutex::new(Vec::new()),
             face: OnceLock::new(),
             rate: Arc::default(),
+            memory: Arc::default(),
             helper: Helper::default(),
         })
     }

@@ -2,7 +2,7 @@
 
 use super::dress::CACHE_FOR;
 use super::fixed::Fixed;
-use super::generate::{Shared, problem_of};
+use super::generate::Shared;
 use super::problem::{FieldError, Problem};
 use super::{Call, JSON, LaterCall, Vary, Worker, forms};
 use crate::cache::story::CachedStory;
@@ -55,7 +55,7 @@ pub(super) fn story(call: &Call<'_>, id: &str, outbox: Outbox<'_>) -> Outcome {
         match service.by_id(id).await {
             Ok(Some(story)) => kept(&mut call, story, &codings, conditions).await,
             Ok(None) => call.problem(&Problem::new(Status::NOT_FOUND, "no story has this id")),
-            Err(error) => call.problem(&problem_of(&error, &call.trace)),
+            Err(error) => call.failed(&error),
         }
     })
 }
@@ -152,6 +152,9 @@ pub(super) fn list(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -
     }
     let codings = call.codings();
     let service = Rc::clone(&call.worker.service);
+    if service.admission().refuses() {
+        return call.shed(outbox);
+    }
     call.later(|mut call| async move {
         match service.list(wish.filter, wish.cursor, wish.limit).await {
             Ok(page) => {
@@ -159,7 +162,7 @@ pub(super) fn list(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -
                 let body = page_json(&page);
                 call.end_coded(Status::OK, JSON, fields, &codings, body).await
             }
-            Err(error) => call.problem(&problem_of(&error, &call.trace)),
+            Err(error) => call.failed(&error),
         }
     })
 }

@@ -32,6 +32,12 @@ pub(super) struct Context {
     pub(super) heartbeat: Arc<Heartbeat>,
     pub(super) rng: RefCell<fastrand::Rng>,
     now_ns: Cell<u64>,
+    /// When the driver last returned; from then on the turn's work is done.
+    turned_ns: Cell<u64>,
+    /// How long the work of the turn before took.
+    turn_ns: Cell<u64>,
+    /// How long the longest one took since it was asked for.
+    longest_turn_ns: Cell<u64>,
     closing: CloseQueue,
     woken: RefCell<Vec<Waker>>,
 }
@@ -54,6 +60,9 @@ impl Context {
             heartbeat,
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
             now_ns: Cell::new(now_ns),
+            turned_ns: Cell::new(now_ns),
+            turn_ns: Cell::new(0),
+            longest_turn_ns: Cell::new(0),
             closing,
             woken: RefCell::new(Vec::new()),
         })
@@ -85,6 +94,11 @@ impl Context {
             }
         };
         let mut woken = self.woken.take();
+        let took = self.now_ns().saturating_sub(self.turned_ns.get());
+        self.turn_ns.set(took);
+        if took > self.longest_turn_ns.get() {
+            self.longest_turn_ns.set(took);
+        }
         {
             let io = &mut *self.io.borrow_mut();
             self.close_pending(io);
@@ -97,6 +111,7 @@ impl Context {
             }
             turned?;
             self.now_ns.set(io.driver.now_ns());
+            self.turned_ns.set(self.now_ns.get());
         }
         self.timers.borrow_mut().advance(self.now_ns() / 1_000_000, &mut woken);
         for waker in woken.drain(..) {
@@ -144,6 +159,8 @@ impl Context {
             // buffers).
             let pool = io.driver.buffers();
             let ops = std::mem::replace(&mut io.ops, OpTable::new(pool, CloseQueue::default()));
+            // Their handles go with them, and would never be closed.
+            io.driver.give_up(ops.descriptors());
             std::mem::forget(ops);
         }
         self.close_pending(io);
@@ -205,6 +222,20 @@ pub fn now_ns() -> u64 {
 /// Nanoseconds of the worker's clock, looked up now.
 pub fn precise_now_ns() -> u64 {
     with(|context| context.tick())
+}
+
+/// Nanoseconds that a turn of the loop takes: the last one, or the present one if it has taken longer already. What comes
+/// now has waited about so long in its socket.
+pub fn turn_ns() -> u64 {
+    with(|context| {
+        let present = context.now_ns().saturating_sub(context.turned_ns.get());
+        present.max(context.turn_ns.get())
+    })
+}
+
+/// Nanoseconds of the longest turn since this was last asked.
+pub fn take_longest_turn_ns() -> u64 {
+    with(|context| context.longest_turn_ns.take())
 }
 
 /// Nanoseconds since the Unix epoch by the driver's clock.

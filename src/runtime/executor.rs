@@ -416,6 +416,11 @@ impl Runtime {
         Arc::clone(&self.context.heartbeat)
     }
 
+    /// Nanoseconds of its clock.
+    pub fn now_ns(&self) -> u64 {
+        self.context.tick()
+    }
+
     /// Runs until `root` is done. Tasks that are left are kept for a next call, or dropped with the runtime.
     ///
     /// # Errors

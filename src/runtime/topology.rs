@@ -19,6 +19,7 @@
 //! which only the root of a cgroup namespace has.
 
 mod cgroup;
+pub mod memory;
 #[cfg(test)]
 mod tests;
 

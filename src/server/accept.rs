@@ -5,15 +5,16 @@
 //! 1. Answers say `Connection: close`, GOAWAY is sent. Its listening sockets are hushed: who has begun a handshake is
 //!    let in, who has not is not answered.
 //! 2. After `drain::HANDSHAKE`, and when nobody waits in the kernel's queue any more, listening ends. Sockets that have a
-//!    next user ([`Leave`]) are neither hushed nor ended.
+//!    next user ([`Leave`], [`Port::stays`]) are neither hushed nor ended.
 //! 3. After `drain::IDLE`, or [`Server::keep_idle_for`], idle connections end; those that came later have `drain::IDLE` for
 //!    a first request.
 //! 4. Some time before the end of the graceful time, bodies that are made while they are sent are told to come to an end.
 //! 5. At its end what is left is cut off, and counted.
 
+use super::balance::Handed;
 use super::begin::{Terms, begin};
 use super::{App, Server};
-use crate::limits::{connection as limits, drain};
+use crate::limits::{balance, connection as limits, drain};
 use crate::runtime::executor::spawn;
 use crate::runtime::net::{Listener, Stream};
 use crate::runtime::time::{Sleep, sleep, timeout};
@@ -32,6 +33,8 @@ pub struct Port {
     pub listener: Listener,
     /// What is spoken.
     pub terms: Terms,
+    /// Somebody else keeps the socket whatever becomes of this process: it always has a next user.
+    pub stays: bool,
 }
 
 impl From<Listener> for Port {
@@ -40,6 +43,7 @@ impl From<Listener> for Port {
         Port {
             listener,
             terms: Terms::default(),
+            stays: false,
         }
     }
 }
@@ -65,6 +69,7 @@ pub async fn run<A: App>(
     graceful: Duration,
 ) -> usize {
     let mut door = Door::new(server, vec![port.into()]);
+    door.takes_in = true;
     door.accept_until(stop).await;
     door.close(graceful, Leave::ToOwner, |_| Vec::new()).await
 }
@@ -80,6 +85,7 @@ pub async fn run_to_end<A: App>(
     last: impl FnOnce(usize) -> Vec<(usize, OwnedFd)>,
 ) -> usize {
     let mut door = Door::new(server, ports);
+    door.takes_in = true;
     let mut leave = Leave::ToOwner;
     door.accept_until(async { leave = stop.await }).await;
     door.close(graceful, leave, last).await
@@ -100,11 +106,13 @@ pub async fn stand_in<A: App>(
     door.again = Some(Sleep::after(drain::ASK_AGAIN));
     let mut why = Leave::ToOwner;
     door.accept_until(async { why = stop.await }).await;
+    let terms = door.terms();
     if why != Leave::ToOwner {
+        door.shut_those(|port| port.stays).await;
         door.hush();
         door.until_nobody_waits().await;
     }
-    let (terms, server, mut taken) = (door.terms(), Rc::clone(&door.server), door.taken);
+    let (server, mut taken) = (Rc::clone(&door.server), door.taken);
     taken += door.shut().await;
     if why != Leave::ToOwner {
         taken += adopt(&server, &terms, last(usize::MAX));
@@ -143,6 +151,16 @@ fn adopt<A: App>(server: &Rc<Server<A>>, terms: &[Terms], sockets: Vec<(usize, O
     taken
 }
 
+/// Serves connections that were handed from worker to worker.
+fn receive<A: App>(server: &Rc<Server<A>>, handed: Vec<Handed>) {
+    for Handed { socket, terms, .. } in handed {
+        match Stream::adopt(socket) {
+            Ok(stream) => begin(server, terms, stream),
+            Err(error) => tracing::warn!(%error, "a connection that was handed over is lost"),
+        }
+    }
+}
+
 /// The listening sockets, and the way in.
 struct Door<A: App> {
     server: Rc<Server<A>>,
@@ -157,6 +175,10 @@ struct Door<A: App> {
     taken: u64,
     /// The kernel may wake somebody else: when to ask again.
     again: Option<Sleep>,
+    /// What others hand to this worker comes in here.
+    takes_in: bool,
+    /// Something was handed to others: when to look whether they have taken it.
+    handed: Option<Sleep>,
 }
 
 impl<A: App> Door<A> {
@@ -169,6 +191,8 @@ impl<A: App> Door<A> {
             failures: 0,
             taken: 0,
             again: None,
+            takes_in: false,
+            handed: None,
         }
     }
 
@@ -214,6 +238,10 @@ impl<A: App> Door<A> {
                     return Poll::Ready(None);
                 }
                 self.ask_again(cx);
+                if self.again.is_none() {
+                    self.ask_if_told(cx);
+                }
+                self.exchange(cx);
                 self.poll_accept(cx).map(Some)
             });
             let Some((port, accepted)) = accepted.await else {
@@ -224,7 +252,7 @@ impl<A: App> Door<A> {
                 Ok((terms, stream)) => {
                     self.taken += 1;
                     events += counts;
-                    begin(&self.server, terms, stream);
+                    self.settle(terms, stream);
                 }
                 Err(error) => {
                     // EINVAL: another worker has ended a socket of all, or of this one, which is about to hear of the end.
@@ -248,6 +276,43 @@ impl<A: App> Door<A> {
         }
     }
 
+    /// Serves a fresh connection, or hands it to another worker, which has fewer.
+    fn settle(&mut self, terms: Terms, stream: Stream) {
+        let seat = self.server.seat.get().filter(|_| !self.server.is_draining());
+        let Some(seat) = seat else {
+            return begin(&self.server, terms, stream);
+        };
+        match seat.give(terms, stream) {
+            Err(stream) => begin(&self.server, terms, stream),
+            Ok(()) => {
+                self.server.app().handed_over();
+                self.handed.get_or_insert_with(|| Sleep::after(balance::TAKE_BACK));
+            }
+        }
+    }
+
+    /// Serves what others have handed to this worker, and what they have not taken of what it handed to them.
+    fn exchange(&mut self, cx: &Context<'_>) {
+        let Some(seat) = self.server.seat.get() else { return };
+        if self.takes_in {
+            let room = self.server.settings.connections_max.saturating_sub(self.server.open());
+            receive(&self.server, seat.take(room, cx));
+        }
+        if let Some(handed) = &mut self.handed
+            && handed.poll_elapsed(cx).is_ready()
+        {
+            let (back, more) = seat.take_back(balance::TAKE_BACK);
+            back.iter().for_each(|_| self.server.app().handed_back());
+            receive(&self.server, back);
+            if more {
+                handed.reset(balance::TAKE_BACK);
+                let _ = handed.poll_elapsed(cx);
+            } else {
+                self.handed = None;
+            }
+        }
+    }
+
     /// Lets go of the accepts now and then: the next poll asks the kernel anew, and that looks into the queue first.
     fn ask_again(&mut self, cx: &Context<'_>) {
         if let Some(again) = &mut self.again
@@ -258,6 +323,19 @@ impl<A: App> Door<A> {
             for port in &mut self.ports {
                 port.listener.pause();
             }
+        }
+    }
+
+    /// The same when somebody says so: see [`Server::ask_again`].
+    fn ask_if_told(&mut self, cx: &Context<'_>) {
+        if self.server.asking_again.take() {
+            for port in &mut self.ports {
+                port.listener.pause();
+            }
+        }
+        let mut door = self.server.door.borrow_mut();
+        if !door.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *door = Some(cx.waker().clone());
         }
     }
 
@@ -299,13 +377,13 @@ impl<A: App> Door<A> {
         }
     }
 
-    /// Stops accepting from sockets that others accept from, too.
-    async fn shut_shared(&mut self) {
+    /// Stops accepting from those sockets; what waits in their queues is others'.
+    async fn shut_those(&mut self, which: impl Fn(&Port) -> bool) {
         let all = std::mem::take(&mut self.ports);
-        let (shared, own) = all.into_iter().partition(|port| port.listener.is_shared());
-        self.ports = shared;
-        self.shut().await;
-        self.ports = own;
+        let (those, others) = all.into_iter().partition(which);
+        self.ports = those;
+        self.taken += self.shut().await;
+        self.ports = others;
     }
 
     /// Stops accepting; what was accepted already is served. Gives how many that were.
@@ -329,17 +407,26 @@ impl<A: App> Door<A> {
     ) -> usize {
         let server = Rc::clone(&self.server);
         server.begin_drain();
+        if let Some(seat) = server.seat.get() {
+            receive(&server, seat.close());
+        }
         let stages = spawn("drain", hurry(Rc::clone(&server), graceful));
         let mut left = Sleep::after(graceful);
         let terms = self.terms();
         if leave == Leave::OwnForGood {
-            self.shut_shared().await;
+            self.shut_those(|port| port.listener.is_shared()).await;
+        }
+        if leave == Leave::ForGood {
+            self.shut_those(|port| port.stays).await;
         }
         if leave != Leave::ToOwner {
             self.hush();
             let _ = timeout(graceful, self.until_nobody_waits()).await;
         }
         self.shut().await;
+        if let Some(tell) = server.when_shut.take() {
+            tell();
+        }
         if leave != Leave::ToOwner {
             adopt(&server, &terms, last(usize::MAX));
         }

@@ -41,6 +41,15 @@ pub trait App: 'static {
     /// A connection was accepted and closed at once: its address holds too many.
     fn turned_away(&self) {}
 
+    /// A connection that was accepted here was handed to another worker.
+    fn handed_over(&self) {}
+
+    /// One that was handed to another worker was not taken, and is served here after all.
+    fn handed_back(&self) {}
+
+    /// A connection that came while memory is short was closed at once: there are too many of them.
+    fn refused_for_memory(&self) {}
+
     /// So many bytes came in.
     fn received(&self, _bytes: usize) {}
 

@@ -24,6 +24,9 @@ pub struct Terms {
 /// Serves a fresh connection on a task of its own.
 pub(super) fn begin<A: App>(server: &Rc<Server<A>>, terms: Terms, stream: Stream) {
     let mut guest = Guest::new(Rc::clone(server));
+    if server.short.get() && !guest.comes_late() {
+        return;
+    }
     if terms.proxy {
         let origin = Origin::of(&stream);
         let trusted = &server.settings.trusted;
@@ -107,7 +110,7 @@ enum Unmet {
 /// The header at the begin of a connection, and the bytes that came behind it.
 async fn header<A: App>(stream: &mut Stream, guest: &Guest<A>) -> Result<(Source, Vec<u8>), Unmet> {
     let server = guest.server();
-    let mut sleep = Sleep::after(server.settings.head_timeout);
+    let mut sleep = Sleep::after(guest.patience(server.settings.head_timeout));
     // For who has come late in a drain.
     let mut moment = Sleep::after(limits::drain::IDLE);
     let mut bytes: Vec<u8> = Vec::new();

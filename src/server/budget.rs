@@ -13,7 +13,7 @@ pub(super) const BUSY: Reject = Reject::new(
 /// So many bytes may be held at one time, all connections of a worker together.
 #[derive(Debug)]
 pub(super) struct Budget {
-    bytes_max: usize,
+    bytes_max: Cell<usize>,
     held: Cell<usize>,
 }
 
@@ -21,9 +21,14 @@ impl Budget {
     /// Of `bytes_max` bytes.
     pub(super) fn new(bytes_max: usize) -> Rc<Budget> {
         Rc::new(Budget {
-            bytes_max,
+            bytes_max: Cell::new(bytes_max),
             held: Cell::new(0),
         })
+    }
+
+    /// From now on so many; what is held beyond that stays held.
+    pub(super) fn set_max(&self, bytes_max: usize) {
+        self.bytes_max.set(bytes_max);
     }
 
     /// Bytes held now.
@@ -33,7 +38,7 @@ impl Budget {
 
     /// True if so many bytes more could be held now. A promise of nothing: only a reservation is kept.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
-        bytes <= self.bytes_max.saturating_sub(self.held.get())
+        bytes <= self.bytes_max.get().saturating_sub(self.held.get())
     }
 
     /// Reserves `bytes` until the guard is dropped; none where there is no room.
@@ -58,7 +63,7 @@ impl Reserved {
     #[must_use = "what was not reserved must not be held"]
     pub(super) fn resize(&mut self, bytes: usize) -> bool {
         let others = self.budget.held.get().saturating_sub(self.bytes);
-        if bytes > self.bytes && bytes > self.budget.bytes_max.saturating_sub(others) {
+        if bytes > self.bytes && bytes > self.budget.bytes_max.get().saturating_sub(others) {
             return false;
         }
         self.budget.held.set(others.saturating_add(bytes));
@@ -89,6 +94,10 @@ mod tests {
         assert!(first.resize(10) && first.resize(60) && budget.reserve(0).is_some());
         drop(second);
         assert!(first.resize(100) && !first.resize(101) && !first.resize(usize::MAX));
+        budget.set_max(0);
+        assert!(budget.reserve(1).is_none() && !first.resize(101));
+        assert_eq!(budget.held(), 100, "what is held stays held");
+        assert!(first.resize(40) && !first.resize(41), "but does not grow");
         drop(first);
         assert_eq!(budget.held(), 0);
     }

@@ -3,19 +3,30 @@
 use super::Server;
 use super::app::App;
 use super::crowd;
+use crate::limits;
 use crate::runtime::net::Stream;
 use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// One connection's place in its server: counted while it lives, whatever is spoken on it.
 pub(super) struct Guest<A: App> {
     server: Rc<Server<A>>,
-    /// Where it comes from, once that is known: because a trusted proxy said so on the connection itself (PROXY protocol), or
-    /// because it was looked up to be remembered.
-    told: OnceCell<Box<Origin>>,
+    /// Apart, as of most connections there is nothing to know.
+    told: OnceCell<Box<Told>>,
     /// Among whose connections it is counted.
     counted: Option<crowd::Origin>,
+}
+
+/// What is known of a connection beside its socket.
+#[derive(Debug, Default)]
+struct Told {
+    /// Where it comes from, once that is known: because a trusted proxy said so on the connection itself (PROXY protocol), or
+    /// because it was looked up to be remembered.
+    origin: OnceCell<Origin>,
+    /// It came while memory was short.
+    late: bool,
 }
 
 impl<A: App> Guest<A> {
@@ -69,11 +80,42 @@ impl<A: App> Guest<A> {
         &self.server
     }
 
+    /// It has come while memory is short. False if too many have: it is to be closed.
+    #[must_use = "one too many must be closed"]
+    pub(super) fn comes_late(&mut self) -> bool {
+        self.told = OnceCell::from(Box::new(Told {
+            late: true,
+            ..Told::default()
+        }));
+        self.server.lets_in_late()
+    }
+
+    /// It has come while memory was short, and memory still is.
+    pub(super) fn is_late(&self) -> bool {
+        self.came_late() && self.server.short.get()
+    }
+
+    /// Of a time that it has to begin, what it has.
+    pub(super) fn patience(&self, time: Duration) -> Duration {
+        if self.is_late() {
+            time.min(limits::memory::LATE_PATIENCE)
+        } else {
+            time
+        }
+    }
+
+    fn came_late(&self) -> bool {
+        self.told.get().is_some_and(|told| told.late)
+    }
+
     /// Takes a proxy's word for where the connection comes from, and counts it there. False if that address has too
     /// many: the connection is to be closed.
     #[must_use = "one too many must be closed"]
     pub(super) fn comes_from(&mut self, origin: Origin) -> bool {
-        self.told = OnceCell::from(Box::new(origin));
+        self.told = OnceCell::from(Box::new(Told {
+            origin: OnceCell::from(origin),
+            late: self.came_late(),
+        }));
         match origin {
             Origin::Addr(addr) => self.arrives_from(Some(addr)),
             Origin::Unix | Origin::Unknown => self.arrives_from(None),
@@ -82,14 +124,20 @@ impl<A: App> Guest<A> {
 
     /// The other end, for a request.
     pub(super) fn peer<'r>(&'r self, stream: &'r Stream, secure: bool) -> Peer<'r> {
-        let seen = Seen::Socket(stream, &self.told);
-        Peer { seen, secure }
+        Peer {
+            seen: Seen::Socket(stream, &self.told),
+            secure,
+            late: self.is_late(),
+        }
     }
 }
 
 impl<A: App> Drop for Guest<A> {
     fn drop(&mut self) {
         self.leave();
+        if self.came_late() {
+            self.server.late_left();
+        }
         self.server.closed();
     }
 }
@@ -123,12 +171,13 @@ impl Origin {
 pub struct Peer<'r> {
     seen: Seen<'r>,
     secure: bool,
+    late: bool,
 }
 
 #[derive(Clone, Copy)]
 enum Seen<'r> {
     /// To be looked up when asked for, unless it is known: few requests need it.
-    Socket(&'r Stream, &'r OnceCell<Box<Origin>>),
+    Socket(&'r Stream, &'r OnceCell<Box<Told>>),
     Known(Origin),
 }
 
@@ -138,6 +187,7 @@ impl Peer<'_> {
         Peer {
             seen: Seen::Known(self.origin()),
             secure: self.secure,
+            late: self.late,
         }
     }
 
@@ -145,7 +195,10 @@ impl Peer<'_> {
     /// call.
     pub fn origin(self) -> Origin {
         match self.seen {
-            Seen::Socket(stream, known) => known.get().map_or_else(|| Origin::of(stream), |origin| **origin),
+            Seen::Socket(stream, known) => {
+                let told = known.get().and_then(|told| told.origin.get());
+                told.copied().unwrap_or_else(|| Origin::of(stream))
+            }
             Seen::Known(origin) => origin,
         }
     }
@@ -153,7 +206,10 @@ impl Peer<'_> {
     /// The same, for who asks with each request: the connection remembers it, for some 60 bytes of its memory.
     pub fn remembered_origin(self) -> Origin {
         match self.seen {
-            Seen::Socket(stream, known) => **known.get_or_init(|| Box::new(Origin::of(stream))),
+            Seen::Socket(stream, known) => *known
+                .get_or_init(Box::default)
+                .origin
+                .get_or_init(|| Origin::of(stream)),
             Seen::Known(origin) => origin,
         }
     }
@@ -165,6 +221,11 @@ impl Peer<'_> {
             Origin::Addr(addr) => Some(addr),
             Origin::Unix | Origin::Unknown => None,
         }
+    }
+
+    /// It has come while memory is short: of what it asks for, only what must be answered is to be.
+    pub fn is_late(self) -> bool {
+        self.late
     }
 
     /// Nobody on the way can read along: the connection is TLS.

@@ -2,10 +2,11 @@
 //!
 //! Called by `supervisor`, which owns the process and its listening sockets; calls the application through [`App`],
 //! and knows nothing of routes or stories. Deliberately absent: any state shared between workers but for the settings
-//! of TLS and the trusted proxies, which are read only.
+//! of TLS and the trusted proxies, which are read only, and for `balance`, by which fresh connections change hands.
 
 mod accept;
 mod app;
+mod balance;
 mod begin;
 mod budget;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -16,6 +17,7 @@ mod guests;
 mod http2;
 mod pace;
 pub mod proxy;
+mod short;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -24,6 +26,7 @@ mod trust;
 
 pub use accept::{Leave, Port, run, run_to_end, stand_in};
 pub use app::{App, Events, Later, Outbox, Outcome, Reply, ReplyBody, Request};
+pub use balance::{Balance, Leaves, Seat};
 pub use begin::Terms;
 pub use guests::{Origin, Peer};
 pub use trust::TrustedProxies;
@@ -34,7 +37,7 @@ use crate::runtime::{context, executor};
 use budget::Budget;
 use crowd::Crowd;
 use rustls::ServerConfig;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -102,6 +105,9 @@ pub struct Server<A> {
     drain_idle: Cell<Duration>,
     /// Nearly all places are taken.
     crowded: Cell<bool>,
+    /// Memory is short; and how many connections are open that came since.
+    short: Cell<bool>,
+    late: Cell<usize>,
     /// Idle connections must look at their time again: they end, or they have less of it than they thought.
     hurried: Cell<bool>,
     /// How long an idle connection is kept now.
@@ -119,9 +125,16 @@ pub struct Server<A> {
     clock: RefCell<WallClock>,
     /// This worker's own hold on the settings that new TLS connections are made with.
     tls: RefCell<Option<Arc<ServerConfig>>>,
+    /// This worker's place among others; none where it shares nothing with them.
+    seat: OnceCell<Seat>,
     /// The accept loop, waiting for room; and whoever waits for the last connection to go.
     room: RefCell<Option<Waker>>,
     empty: RefCell<Option<Waker>>,
+    /// The accept loop, and whether it is to ask the kernel anew.
+    door: RefCell<Option<Waker>>,
+    asking_again: Cell<bool>,
+    /// To be called when it has stopped accepting.
+    when_shut: RefCell<Option<Box<dyn FnOnce()>>>,
 }
 
 impl<A: App> Server<A> {
@@ -135,6 +148,8 @@ impl<A: App> Server<A> {
             ending_bodies: Cell::new(false),
             drain_idle: Cell::new(limits::drain::IDLE),
             crowded: Cell::new(false),
+            short: Cell::new(false),
+            late: Cell::new(0),
             hurried: Cell::new(false),
             idle_for: Cell::new(settings.keep_alive),
             requests_before_close: Cell::new(match settings.requests_per_connection {
@@ -148,8 +163,12 @@ impl<A: App> Server<A> {
             settings,
             clock: RefCell::new(WallClock::new()),
             tls: RefCell::new(None),
+            seat: OnceCell::new(),
             room: RefCell::new(None),
             empty: RefCell::new(None),
+            door: RefCell::new(None),
+            asking_again: Cell::new(false),
+            when_shut: RefCell::new(None),
         }
     }
 
@@ -161,6 +180,12 @@ impl<A: App> Server<A> {
     /// Settings for the TLS connections that come from now on; those that are there keep theirs.
     pub fn set_tls(&self, settings: Arc<ServerConfig>) {
         *self.tls.borrow_mut() = Some(settings);
+    }
+
+    /// Fresh connections are shared with other workers from now on.
+    pub fn share(&self, seat: Seat) {
+        // A second one would be no place of this life.
+        let _ = self.seat.set(seat);
     }
 
     /// Connections open now.
@@ -202,6 +227,20 @@ impl<A: App> Server<A> {
         executor::wake_all();
     }
 
+    /// Has the accept loop of [`run`] or [`run_to_end`] look into the kernel's queues: its accepts are armed anew. For when
+    /// somebody else who waited for the same connections was woken in its place, and has not come for them.
+    pub fn ask_again(&self) {
+        if let Some(waker) = self.door.borrow_mut().take() {
+            self.asking_again.set(true);
+            waker.wake();
+        }
+    }
+
+    /// Has this called, once, when connections are no longer accepted: what is in the kernel's queues by then is others'.
+    pub fn when_shut(&self, tell: impl FnOnce() + 'static) {
+        *self.when_shut.borrow_mut() = Some(Box::new(tell));
+    }
+
     /// Ready once no connection is open.
     pub fn poll_empty(&self, cx: &Context<'_>) -> Poll<()> {
         if self.open.get() == 0 {
@@ -226,28 +265,23 @@ impl<A: App> Server<A> {
     /// Of the places, an eighth is left: who says nothing keeps his for no longer than who says something slowly. The
     /// answers do not say close: whoever asks is served, and a new handshake for each request is no help now.
     fn look_around(&self) {
-        let Settings {
-            connections_max: max,
-            keep_alive,
-            head_timeout,
-            ..
-        } = self.settings;
+        let max = self.settings.connections_max;
         let free = max.saturating_sub(self.open.get());
         let part = max / limits::connection::CROWDED_PART;
         if !self.crowded.get() && free <= part {
             self.crowded.set(true);
-            self.idle_for.set(keep_alive.min(head_timeout));
-            self.hurried.set(true);
-            executor::wake_all();
+            self.keep_idle_as_fits();
         } else if self.crowded.get() && free > 2 * part {
             self.crowded.set(false);
-            self.idle_for.set(keep_alive);
-            self.hurried.set(self.ending_idle.get());
+            self.keep_idle_as_fits();
         }
     }
 
     fn opened(&self) {
         self.open.set(self.open.get() + 1);
+        if let Some(seat) = self.seat.get() {
+            seat.opened(self.open.get());
+        }
         self.app.opened();
         self.look_around();
     }
@@ -260,6 +294,9 @@ impl<A: App> Server<A> {
     /// A place is free.
     fn left(&self) {
         self.open.set(self.open.get().saturating_sub(1));
+        if let Some(seat) = self.seat.get() {
+            seat.left(self.open.get());
+        }
         self.look_around();
         let room = self.room.borrow_mut().take();
         let empty = if self.open.get() == 0 {

@@ -6,9 +6,11 @@
 
 mod absent;
 pub mod facts;
+mod flight;
 pub mod gazetteer;
 pub mod key;
 pub mod narrator;
 pub mod service;
+mod squeeze;
 mod tiers;
 pub mod types;

@@ -6,6 +6,7 @@
 //! one core share one.
 
 use super::absent::Absent;
+use super::flight::{Flight, Landing, Passenger, end_of, take_off};
 use super::gazetteer::{Found, Gazetteer};
 use super::key::{self, Asked};
 use super::narrator::{self, Ask};
@@ -16,6 +17,7 @@ use crate::cache::local::{CachedStory, LocalCache};
 use crate::cache::redis::Redis;
 use crate::http::negotiate::Coding;
 use crate::limits;
+use crate::resilience::overload::{self, Admission, End, Pass, Urgency};
 use crate::runtime::context;
 use crate::runtime::executor::spawn_detached;
 use crate::runtime::time::{sleep, timeout};
@@ -26,7 +28,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -36,8 +38,8 @@ pub enum TellError {
     /// The store cannot keep or give it now.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// More stories are under way on this worker than it takes on.
-    #[error("too many stories are being told at once")]
+    /// More is asked of this worker than it can do in time.
+    #[error("more is asked of this worker than it can do in time")]
     Overloaded,
     /// It took too long.
     #[error("the story took too long")]
@@ -79,12 +81,6 @@ pub struct Caching {
 
 pub(super) type Outcome = Result<(Rc<CachedStory>, Source), TellError>;
 
-#[derive(Default)]
-pub(super) struct Flight {
-    outcome: Option<Outcome>,
-    waiting: Vec<Waker>,
-}
-
 type Flights = HashMap<Rc<[u8]>, Rc<RefCell<Flight>>>;
 /// A flight, and whether it was under way already.
 type Boarded = (Rc<RefCell<Flight>>, bool);
@@ -95,6 +91,10 @@ pub struct StoryService {
     pub(super) store: Store,
     pub(super) redis: Option<Rc<Redis>>,
     pub(super) cache: RefCell<LocalCache>,
+    /// What the cache has while memory is not short.
+    pub(super) cache_bytes: u64,
+    /// Memory is short: what need not be done is left.
+    pub(super) frugal: Cell<bool>,
     cache_ttl_ms: u64,
     pub(super) stale_while_revalidate_ms: u64,
     pub(super) stale_if_error_ms: u64,
@@ -102,6 +102,7 @@ pub struct StoryService {
     flights: RefCell<Flights>,
     /// The present window of `limits::story::CPU_WINDOW_NS`, and how much of it went into telling, nanoseconds.
     cpu: Cell<(u64, u64)>,
+    admission: Rc<Admission>,
     pub(super) metrics: Rc<WorkerMetrics>,
 }
 
@@ -123,6 +124,17 @@ impl StoryService {
         caching: Caching,
         metrics: Rc<WorkerMetrics>,
     ) -> Rc<StoryService> {
+        StoryService::guarded(store, redis, caching, overload::Settings::default(), metrics)
+    }
+
+    /// The same, with these settings of what is let in.
+    pub fn guarded(
+        store: Store,
+        redis: Option<Rc<Redis>>,
+        caching: Caching,
+        overload: overload::Settings,
+        metrics: Rc<WorkerMetrics>,
+    ) -> Rc<StoryService> {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (revalidate, error) = (ms(caching.stale_while_revalidate), ms(caching.stale_if_error));
         Rc::new(StoryService {
@@ -130,12 +142,15 @@ impl StoryService {
             store,
             redis,
             cache: RefCell::new(LocalCache::new(caching.bytes).keep_stale(revalidate.max(error))),
+            cache_bytes: caching.bytes,
+            frugal: Cell::new(false),
             cache_ttl_ms: ms(caching.ttl),
             stale_while_revalidate_ms: revalidate,
             stale_if_error_ms: error,
             absent: RefCell::default(),
             flights: RefCell::default(),
             cpu: Cell::default(),
+            admission: Admission::new(overload, Rc::clone(&metrics)),
             metrics,
         })
     }
@@ -172,9 +187,39 @@ impl StoryService {
         self.cache.borrow_mut().keep_form(request, story, coding, body)
     }
 
+    /// What is let in, for its figures.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// Whether a wish that is not [`cached`](Self::cached) is to be answered [`TellError::Overloaded`] at once; not where
+    /// it is being told already, or something stale is at hand.
+    pub fn sheds(&self, request: &[u8]) -> bool {
+        let is_stale = || {
+            self.cache
+                .borrow()
+                .stale(request, now_ms(), self.stale_if_error_ms)
+                .is_some()
+        };
+        !self.flights.borrow().contains_key(request) && !is_stale() && self.admission.refuses()
+    }
+
+    /// Comes in to wait for something or to compute it.
+    pub(super) async fn enter(&self, urgency: Urgency) -> Result<Pass, TellError> {
+        let entering = self.admission.arrive(context::now_ns(), urgency);
+        let entered = match entering {
+            Ok(entering) => entering.await,
+            Err(reason) => Err(reason),
+        };
+        entered.map_err(|_| TellError::Overloaded)
+    }
+
     /// A page of stories, newest first.
     pub async fn list(&self, filter: Filter, cursor: Option<Cursor>, limit: usize) -> Result<Page, TellError> {
-        within(self.store.list(filter, cursor, limit)).await
+        let pass = self.enter(Urgency::Request).await?;
+        let page = within(self.store.list(filter, cursor, limit)).await;
+        pass.end(end_of(&page));
+        page
     }
 
     /// Tells a story that was not [`cached`](Self::cached) under its canonical bytes `request`. `trace` names who asks: what
@@ -184,6 +229,7 @@ impl StoryService {
             Ok(boarded) => boarded,
             Err(error) => return self.stale_on_error(request, error),
         };
+        let _aboard = Passenger::aboard(Rc::clone(&flight));
         let outcome = timeout(
             Duration::from_millis(limits::story::TELL_MS_MAX),
             poll_fn(|cx| {
@@ -207,7 +253,7 @@ impl StoryService {
         })
     }
 
-    /// The flight of that request, under way already or started now.
+    /// The flight of that request, under way already or started now. One without a leader is nobody's request.
     pub(super) fn board(
         self: &Rc<Self>,
         request: &[u8],
@@ -219,9 +265,14 @@ impl StoryService {
             self.metrics.flight_joined();
             return Ok((Rc::clone(flight), true));
         }
-        if flights.len() >= limits::story::FLIGHTS_MAX {
-            return Err(TellError::Overloaded);
-        }
+        let urgency = match leader {
+            Some(_) => Urgency::Request,
+            None => Urgency::Background,
+        };
+        let entering = self
+            .admission
+            .arrive(context::now_ns(), urgency)
+            .map_err(|_| TellError::Overloaded)?;
         let request: Rc<[u8]> = request.into();
         let flight = Rc::new(RefCell::new(Flight::default()));
         flights.insert(Rc::clone(&request), Rc::clone(&flight));
@@ -232,11 +283,25 @@ impl StoryService {
             leader: leader.cloned(),
         };
         spawn_detached("story", async move {
-            let outcome = landing.service.fly(&landing.request, asked).await;
+            let outcome = match take_off(entering, &landing.flight).await {
+                Some(Ok(pass)) => {
+                    let waited = Cell::new(false);
+                    let outcome = landing.service.fly(&landing.request, asked, &waited).await;
+                    // How long another pod takes for a story says nothing of this one.
+                    pass.end(if waited.get() { End::Untold } else { end_of(&outcome) });
+                    outcome
+                }
+                Some(Err(error)) => Err(error),
+                None => Err(TellError::Overloaded),
+            };
             landing.flight.borrow_mut().outcome = Some(outcome);
             drop(landing);
         });
         Ok((flight, false))
+    }
+
+    pub(super) fn forget_flight(&self, request: &[u8]) {
+        self.flights.borrow_mut().remove(request);
     }
 
     /// Waits until the telling of stories may use the core again: a burst of misses must not keep a cached story, or a
@@ -252,7 +317,9 @@ impl StoryService {
             if used < limits::story::CPU_WINDOW_SHARE_NS {
                 return;
             }
-            sleep(Duration::from_millis(1)).await;
+            // Until the next window, and not to look again before that: a hundred who wait would be a load themselves.
+            let next_ns = (window + 1) * limits::story::CPU_WINDOW_NS;
+            sleep(Duration::from_nanos(next_ns.saturating_sub(context::now_ns()))).await;
         }
     }
 
@@ -268,7 +335,8 @@ impl StoryService {
         done
     }
 
-    async fn fly(&self, request: &[u8], asked: StoryRequest) -> Outcome {
+    /// `waited` is set where it waited for somebody else.
+    async fn fly(&self, request: &[u8], asked: StoryRequest, waited: &Cell<bool>) -> Outcome {
         // Finding a misspelt name and telling a long story may take a good part of a millisecond each; others go
         // between.
         self.take_turn().await;
@@ -287,7 +355,7 @@ impl StoryService {
             Err(error) => return Err(error),
         }
         // One of all workers and pods tells it, and the others wait for that one: for a while.
-        let lock = match self.claim(&key).await? {
+        let lock = match self.claim(&key, waited).await? {
             Claimed::Found(kept, source) => return Ok(self.land(request, key, kept, source)),
             Claimed::Tell(lock) => lock,
         };
@@ -403,44 +471,6 @@ impl StoryService {
                 None => Resolved::Unknown,
             },
         }
-    }
-}
-
-/// Takes a flight off the list however it ended, and wakes those who wait; a flight that panicked has no outcome.
-struct Landing {
-    service: Rc<StoryService>,
-    request: Rc<[u8]>,
-    flight: Rc<RefCell<Flight>>,
-    /// Who asked first; nobody where a stale story is looked up anew.
-    leader: Option<Rc<Trace>>,
-}
-
-impl Landing {
-    /// Those who wait each log what they are told; this is what binds their lines together, and names the task's.
-    fn log_failure(&self, waiting: usize) {
-        let leader = self.leader.as_deref();
-        tracing::error!(
-            request_id = leader.map(Trace::request_id),
-            trace_id = leader.map(Trace::trace_id),
-            span_id = leader.map(Trace::span_id),
-            waiting,
-            "a flight failed by a mistake; its first passenger has these ids"
-        );
-    }
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        self.service.flights.borrow_mut().remove(&self.request);
-        let waiting = {
-            let mut flight = self.flight.borrow_mut();
-            flight.outcome.get_or_insert(Err(TellError::Internal));
-            if matches!(flight.outcome, Some(Err(TellError::Internal))) {
-                self.log_failure(flight.waiting.len());
-            }
-            std::mem::take(&mut flight.waiting)
-        };
-        waiting.into_iter().for_each(Waker::wake);
     }
 }
 

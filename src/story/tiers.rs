@@ -11,15 +11,18 @@
 //! Stories never change. So to look a stale one up anew is to see that it is still there; to serve it late is never to
 //! serve something untrue.
 
+use super::flight::end_of;
 use super::service::{Outcome, Source, StoryService, TellError, now_ms, within};
 use super::types::{Story, StoryRequest};
 use crate::cache::local::CachedStory;
 use crate::cache::redis::{Claim, Entry, Lock, Looked};
 use crate::limits::redis as limits;
+use crate::resilience::overload::Urgency;
 use crate::runtime::context;
 use crate::runtime::executor::spawn_detached;
 use crate::runtime::time::sleep;
 use crate::store::{Kept, Record, StoryKey};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -76,18 +79,18 @@ impl StoryService {
         Ok(Some((kept, source)))
     }
 
-    /// Waits until this flight may tell the story of `key`, or finds it told; not for ever.
-    pub(super) async fn claim(&self, key: &StoryKey) -> Result<Claimed, TellError> {
+    /// Waits until this flight may tell the story of `key`, or finds it told; not for ever. `waited` is set where somebody
+    /// else is telling it.
+    pub(super) async fn claim(&self, key: &StoryKey, waited: &Cell<bool>) -> Result<Claimed, TellError> {
         let Some(redis) = &self.redis else {
             return Ok(Claimed::Tell(None));
         };
         let end_ms = now_ms().saturating_add(limits::LOCK_WAIT_MS);
         let mut pause_ms = limits::LOCK_PAUSE_MS;
-        let mut waited = false;
         loop {
             let entry = match redis.claim(key).await {
                 Claim::Mine(lock) => return Ok(Claimed::Tell(Some(lock))),
-                Claim::Away if waited => return self.told_meanwhile(key).await,
+                Claim::Away if waited.get() => return self.told_meanwhile(key).await,
                 Claim::Away => return Ok(Claimed::Tell(None)),
                 Claim::Found(entry) => Some(entry),
                 Claim::Theirs => None,
@@ -103,7 +106,7 @@ impl StoryService {
                     None => Claimed::Tell(None),
                 });
             }
-            if !std::mem::replace(&mut waited, true) {
+            if !waited.replace(true) {
                 self.metrics.lock_waited();
             }
             if now_ms() >= end_ms {
@@ -171,7 +174,7 @@ impl StoryService {
             .borrow()
             .stale(request, now, self.stale_while_revalidate_ms)?;
         self.metrics.stale_revalidated();
-        if story.is_first_to_refresh(now, limits::REFRESH_PAUSE_MS) {
+        if !self.frugal.get() && story.is_first_to_refresh(now, limits::REFRESH_PAUSE_MS) {
             // Nobody waits for it, and where there is no room for it the next time will do.
             let _ = self.board(request, asked(), None);
         }
@@ -203,10 +206,10 @@ impl StoryService {
             .borrow()
             .stale_by_id(id, now, self.stale_while_revalidate_ms)?;
         self.metrics.stale_revalidated();
-        if story.is_first_to_refresh(now, limits::REFRESH_PAUSE_MS) {
+        if !self.frugal.get() && story.is_first_to_refresh(now, limits::REFRESH_PAUSE_MS) {
             let service = Rc::clone(self);
             spawn_detached("refresh", async move {
-                let _ = service.by_id(id).await;
+                let _ = service.look_up(id, Urgency::Background).await;
             });
         }
         Some(story)
@@ -217,11 +220,15 @@ impl StoryService {
     /// # Errors
     /// Where neither Redis nor the store can be asked, and nothing stale is at hand.
     pub async fn by_id(&self, id: Uuid) -> Result<Option<Rc<CachedStory>>, TellError> {
+        self.look_up(id, Urgency::Request).await
+    }
+
+    async fn look_up(&self, id: Uuid, urgency: Urgency) -> Result<Option<Rc<CachedStory>>, TellError> {
         if id.get_version_num() != 7 {
             // No store keeps such a one (`Record`).
             return Ok(None);
         }
-        match self.look_for_id(id).await {
+        match self.look_for_id(id, urgency).await {
             Ok(None) => Ok(None),
             Ok(Some(kept)) => {
                 let story = Rc::new(CachedStory::new(kept.id, kept.json, self.expiry()));
@@ -241,7 +248,18 @@ impl StoryService {
         }
     }
 
-    async fn look_for_id(&self, id: Uuid) -> Result<Option<Kept>, TellError> {
+    async fn look_for_id(&self, id: Uuid, urgency: Urgency) -> Result<Option<Kept>, TellError> {
+        if self.store.is_shared() && self.absent.borrow_mut().contains(id, now_ms()) {
+            self.metrics.absent_hit();
+            return Ok(None);
+        }
+        let pass = self.enter(urgency).await?;
+        let found = self.ask_for_id(id).await;
+        pass.end(end_of(&found));
+        found
+    }
+
+    async fn ask_for_id(&self, id: Uuid) -> Result<Option<Kept>, TellError> {
         if !self.store.is_shared() {
             // A read of the own disk is as cheap as remembering what is not there.
             if let Some(kept) = within(self.store.get(id)).await? {
@@ -257,10 +275,6 @@ impl StoryService {
                     .filter(|kept| kept.id == id)),
                 None => Ok(None),
             };
-        }
-        if self.absent.borrow_mut().contains(id, now_ms()) {
-            self.metrics.absent_hit();
-            return Ok(None);
         }
         if let Some(entry) = self.find_id_in_redis(id).await {
             return Ok(Some(kept(entry)));
@@ -297,6 +311,7 @@ mod tests {
     use super::*;
     use crate::backend::tests::run;
     use crate::routes::LABELS;
+    use crate::runtime::executor::spawn;
     use crate::runtime::time::timeout;
     use crate::store::embedded::{Config, Embedded};
     use crate::store::{Store, StoreError};
@@ -317,6 +332,44 @@ mod tests {
             interests: Vec::new(),
             variation: 0,
         }
+    }
+
+    #[test]
+    fn a_story_that_all_have_left_while_they_waited_is_not_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Embedded::open(Config::new(dir.path())).unwrap();
+        let client = Store::from(store.client());
+        run(async move {
+            let metrics = Rc::new(Registry::new(LABELS).worker(0));
+            let caching = Caching {
+                bytes: 1 << 20,
+                ttl: Duration::from_secs(3600),
+                ..Caching::default()
+            };
+            let overload = crate::resilience::overload::Settings {
+                target: Duration::from_secs(60),
+                in_flight_max: 4,
+                ..Default::default()
+            };
+            let service = StoryService::guarded(client, None, caching, overload, metrics);
+            let mut others = Vec::new();
+            for _ in 0..4 {
+                others.push(service.enter(Urgency::Request).await.ok().unwrap());
+            }
+            let moment = Duration::from_millis(20);
+            let patience = timeout(moment, service.tell(b"rome", asked(), &nobody())).await;
+            assert!(patience.is_err());
+            // The flight hears of it at its next poll.
+            sleep(moment).await;
+            assert_eq!(service.admission().figures().queued, 0);
+            let stays = Rc::clone(&service);
+            let stays = spawn("stays", async move { stays.tell(b"rome", asked(), &nobody()).await });
+            sleep(moment).await;
+            assert_eq!(service.admission().figures().queued, 1);
+            others.clear();
+            let (_, source) = stays.await.unwrap().unwrap();
+            assert_eq!(source, Source::Told, "and not before");
+        });
     }
 
     /// Tells a story with these times, waits until it is past its own, closes the store, and asks again: by request and
@@ -395,6 +448,10 @@ mod tests {
                 }
             };
             timeout(Duration::from_secs(20), expired).await.unwrap();
+            // With memory short it is served, and not looked up.
+            service.set_frugal(true);
+            assert!(service.stale(b"rome", || unreachable!("looked up")).is_some());
+            service.set_frugal(false);
             let mut looked_up = 0;
             for _ in 0..10 {
                 let (story, late_s) = service

@@ -5,6 +5,7 @@ use super::drain;
 use super::fleet::{Fleet, Told};
 use super::handover::Inherited;
 use super::lead::{Event, Lead};
+use super::memory::{self, Memory};
 use super::pid_file::PidFile;
 use super::ports::Ports;
 use super::rescue::Rescue;
@@ -17,7 +18,7 @@ use crate::limits::life::HANDOVER_MAX;
 use crate::routes::{LABELS, Lifecycle, Process};
 use crate::runtime::driver::choose;
 use crate::runtime::topology::Topology;
-use crate::server::TrustedProxies;
+use crate::server::{Balance, TrustedProxies};
 use crate::store::Opened;
 use crate::store::embedded::{self, Embedded};
 use crate::store::journal::{self, Journal};
@@ -96,6 +97,10 @@ pub(super) struct Shared {
     pub(super) tls: Option<certificate::Settings>,
     /// Who stands in for workers that do not accept.
     pub(super) rescue: Arc<Rescue>,
+    /// By which workers share fresh connections out.
+    pub(super) balance: Arc<Balance>,
+    /// What they are to do about memory.
+    pub(super) memory: Memory,
 }
 
 /// Opens the store; waits so long for another process to let go of its file.
@@ -259,6 +264,13 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
     if let Opened::Journaled(_, journal) = &store {
         registry.watch_journal(journal.handle());
     }
+    let plan = memory::Plan::of(&config, workers);
+    for reason in &plan.reasons {
+        tracing::info!("memory: {reason}");
+    }
+    for warning in &plan.warnings {
+        tracing::warn!("memory: {warning}");
+    }
     let process = Process::new(host, topology, registry, config.admin_token.clone(), store.kind());
     process.set_face(config.face.clone());
     process.rate.apply(config.rate_limit.clone());
@@ -280,14 +292,17 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(io::Error::from)?;
     }
     let pid_file = config.life.pid_file.clone();
+    let (memory, stop_looking) = memory::watch(plan, &process)?;
     let shared = Arc::new(Shared {
         io_driver,
+        memory,
         tls,
         process: Arc::clone(&process),
         trusted: Arc::new(config.trusted.clone()),
         config,
         redis,
         rescue: Arc::default(),
+        balance: Arc::default(),
     });
 
     // Of inherited sockets there may be more: each has its worker until its queue is empty.
@@ -346,7 +361,7 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
     if !over.in_time {
         tracing::error!("a worker did not end in time; the process ends without it");
     }
-    drop(stop_watch);
+    drop((stop_watch, stop_looking));
     let patience = drain::store_patience(over.graceful);
     if over.store.is_some_and(|store| store.close(patience).is_err()) {
         tracing::error!("the store did not close in time; every answered story is kept");

@@ -110,6 +110,7 @@ impl Course {
             "the new process does not serve; this one goes on"
         );
         self.step_back();
+        self.shared().rescue.departures.changed();
         self.lead
             .fleet
             .ports

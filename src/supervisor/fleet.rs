@@ -179,6 +179,9 @@ impl Fleet {
         let Some(slot) = self.slots.get_mut(at) else {
             return Told::Nothing;
         };
+        if word.what.is_last() {
+            self.shared.rescue.departures.stopped(word.worker, word.life);
+        }
         let is = |life: &Life| life.number == word.life;
         match word.what {
             What::Serving(heartbeat) => {
@@ -191,6 +194,7 @@ impl Fleet {
                     self.ports.spread();
                 }
                 if let Some(former) = slot.present.replace(life) {
+                    self.shared.rescue.departures.told(word.worker, former.number);
                     slot.leaving.push(former.leave(limits::RETIRE_IDLE, graceful));
                 }
                 if let Some(why) = why {
@@ -360,6 +364,7 @@ impl Fleet {
         }
         if let Some(coming) = slot.coming.take_if(|coming| is_due(coming.life.until)) {
             // Its thread may still be at it: should it ever serve, it leaves at once.
+            self.shared.rescue.departures.told(at as u32, coming.life.number);
             slot.leaving.push(coming.life.leave(Duration::ZERO, graceful));
             return self.not_begun(at, "it did not say that it serves; the log may say why");
         }

@@ -3,7 +3,7 @@
 //! Two manners are understood. systemd's socket activation (sd_listen_fds(3): LISTEN_PID, LISTEN_FDS, descriptors from 3
 //! on): a socket is used where its address is one of the configured ones, and all workers accept from it. And our own for
 //! a hot upgrade, in [`TABLE`]: words with spaces between, of which `listen=KEY:OWN:3,4,5` (KEY: the configured address in
-//! hexadecimal; OWN: 1 where each worker has a socket of its own) names the sockets, `ready=6` the pipe on which the new
+//! hexadecimal; OWN: 1 where each worker has a socket of its own, 2 where it is systemd's, 0 else) names the sockets, `ready=6` the pipe on which the new
 //! process says how far it is, `go=7` the one on which it is told to open the store, `pids=8` the one on which a process
 //! that stays behind (`stay`) hears of its successors.
 //!
@@ -32,13 +32,31 @@ pub(super) const GO: u8 = b'G';
 /// The first descriptor of systemd's.
 const SYSTEMD_FIRST: RawFd = 3;
 
+/// Who accepts from the sockets of an address, and what becomes of them at the process's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Each worker has its own.
+    Workers,
+    /// All workers accept from one.
+    Process,
+    /// The same, and somebody else keeps it beyond this process's end (systemd): who connects then is for the next start.
+    Giver,
+}
+
+impl Whose {
+    /// All workers accept from one socket.
+    pub(super) fn is_shared(self) -> bool {
+        self != Whose::Workers
+    }
+}
+
 /// Sockets of one address.
 #[derive(Debug)]
 pub(super) struct Group {
     /// At least one.
     pub(super) sockets: Vec<OwnedFd>,
-    /// All workers accept from the first.
-    pub(super) is_shared: bool,
+    /// Whose they are.
+    pub(super) whose: Whose,
 }
 
 /// What this process was started with.
@@ -103,8 +121,12 @@ impl Inherited {
                     let sockets = sockets
                         .map(|number| one(number, Nature::Listener))
                         .collect::<Result<_, _>>()?;
-                    let is_shared = own != "1";
-                    inherited.groups.push((key, Group { sockets, is_shared }));
+                    let whose = match own {
+                        "1" => Whose::Workers,
+                        "2" => Whose::Giver,
+                        _ => Whose::Process,
+                    };
+                    inherited.groups.push((key, Group { sockets, whose }));
                 }
                 // Of a newer version, which can do without it.
                 _ => {}
@@ -125,7 +147,7 @@ impl Inherited {
         let at = self.activated.iter().position(|socket| is_at(socket, &bind.at))?;
         Some(Group {
             sockets: vec![self.activated.swap_remove(at)],
-            is_shared: true,
+            whose: Whose::Giver,
         })
     }
 
@@ -245,15 +267,17 @@ impl Left {
     ///
     /// # Errors
     /// No descriptor is left.
-    pub(super) fn sockets(&mut self, bind: &str, is_shared: bool, sockets: &[OwnedFd]) -> io::Result<()> {
+    pub(super) fn sockets(&mut self, bind: &str, whose: Whose, sockets: &[OwnedFd]) -> io::Result<()> {
         let numbers = sockets
             .iter()
             .map(|socket| self.leave(socket))
             .collect::<io::Result<Vec<_>>>()?;
-        self.word(
-            "listen",
-            format_args!("{}:{}:{}", hex(bind), u8::from(!is_shared), numbers.join(",")),
-        );
+        let own = match whose {
+            Whose::Process => 0,
+            Whose::Workers => 1,
+            Whose::Giver => 2,
+        };
+        self.word("listen", format_args!("{}:{own}:{}", hex(bind), numbers.join(",")));
         Ok(())
     }
 
@@ -314,22 +338,29 @@ mod tests {
     #[test]
     fn what_is_left_is_found() {
         let listener = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
-        let (a, b, c) = (listener(), listener(), listener());
+        let (a, b, c, d) = (listener(), listener(), listener(), listener());
         let addr = listen::local_addr(&b).unwrap();
         let (hear, say) = std::io::pipe().unwrap();
         let (hear, say) = (OwnedFd::from(hear), OwnedFd::from(say));
         let mut left = Left::default();
-        left.sockets(&bind(1).to_string(), false, &[a, b]).unwrap();
-        left.sockets("unix:/with a space, a comma", true, &[c]).unwrap();
+        left.sockets(&bind(1).to_string(), Whose::Workers, &[a, b]).unwrap();
+        left.sockets("unix:/with a space, a comma", Whose::Process, &[c])
+            .unwrap();
+        left.sockets("unix:/of systemd", Whose::Giver, &[d]).unwrap();
         left.pipe("ready", &say).unwrap();
         left.pipe("go", &hear).unwrap();
         let mut found = Inherited::of_table(&handed(left)).unwrap();
         assert!(found.sockets_of(&bind(2)).is_none());
         let group = found.sockets_of(&bind(1)).unwrap();
-        assert!(!group.is_shared && group.sockets.len() == 2);
+        assert_eq!((group.whose, group.sockets.len()), (Whose::Workers, 2));
         assert_eq!(listen::local_addr(&group.sockets[1]).unwrap(), addr);
-        assert_eq!(found.groups[0].0, "unix:/with a space, a comma");
-        assert!(found.groups[0].1.is_shared);
+        let mut rest: Vec<_> = found.groups.iter().map(|(key, group)| (&**key, group.whose)).collect();
+        rest.sort_by_key(|(key, _)| *key);
+        let wanted = [
+            ("unix:/of systemd", Whose::Giver),
+            ("unix:/with a space, a comma", Whose::Process),
+        ];
+        assert_eq!(rest, wanted);
         // One pipe has both ends here: what it says it hears, and does not take for the word to go on.
         let parent = found.parent().unwrap();
         assert!(parent.wait_for_store(Duration::from_secs(5)).is_err());
@@ -367,7 +398,7 @@ mod tests {
             ..Inherited::default()
         };
         assert!(inherited.sockets_of(&bind(port ^ 1)).is_none());
-        assert!(inherited.sockets_of(&bind(port)).unwrap().is_shared);
+        assert_eq!(inherited.sockets_of(&bind(port)).unwrap().whose, Whose::Giver);
         assert!(inherited.sockets_of(&bind(port)).is_none());
     }
 }

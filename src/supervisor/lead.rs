@@ -15,12 +15,14 @@ use super::worker::Word;
 use crate::limits::life as limits;
 use crate::limits::server::WORKERS_MAX;
 use crate::routes::Lifecycle;
+use crate::runtime::topology::memory::resident_bytes;
 use crate::store::Opened;
 use crate::telemetry::logging::LogControl;
 use crate::telemetry::metrics::Reason;
 use rustix::process::Pid;
 use signal_hook::consts::signal::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -323,7 +325,7 @@ impl Course {
             return Some(self.next_look);
         }
         self.next_look = now + limits::LOOK;
-        let rss = resident_bytes();
+        let rss = resident_bytes(Path::new("/"));
         if rss > max && self.rounds.is_idle() && now >= self.rss_pause_until {
             let worker = self.rss_turn % (self.lead.fleet.len().max(1) as u32);
             self.rss_turn = self.rss_turn.wrapping_add(1);
@@ -373,15 +375,4 @@ impl Course {
             }
         }
     }
-}
-
-/// Resident memory of this process.
-fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse().ok())
-        .unwrap_or(0);
-    pages.saturating_mul(rustix::param::page_size() as u64)
 }

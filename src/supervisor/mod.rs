@@ -9,19 +9,21 @@
 //! - [`upgrade`], [`changeover`], [`handover`]: the old and the new process of a hot upgrade; [`stay`]: what process 1 does after it;
 //!   [`pid_file`].
 //! - [`watchdog`]: looks for a worker that makes no turns; [`rescue`]: who stands in for it meanwhile; [`drain`]: times of the end;
-//!   [`certificate`]: TLS files, read again at SIGHUP.
+//!   [`certificate`]: TLS files, read again at SIGHUP; [`memory`]: looks at memory, and has the workers use less.
 //!
 //! The supervising thread decides everything, in the order in which it hears of it, and never waits for a worker. Threads
-//! beside it: one hears signals, one watches, one reads certificates, one listens to a new process while there is one.
+//! beside it: one hears signals, one watches, one looks at memory, one reads certificates, one listens to a new process while there is one.
 //! Deliberately absent: worker processes. A life that breaks down takes its own connections with it and no others.
 
 mod boot;
 mod certificate;
 mod changeover;
+mod departures;
 mod drain;
 mod fleet;
 mod handover;
 mod lead;
+pub mod memory;
 pub mod migrate;
 mod pid_file;
 mod ports;

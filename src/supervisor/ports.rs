@@ -2,10 +2,10 @@
 //!
 //! Of a TCP address every worker has a socket of its own, in one SO_REUSEPORT group, and the kernel spreads connections
 //! over them. Unix sockets know no such groups: there is one for all workers, as there is where somebody else (systemd)
-//! made the socket. Sockets that another process hands over (`handover`) are taken as they are.
+//! made the socket; that one stays as it is when the process ends. Sockets that another process hands over (`handover`) are taken as they are.
 
 use super::boot::BootError;
-use super::handover::{Group, Inherited};
+use super::handover::{Group, Inherited, Whose};
 use crate::config::{At, Bind, Config, Listen};
 use crate::limits::connection::LISTEN_BACKLOG;
 use crate::limits::listen::UNIX_LOCK_MS_MAX;
@@ -34,7 +34,7 @@ struct Port {
     terms: Terms,
     /// One for each worker; or one for all.
     sockets: Vec<OwnedFd>,
-    is_shared: bool,
+    whose: Whose,
     /// Of a Unix socket that was handed over, with whose file it is not decided yet.
     path: Option<PathBuf>,
     file: Option<SocketFile>,
@@ -43,7 +43,7 @@ struct Port {
 /// What a worker has of a port, for all its lives.
 pub(super) struct Lent {
     socket: OwnedFd,
-    is_shared: bool,
+    whose: Whose,
     /// What is spoken on it.
     pub(super) terms: Terms,
 }
@@ -79,7 +79,7 @@ impl Ports {
         while ports
             .0
             .iter()
-            .any(|port| !port.is_shared && port.sockets.len() < ports.sockets())
+            .any(|port| !port.whose.is_shared() && port.sockets.len() < ports.sockets())
         {
             ports.even_out()?;
         }
@@ -89,7 +89,7 @@ impl Ports {
     /// How many sockets there are of each address of which workers have their own; at most so many workers can be lent some.
     /// 0 where all share all.
     pub(super) fn sockets(&self) -> usize {
-        let own = self.0.iter().filter(|port| !port.is_shared);
+        let own = self.0.iter().filter(|port| !port.whose.is_shared());
         own.map(|port| port.sockets.len()).max().unwrap_or(0)
     }
 
@@ -99,7 +99,7 @@ impl Ports {
         for port in self
             .0
             .iter_mut()
-            .filter(|port| !port.is_shared && port.sockets.len() < most)
+            .filter(|port| !port.whose.is_shared() && port.sockets.len() < most)
         {
             port.add()?;
         }
@@ -114,10 +114,14 @@ impl Ports {
     pub(super) fn add(&mut self) -> io::Result<()> {
         let before = self.sockets();
         self.steer_to(before);
-        let added = self.0.iter_mut().filter(|port| !port.is_shared).try_for_each(Port::add);
+        let added = self
+            .0
+            .iter_mut()
+            .filter(|port| !port.whose.is_shared())
+            .try_for_each(Port::add);
         if added.is_err() {
             for port in &mut self.0 {
-                if !port.is_shared {
+                if !port.whose.is_shared() {
                     port.sockets.truncate(before);
                 }
             }
@@ -131,7 +135,7 @@ impl Ports {
     }
 
     fn steer_to(&self, count: usize) {
-        for port in self.0.iter().filter(|port| !port.is_shared && count > 0) {
+        for port in self.0.iter().filter(|port| !port.whose.is_shared() && count > 0) {
             if let Some(Err(error)) = port.sockets.first().map(|socket| listen::steer(socket, count)) {
                 tracing::warn!(
                     %error,
@@ -147,7 +151,7 @@ impl Ports {
         for first in self
             .0
             .iter()
-            .filter(|port| !port.is_shared)
+            .filter(|port| !port.whose.is_shared())
             .filter_map(|port| port.sockets.first())
         {
             // ENOENT: nothing stood in its way.
@@ -160,7 +164,7 @@ impl Ports {
         for port in self
             .0
             .iter_mut()
-            .filter(|port| !port.is_shared && port.sockets.len() > 1)
+            .filter(|port| !port.whose.is_shared() && port.sockets.len() > 1)
         {
             port.sockets.pop();
         }
@@ -168,10 +172,10 @@ impl Ports {
     }
 
     /// The sockets, for a process that takes over: each group by its configured address.
-    pub(super) fn groups(&self) -> impl Iterator<Item = (&str, bool, &[OwnedFd])> {
+    pub(super) fn groups(&self) -> impl Iterator<Item = (&str, Whose, &[OwnedFd])> {
         self.0
             .iter()
-            .map(|port| (port.bind.as_str(), port.is_shared, port.sockets.as_slice()))
+            .map(|port| (port.bind.as_str(), port.whose, port.sockets.as_slice()))
     }
 
     /// Sets the mode that all drivers of this process want; another process may have set it otherwise.
@@ -212,15 +216,14 @@ impl Ports {
     /// What worker `index` gets.
     pub(super) fn lend(&self, index: usize) -> io::Result<Vec<Lent>> {
         let lend = |port: &Port| {
-            let is_shared = port.is_shared;
-            let own = if is_shared { 0 } else { index };
+            let own = if port.whose.is_shared() { 0 } else { index };
             let socket = port
                 .sockets
                 .get(own)
                 .ok_or_else(|| io::Error::other("a worker too many"))?;
             Ok(Lent {
                 socket: socket.try_clone()?,
-                is_shared,
+                whose: port.whose,
                 terms: port.terms,
             })
         };
@@ -244,7 +247,8 @@ fn adopted(bind: &Bind, terms: Terms, group: Group, workers: usize) -> Result<Po
         _ => (None, false),
     };
     let path = match &bind.at {
-        At::Unix(path) => Some(path.clone()),
+        // A giver's file is the giver's.
+        At::Unix(path) if group.whose != Whose::Giver => Some(path.clone()),
         _ => None,
     };
     let mut port = Port {
@@ -254,11 +258,11 @@ fn adopted(bind: &Bind, terms: Terms, group: Group, workers: usize) -> Result<Po
         v6only,
         terms,
         sockets: group.sockets,
-        is_shared: group.is_shared,
+        whose: group.whose,
         path,
         file: None,
     };
-    while !port.is_shared && port.sockets.len() < workers {
+    while !port.whose.is_shared() && port.sockets.len() < workers {
         port.add()?;
     }
     Ok(port)
@@ -275,12 +279,17 @@ impl Lent {
 
     /// Other workers accept from it, too.
     pub(super) fn is_shared(&self) -> bool {
-        self.is_shared
+        self.whose.is_shared()
+    }
+
+    /// Somebody else keeps it beyond the process's end, with what waits in its queue.
+    pub(super) fn stays(&self) -> bool {
+        self.whose == Whose::Giver
     }
 
     /// To accept from. To be called inside the worker's runtime.
     pub(super) fn listener(self) -> io::Result<Listener> {
-        if self.is_shared {
+        if self.is_shared() {
             Listener::shared(self.socket)
         } else {
             Listener::new(self.socket)
@@ -294,15 +303,19 @@ impl Lent {
 
     /// Takes what waits in the kernel's queue, at most `room`, and ends listening. The process holds the socket too, so
     /// that closing this worker's duplicate would leave it open: the kernel would go on taking connections that nobody
-    /// serves, and their clients would wait for the end of the process instead of turning elsewhere at once.
+    /// serves, and their clients would wait for the end of the process instead of turning elsewhere at once. A socket that
+    /// stays is left as it is.
     pub(super) fn end(&self, room: usize) -> Vec<OwnedFd> {
+        if self.stays() {
+            return Vec::new();
+        }
         let accept = || {
             std::iter::from_fn(|| rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC).ok())
                 .take(room)
                 .collect()
         };
         let shutdown = || rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Read);
-        let (waiting, ended) = if self.is_shared {
+        let (waiting, ended) = if self.is_shared() {
             // The first worker that drains ends it for all: they were told at the same time. What waits is kept by the
             // kernel, and an accept does not block any more. O_NONBLOCK is not touched: it is every worker's, and some
             // may still have an accept in flight.
@@ -394,7 +407,7 @@ fn tcp(bind: &Bind, at: &Listen, terms: Terms, workers: usize) -> Result<Port, B
                     v6only: at.v6only,
                     terms,
                     sockets,
-                    is_shared: false,
+                    whose: Whose::Workers,
                     path: None,
                     file: None,
                 });
@@ -413,7 +426,7 @@ fn shared(bind: &Bind, terms: Terms, socket: OwnedFd, file: Option<SocketFile>) 
         v6only: false,
         terms,
         sockets: vec![socket],
-        is_shared: true,
+        whose: Whose::Process,
         path: None,
         file,
     }

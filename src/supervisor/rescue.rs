@@ -6,6 +6,7 @@
 //! this on with its place: its successor does the same. Connections that the stuck worker has accepted are its own, and
 //! wait with it.
 
+use super::departures::Departures;
 use super::ports::Lent;
 use super::worker::Want;
 use crate::routes::Api;
@@ -26,6 +27,8 @@ pub(super) struct Rescue {
     closing: Mutex<Option<u32>>,
     /// The worker that stands in, by the one that is away.
     posts: watch::Sender<BTreeMap<u32, u32>>,
+    /// Who has stopped accepting.
+    pub(super) departures: Departures,
 }
 
 impl Rescue {
@@ -143,6 +146,7 @@ impl Rescue {
         };
         let last = |room: usize| end(&queues, room, true);
         let connections = server::stand_in(Rc::clone(&server), ports, stop, last).await;
+        self.departures.changed();
         server.app().stood_in(connections);
         tracing::warn!(worker, stand_in = index, connections, "no longer standing in");
     }
@@ -156,6 +160,7 @@ impl Rescue {
             queues.push(lent.duplicate()?);
             ports.push(Port {
                 terms: lent.terms,
+                stays: lent.stays(),
                 listener: lent.duplicate()?.listener_beside()?,
             });
         }

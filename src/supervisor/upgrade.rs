@@ -94,8 +94,8 @@ impl Origin {
         let (mut hear, ready) = io::pipe()?;
         let (going, go) = io::pipe()?;
         let mut left = Left::default();
-        for (bind, is_shared, sockets) in ports.groups() {
-            left.sockets(bind, is_shared, sockets)?;
+        for (bind, whose, sockets) in ports.groups() {
+            left.sockets(bind, whose, sockets)?;
         }
         left.pipe("ready", &ready.into())?;
         left.pipe("go", &going.into())?;

@@ -3,7 +3,7 @@
 use super::boot::Shared;
 use super::certificate;
 use super::lead::Event;
-use super::{ports, rescue};
+use super::{memory, ports, rescue};
 use crate::cache::redis::Redis;
 use crate::config;
 use crate::limits::life as limits;
@@ -53,6 +53,13 @@ pub(super) enum What {
     Broken(String),
     /// It has ended as it was told to, with so many connections cut off.
     Ended(usize),
+}
+
+impl What {
+    /// The life says nothing more.
+    pub(super) fn is_last(&self) -> bool {
+        matches!(self, What::NotBegun(_) | What::Broken(_) | What::Ended(_))
+    }
 }
 
 /// What the supervisor wants of a life.
@@ -148,6 +155,15 @@ fn live(birth: &Birth) -> io::Result<Life> {
     let (shared, store) = (Arc::clone(&birth.shared), birth.store.clone());
     let (events, want) = (birth.events.clone(), birth.want.clone());
     let beat = Arc::clone(&heartbeat);
+    // Ends its place in the balance behind everything else, a panic included.
+    let mut leaves = None;
+    let seat = shared.config.balance.then(|| {
+        let (seat, end) = shared
+            .balance
+            .join(Arc::clone(&heartbeat), shared.config.connections_max, runtime.now_ns());
+        leaves = Some(end);
+        seat
+    });
     let lived = runtime.block_on(async move {
         let config = &shared.config;
         let store = store.attach();
@@ -163,7 +179,7 @@ fn live(birth: &Birth) -> io::Result<Life> {
             stale_while_revalidate: config.stale_while_revalidate,
             stale_if_error: config.stale_if_error,
         };
-        let service = StoryService::with(store.clone(), redis, caching, Rc::clone(&metrics));
+        let service = StoryService::guarded(store.clone(), redis, caching, config.overload, Rc::clone(&metrics));
         let api = Api::new(
             Arc::clone(&shared.process),
             metrics,
@@ -184,7 +200,7 @@ fn live(birth: &Birth) -> io::Result<Life> {
             trusted: Arc::clone(&shared.trusted),
             connections_per_address: config.connections_per_address,
             requests_per_connection: config.requests_per_connection,
-            pending_bytes_max: config.pending_bytes_max,
+            pending_bytes_max: memory::pending_bytes_of(&shared),
             body_rate_min: config.body_rate_min,
             write_rate_min: config.write_rate_min,
         };
@@ -192,10 +208,14 @@ fn live(birth: &Birth) -> io::Result<Life> {
         for port in ports {
             listening.push(Port {
                 terms: port.terms,
+                stays: port.stays(),
                 listener: port.listener()?,
             });
         }
         let server = Rc::new(Server::new(api, settings));
+        if let Some(seat) = seat {
+            server.share(seat);
+        }
         let renewing = shared.tls.clone().map(|settings| {
             // Before the first connection.
             renew(&server, &settings);
@@ -205,6 +225,13 @@ fn live(birth: &Birth) -> io::Result<Life> {
         let housekeeping = spawn("housekeeping", server.app().housekeeping());
         let rescue = Arc::clone(&shared.rescue).stand_by(worker, Rc::clone(&server), want.clone());
         let standing_by = spawn("rescue", rescue);
+        let asking = spawn("asking", {
+            let (rescue, server) = (Arc::clone(&shared.rescue), Rc::clone(&server));
+            async move { rescue.departures.keep_asking(worker, life, server).await }
+        });
+        let rescue = Arc::clone(&shared.rescue);
+        server.when_shut(move || rescue.departures.stopped(worker, life));
+        let obeying = spawn("memory", shared.memory.clone().obey(Rc::clone(&server)));
         let moving_on = spawn("leaving", told_to_move_on(Rc::clone(&server), want.clone()));
         say(&events, worker, life, What::Serving(beat));
         if let Some(requests) = worn_after(&config.life) {
@@ -222,13 +249,16 @@ fn live(birth: &Birth) -> io::Result<Life> {
         let cut_off = server::run_to_end(server, listening, stop, config.timeouts.graceful, last).await;
         housekeeping.abort();
         standing_by.abort();
+        asking.abort();
         moving_on.abort();
+        obeying.abort();
         if let Some(renewing) = renewing {
             renewing.abort();
         }
         store.close().await;
         Ok(cut_off)
     });
+    drop(leaves);
     match lived {
         Ok(served) => served.map(Life::Ended),
         Err(error) => Ok(Life::Broken(error)),

@@ -9,8 +9,10 @@
 pub mod crowd;
 pub mod exposition;
 pub mod frames;
+pub mod house;
 pub mod http;
 pub mod load;
+pub mod ports;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;
@@ -46,7 +48,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A server on a free port that logs as JSON, with nothing else set.
+    /// A server on a free port that logs as JSON and has time, with nothing else set.
     pub fn new() -> Setup {
         let setup = Setup {
             env: Vec::new(),
@@ -54,7 +56,11 @@ impl Setup {
             binary: BINARY.into(),
             data: None,
         };
-        setup.env("PORT", "0").env("LOG_FORMAT", "json")
+        // These are debug builds on a machine that does other things: what is shed is looked at where it is asked for.
+        setup
+            .env("PORT", "0")
+            .env("LOG_FORMAT", "json")
+            .env("LATENCY_TARGET", "3s")
     }
 
     /// With this driver.

@@ -8,6 +8,7 @@ cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.."
 fail() { echo "FAILED  image: $*"; exit 1; }
 say() { echo "ok      image: $*"; }
 
+deploy/image/build tools
 # A folder of its own: the flags differ from those of every other build.
 export CARGO_TARGET_DIR=target/image
 deploy/image/build binary
@@ -29,6 +30,8 @@ say "$bytes bytes of at most 25,000,000"
 if ldd "$tree/roadtrip-api" >/dev/null 2>&1; then fail "the binary is not static"; fi
 if grep -qaF -e "$PWD" -e "${CARGO_HOME:-$HOME/.cargo}/" "$tree/roadtrip-api"; then fail "a path of the build is in the binary"; fi
 say "static, and no path of the build in it"
+
+target/deploy/bin/python tests/deploy/sbom.py "$tree"
 
 if [ "$(id -u)" -ne 0 ]; then
     fail "running it needs root (chroot)"

@@ -1,18 +1,19 @@
 """Rehearses a rolling update on this machine: processes as pods, HAProxy as the Service, all on loopback.
 
-    rehearse.py API BENCH [--pods N] [--rate N]
+    rehearse.py API BENCH [--pods N] [--rate N] [--kill]
 
 Real PostgreSQL is not in it: pods keep stories in memory-less folders of their own, since what is tried is the way of a
 connection. The balancer works on connections (mode tcp), as kube-proxy does, never retries, and learns from readiness alone
 that a pod goes. Under a steady load of keep-alive connections each pod is replaced as the Deployment would (maxUnavailable 0:
 the successor is ready before the old one gets SIGTERM). Every request must be answered with a 2xx. Ends with 1 where one
-was not.
+was not. With --kill the old pods get SIGKILL, and it is an error if no request fails: so it would be seen.
 """
 
 import argparse
 import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -28,9 +29,12 @@ DEADLINE = 60
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port where nobody listens, below those that the kernel gives out: who stops for a moment finds it free again."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 def until(what, done):
@@ -73,7 +77,7 @@ class Pod:
 class Balancer:
     """HAProxy with places for pods, filled and emptied over its runtime socket."""
 
-    def __init__(self, folder, places):
+    def __init__(self, folder, places, look_ms):
         self.port = free_port()
         self.control = folder / "control"
         config = folder / "haproxy.cfg"
@@ -93,7 +97,7 @@ frontend service
 backend pods
     balance roundrobin
     option httpchk GET /health/v2/ready
-    default-server check inter {LOOK_MS}ms fall 1 rise 1 init-addr none
+    default-server check inter {look_ms}ms fall 1 rise 1 init-addr none
 """
             + "".join(f"    server place{i} 127.0.0.1:1 disabled\n" for i in range(places))
         )
@@ -133,6 +137,7 @@ def main():
     arguments.add_argument("bench")
     arguments.add_argument("--pods", type=int, default=4)
     arguments.add_argument("--rate", type=int, default=500)
+    arguments.add_argument("--kill", action="store_true")
     asked = arguments.parse_args()
     folder = Path(tempfile.mkdtemp())
     running = []
@@ -149,7 +154,8 @@ def main():
 def rehearse(asked, folder, running):
     pods = [Pod(asked.api, folder, f"old{i}") for i in range(asked.pods)]
     running += [pod.process for pod in pods]
-    balancer = Balancer(folder, asked.pods + 1)
+    # A balancer that is slow to see that a pod is gone must cost requests where the pod does not wait for it.
+    balancer = Balancer(folder, asked.pods + 1, 4 * LOOK_MS if asked.kill else LOOK_MS)
     running.append(balancer.process)
     for place, pod in enumerate(pods):
         until("a pod's start", pod.ready)
@@ -176,10 +182,10 @@ def rehearse(asked, folder, running):
         running.append(new.process)
         until("a successor's start", new.ready)
         balancer.add(spare, new)
-        old.process.send_signal(signal.SIGTERM)
+        old.process.send_signal(signal.SIGKILL if asked.kill else signal.SIGTERM)
         until("the balancer's look at a pod that goes", lambda place=place: balancer.state(place) != "UP")
         old.process.wait(DEADLINE)
-        if old.process.returncode != 0:
+        if old.process.returncode != 0 and not asked.kill:
             raise SystemExit(f"FAILED  rehearsal: a pod ended with {old.process.returncode}")
         balancer.remove(place)
         spare = place
@@ -192,6 +198,11 @@ def rehearse(asked, folder, running):
     answered = report["requests"]
     failed = report["error_count"]
     line = f"rehearsal: {replaced} pods replaced in {took:.0f} s, {answered} requests answered, {failed} failed, {report['reconnects']} connections renewed"
+    if asked.kill:
+        if not failed or load.returncode == 0:
+            raise SystemExit(f"FAILED  {line}: pods were killed, and nobody has seen it")
+        print(f"ok      {line}: what must fail when pods are killed")
+        return
     if failed or load.returncode != 0 or answered < asked.rate * seconds * 0.5:
         print(json.dumps(report))
         raise SystemExit(f"FAILED  {line}")

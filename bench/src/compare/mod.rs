@@ -27,7 +27,7 @@ use serde::Serialize;
 use side::{Side, Way};
 use turn::Turns;
 
-use crate::{EXIT_FOUND_ERRORS, idle};
+use crate::{EXIT_FOUND_ERRORS, open_files};
 
 /// Server utilisation below which the server waited for the load.
 const UTILISATION_MIN: f64 = 0.9;

@@ -32,7 +32,7 @@ use std::time::Duration;
 pub(crate) use args::Args;
 pub(crate) use command::run;
 pub(crate) use errors::Errors;
-pub(crate) use report::Report;
+pub(crate) use report::{Percentiles, Report};
 pub(crate) use requests::Requests;
 
 use crate::answer::Told;

@@ -91,6 +91,10 @@ pub(crate) struct Report {
     pub(crate) bytes_received: u64,
     /// Latency in microseconds; open loop: from when the request was due.
     pub(crate) latency_us: Percentiles,
+    /// The same of the answers of 2xx.
+    pub(crate) latency_2xx_us: Percentiles,
+    /// The same of the answers of 503.
+    pub(crate) latency_503_us: Percentiles,
     /// Lateness of the generator in microseconds, with a connection free; open loop only.
     pub(crate) generator_lag_us: Option<Percentiles>,
     /// Answers by status.
@@ -139,6 +143,8 @@ impl Report {
             requests_per_second: requests as f64 / seconds.max(1e-9),
             bytes_received: measured.bytes,
             latency_us: Percentiles::of(&measured.latency),
+            latency_2xx_us: Percentiles::of(&measured.latency_2xx),
+            latency_503_us: Percentiles::of(&measured.latency_503),
             generator_limits: limits(&threads, lag.as_ref()),
             generator_lag_us: lag,
             statuses: measured.statuses.iter().map(|(s, n)| (s.to_string(), *n)).collect(),
@@ -249,6 +255,8 @@ impl Default for Report {
             requests_per_second: 0.0,
             bytes_received: 0,
             latency_us: Percentiles::default(),
+            latency_2xx_us: Percentiles::default(),
+            latency_503_us: Percentiles::default(),
             generator_lag_us: None,
             statuses: BTreeMap::new(),
             cache_statuses: BTreeMap::new(),

@@ -112,6 +112,9 @@ pub(super) struct Tally {
     pub(super) classes: Vec<ClassTally>,
     /// Nanoseconds by which the generator itself was late, with a slot free: open loop only.
     pub(super) lag: Histogram<u64>,
+    /// Nanoseconds, of the answers of 2xx and of those of 503: an overloaded server tells the one from the other.
+    pub(super) latency_2xx: Histogram<u64>,
+    pub(super) latency_503: Histogram<u64>,
     /// Answers by status, after the warm-up.
     pub(super) statuses: BTreeMap<u16, u64>,
     /// Answers by what their Cache-Status says, warm-up included; by the numbers of [`Told`].
@@ -131,6 +134,8 @@ impl Tally {
         Self {
             classes: (0..classes).map(|_| ClassTally::new()).collect(),
             lag: latency_histogram(),
+            latency_2xx: latency_histogram(),
+            latency_503: latency_histogram(),
             statuses: BTreeMap::new(),
             told: [0; Told::ALL.len()],
             errors: Errors::default(),
@@ -156,6 +161,11 @@ impl Tally {
             return;
         }
         self.interval.latency.saturating_record(answer.latency_ns);
+        match answer.status {
+            200..300 => self.latency_2xx.saturating_record(answer.latency_ns),
+            503 => self.latency_503.saturating_record(answer.latency_ns),
+            _ => {}
+        }
         let count = self.statuses.entry(answer.status).or_default();
         *count = count.saturating_add(1);
         if let Some(class) = self.classes.get_mut(usize::from(answer.class)) {
@@ -218,6 +228,12 @@ mod tests {
         let mut first = tally.roll(0, 0);
         assert_eq!((first.answers, first.latency.len(), first.errors), (1, 1, 0));
         assert_eq!((tally.answers, tally.bytes, tally.classes[0].latency.len()), (2, 20, 1));
+        let shed = Counted {
+            status: 503,
+            ..answer(true)
+        };
+        tally.answered(&shed, 3);
+        assert_eq!((tally.latency_2xx.len(), tally.latency_503.len()), (1, 1));
         first.add(&first.clone());
         assert_eq!((first.answers, first.latency.len()), (2, 2));
     }

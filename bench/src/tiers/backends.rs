@@ -21,12 +21,13 @@ const OWNER: &str = "owner";
 const NOBODY: u32 = 65534;
 
 /// Both, and their folder.
-pub(super) struct Backends {
+pub(crate) struct Backends {
     folder: Folder,
     postgres: Process,
     postgres_port: u16,
     redis: Process,
     redis_port: u16,
+    cpu: Option<usize>,
 }
 
 /// A folder that is removed when dropped.
@@ -44,8 +45,8 @@ struct Process {
     goodbye: Signal,
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
+impl Process {
+    fn end(&mut self) {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             // The child has not been waited for, so the pid is still its own.
             let _ = kill_process(pid, self.goodbye);
@@ -59,16 +60,31 @@ impl Drop for Process {
     }
 }
 
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that has been waited for has no process any more: its id may be another's by now.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.end();
+        }
+    }
+}
+
+/// Ports below those that Linux gives to outgoing connections (ip_local_port_range: 32768 and up): nobody takes one while
+/// its server restarts.
+const PORTS: std::ops::Range<u64> = 10_240..32_768;
+
 fn free_port() -> Result<u16, String> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|e| format!("cannot find a free port: {e}"))?;
-    listener
-        .local_addr()
-        .map(|address| address.port())
-        .map_err(|e| format!("cannot find a free port: {e}"))
+    let span = PORTS.end - PORTS.start;
+    let begin = clock::now_ns() / 1000 + u64::from(std::process::id());
+    let numbers = (0..span).map(|step| PORTS.start + (begin + step) % span);
+    numbers
+        .filter_map(|number| u16::try_from(number).ok())
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .ok_or_else(|| "there is no free port".to_owned())
 }
 
 /// An address of loopback where nobody listens at the moment.
-pub(super) fn free_address() -> Result<SocketAddr, String> {
+pub(crate) fn free_address() -> Result<SocketAddr, String> {
     Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)))
 }
 
@@ -108,6 +124,37 @@ fn spawn(mut command: Command, cpu: Option<usize>, goodbye: Signal) -> Result<Pr
     Ok(Process { child, goodbye })
 }
 
+/// PostgreSQL on what `initdb` has made in the folder.
+fn postgres_command(folder: &Path, port: u16) -> Result<Command, String> {
+    let mut command = unprivileged(&program("postgres")?);
+    command
+        .arg("-D")
+        .arg(folder.join("data"))
+        .arg("-k")
+        .arg(folder)
+        .current_dir("/");
+    command.args(["-p", &port.to_string()]);
+    for setting in [
+        "listen_addresses=127.0.0.1",
+        "max_connections=200",
+        "shared_buffers=512MB",
+        "max_wal_size=8GB",
+        "checkpoint_timeout=1h",
+        "autovacuum=off",
+    ] {
+        command.args(["-c", setting]);
+    }
+    Ok(command)
+}
+
+fn redis_command(folder: &Path, port: u16) -> Result<Command, String> {
+    let mut command = Command::new(program("redis-server")?);
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+    command.args(["--save", "", "--appendonly", "no", "--daemonize", "no"]);
+    command.arg("--dir").arg(folder);
+    Ok(command)
+}
+
 /// Waits until `ready`, or says what does not come.
 fn until(what: &str, mut ready: impl FnMut() -> bool) -> Result<(), String> {
     let begun = Instant::now();
@@ -125,7 +172,7 @@ impl Backends {
     ///
     /// # Errors
     /// A program is missing, or does not start.
-    pub(super) fn start(cpu: Option<usize>) -> Result<Self, String> {
+    pub(crate) fn start(cpu: Option<usize>) -> Result<Self, String> {
         let path = std::env::temp_dir().join(format!("roadtrip-tiers-{}-{}", std::process::id(), clock::now_ns()));
         std::fs::create_dir(&path).map_err(|e| format!("cannot make {}: {e}", path.display()))?;
         let folder = Folder(path);
@@ -152,42 +199,53 @@ impl Backends {
             return Err(format!("initdb failed: {}", String::from_utf8_lossy(&made.stderr)));
         }
         let (postgres_port, redis_port) = (free_port()?, free_port()?);
-        let mut command = unprivileged(&program("postgres")?);
-        command.arg("-D").arg(&data).arg("-k").arg(&folder.0).current_dir("/");
-        command.args(["-p", &postgres_port.to_string()]);
-        for setting in [
-            "listen_addresses=127.0.0.1",
-            "max_connections=200",
-            "shared_buffers=512MB",
-            "max_wal_size=8GB",
-            "checkpoint_timeout=1h",
-            "autovacuum=off",
-        ] {
-            command.args(["-c", setting]);
-        }
-        let postgres = spawn(command, cpu, Signal::INT)?;
-        let mut command = Command::new(program("redis-server")?);
-        command.args(["--port", &redis_port.to_string(), "--bind", "127.0.0.1"]);
-        command.args(["--save", "", "--appendonly", "no", "--daemonize", "no"]);
-        command.arg("--dir").arg(&folder.0);
-        let redis = spawn(command, cpu, Signal::TERM)?;
+        let postgres = spawn(postgres_command(&folder.0, postgres_port)?, cpu, Signal::INT)?;
+        let redis = spawn(redis_command(&folder.0, redis_port)?, cpu, Signal::TERM)?;
         let backends = Self {
             folder,
             postgres,
             postgres_port,
             redis,
             redis_port,
+            cpu,
         };
-        until("PostgreSQL does not answer", || {
-            backends.sql_in("postgres", "SELECT 1").is_ok()
-        })?;
-        until("Redis does not answer", || backends.redis("PING").is_ok())?;
+        backends.until_both_answer()?;
         backends.sql_in("postgres", "CREATE DATABASE trips")?;
         Ok(backends)
     }
 
+    fn until_both_answer(&self) -> Result<(), String> {
+        until("PostgreSQL does not answer", || {
+            self.sql_in("postgres", "SELECT 1").is_ok()
+        })?;
+        until("Redis does not answer", || self.redis("PING").is_ok())
+    }
+
+    /// Ends PostgreSQL as an operator does (fast shutdown), and starts it again after `away`.
+    ///
+    /// # Errors
+    /// It does not come back.
+    pub(crate) fn restart_postgres(&mut self, away: Duration) -> Result<(), String> {
+        self.postgres.end();
+        std::thread::sleep(away);
+        let command = postgres_command(&self.folder.0, self.postgres_port)?;
+        self.postgres = spawn(command, self.cpu, Signal::INT)?;
+        self.until_both_answer()
+    }
+
+    /// The same for Redis, which forgets everything.
+    ///
+    /// # Errors
+    /// It does not come back.
+    pub(crate) fn restart_redis(&mut self, away: Duration) -> Result<(), String> {
+        self.redis.end();
+        std::thread::sleep(away);
+        self.redis = spawn(redis_command(&self.folder.0, self.redis_port)?, self.cpu, Signal::TERM)?;
+        self.until_both_answer()
+    }
+
     /// DATABASE_URL: TCP, as in production.
-    pub(super) fn database_url(&self) -> String {
+    pub(crate) fn database_url(&self) -> String {
         format!(
             "postgresql://{OWNER}@127.0.0.1:{}/trips?sslmode=disable",
             self.postgres_port
@@ -195,17 +253,17 @@ impl Backends {
     }
 
     /// REDIS_URL.
-    pub(super) fn redis_url(&self) -> String {
+    pub(crate) fn redis_url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.redis_port)
     }
 
     /// PostgreSQL's first process; its others are children of it.
-    pub(super) fn postgres_pid(&self) -> u32 {
+    pub(crate) fn postgres_pid(&self) -> u32 {
         self.postgres.child.id()
     }
 
     /// Redis' process.
-    pub(super) fn redis_pid(&self) -> u32 {
+    pub(crate) fn redis_pid(&self) -> u32 {
         self.redis.child.id()
     }
 
@@ -213,7 +271,7 @@ impl Backends {
     ///
     /// # Errors
     /// What psql says.
-    pub(super) fn sql(&self, sql: &str) -> Result<String, String> {
+    pub(crate) fn sql(&self, sql: &str) -> Result<String, String> {
         self.sql_in("trips", sql)
     }
 
@@ -221,7 +279,7 @@ impl Backends {
     ///
     /// # Errors
     /// Either refuses.
-    pub(super) fn forget_all(&self) -> Result<(), String> {
+    pub(crate) fn forget_all(&self) -> Result<(), String> {
         self.redis("FLUSHALL")?;
         // There is no table before the first server has made it.
         if self.sql("SELECT to_regclass('stories')")?.is_empty() {
@@ -234,7 +292,7 @@ impl Backends {
     ///
     /// # Errors
     /// They do not come.
-    pub(super) fn wait_for_redis(&self, keys: usize) -> Result<(), String> {
+    pub(crate) fn wait_for_redis(&self, keys: usize) -> Result<(), String> {
         let begun = Instant::now();
         loop {
             let held = self.redis("DBSIZE")?.parse().unwrap_or(0);
@@ -278,7 +336,7 @@ impl Backends {
     ///
     /// # Errors
     /// No connection, or the error that Redis answers with.
-    pub(super) fn redis(&self, command: &str) -> Result<String, String> {
+    pub(crate) fn redis(&self, command: &str) -> Result<String, String> {
         let ask = || -> std::io::Result<String> {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.redis_port));
             let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;

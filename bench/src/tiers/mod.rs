@@ -6,10 +6,10 @@
 //! Cache-Status must say so, or it is an error.
 
 mod alike;
-mod backends;
+pub(crate) mod backends;
 mod report;
 mod side;
-mod wishes;
+pub(crate) mod wishes;
 
 use std::process::ExitCode;
 

@@ -63,7 +63,7 @@ pub(super) fn request(target: &Target, body: String) -> Result<Vec<u8>, String> 
 ///
 /// # Errors
 /// As [`request`].
-pub(super) fn requests(
+pub(crate) fn requests(
     target: &Target,
     numbers: std::ops::Range<u32>,
     order: Vec<u32>,

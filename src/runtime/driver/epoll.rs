@@ -485,6 +485,16 @@ impl Driver for EpollDriver {
         Ok(self.take_in(fd, true))
     }
 
+    fn release(&mut self, fd: RawFd) -> io::Result<OwnedFd> {
+        let slot = usize::try_from(fd).ok().and_then(|slot| self.sockets.get_mut(slot));
+        let socket = slot.and_then(Option::take).ok_or(Errno::BADF)?;
+        debug_assert!(
+            socket.watch == Watch::None,
+            "given away while it is watched: {socket:?}"
+        );
+        Ok(socket.fd)
+    }
+
     fn close(&mut self, fd: RawFd) {
         let Some(slot) = self.sockets.get_mut(fd as usize) else {
             return;

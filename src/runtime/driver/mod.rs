@@ -17,6 +17,7 @@
 pub mod buffers;
 pub mod choose;
 pub mod epoll;
+pub mod heap;
 mod hush;
 pub mod inherit;
 pub mod interrupt;
@@ -89,11 +90,25 @@ impl HandleInner {
     pub fn fd(&self) -> RawFd {
         self.fd
     }
+
+    /// Gives the number up without closing it, unless somebody else holds it as well.
+    ///
+    /// # Errors
+    /// The handle, where it is held elsewhere, too.
+    pub fn give_up(handle: Handle) -> Result<RawFd, Handle> {
+        let mut inner = Rc::try_unwrap(handle)?;
+        Ok(std::mem::replace(&mut inner.fd, GIVEN_UP))
+    }
 }
+
+/// No descriptor's number.
+const GIVEN_UP: RawFd = -1;
 
 impl Drop for HandleInner {
     fn drop(&mut self) {
-        self.closing.borrow_mut().push(self.fd);
+        if self.fd != GIVEN_UP {
+            self.closing.borrow_mut().push(self.fd);
+        }
     }
 }
 
@@ -228,8 +243,19 @@ pub trait Driver {
     /// and numbers it.
     fn adopt(&mut self, fd: OwnedFd) -> io::Result<RawFd>;
 
+    /// Gives up a connected socket on which nothing was ever armed, for another worker to [`adopt`](Self::adopt).
+    ///
+    /// # Errors
+    /// EBADF for a number that names nothing.
+    fn release(&mut self, fd: RawFd) -> io::Result<OwnedFd>;
+
     /// Closes a descriptor on which nothing is armed.
     fn close(&mut self, fd: RawFd);
+
+    /// The runtime is at its end, and has operations on these numbers that the kernel does not give back: they are to be
+    /// closed with the driver at the latest, or their peers would wait for a process that serves others. No more is armed then.
+    /// A driver that owns its sockets has nothing to do.
+    fn give_up(&mut self, _fds: Vec<RawFd>) {}
 
     /// The kernel's descriptor behind a number. The simulation has none, and answers what follows by itself.
     ///

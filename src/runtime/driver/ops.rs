@@ -502,6 +502,14 @@ impl OpTable {
         }
     }
 
+    /// The numbers that operations are on, each once.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        let mut fds: Vec<RawFd> = self.entries.iter().map(|(_, entry)| entry.op.fd()).collect();
+        fds.sort_unstable();
+        fds.dedup();
+        fds
+    }
+
     /// An empty receive operation on `socket`, which stops while `buffers_max` of its buffers wait.
     pub fn recv_op(socket: super::Handle, buffers_max: u16) -> Op {
         Op::Recv {

@@ -21,7 +21,7 @@ use rustix::net::SocketFlags;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -100,6 +100,12 @@ pub struct UringDriver {
     /// Entries that the kernel would not take so far. They go before all others, in their order; what may be armed or
     /// cancelled at one time bounds them.
     waiting: VecDeque<squeue::Entry>,
+    /// Entries so far.
+    pushed: u64,
+    /// Descriptors to be closed, with the number of the entry that does it, unless the kernel is known to have taken that.
+    closing: VecDeque<(u64, RawFd)>,
+    /// Descriptors to be closed at the end.
+    given_up: Vec<RawFd>,
     /// Turns in a row in which the kernel took nothing and gave nothing.
     refusals: u32,
     /// It takes nothing, as far as this driver can see.
@@ -144,6 +150,9 @@ impl UringDriver {
             returning: Vec::new(),
             in_kernel: 0,
             waiting: VecDeque::new(),
+            pushed: 0,
+            closing: VecDeque::new(),
+            given_up: Vec::new(),
             refusals: 0,
             #[cfg(test)]
             refusing: false,
@@ -180,10 +189,17 @@ impl UringDriver {
     }
 
     fn push(&mut self, entry: squeue::Entry) {
+        self.pushed += 1;
         if !self.waiting.is_empty() || !self.offer(&entry) {
             self.waiting.push_back(entry);
             self.queue_waiting();
         }
+    }
+
+    /// Entries that the kernel has taken: it takes them in their order.
+    fn taken(&mut self) -> u64 {
+        let left = self.ring.submission().len() + self.waiting.len();
+        self.pushed - left as u64
     }
 
     /// False if the submission queue is full.
@@ -378,8 +394,23 @@ impl Driver for UringDriver {
         Ok(fd.into_raw_fd())
     }
 
+    fn release(&mut self, fd: RawFd) -> io::Result<OwnedFd> {
+        // SAFETY: the number was given up by its last `Handle`, unclosed, so it is open and nobody else's; nothing was armed
+        // on it, so no operation has it either.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
     fn close(&mut self, fd: RawFd) {
+        let taken = self.taken();
+        while self.closing.front().is_some_and(|(number, _)| *number < taken) {
+            self.closing.pop_front();
+        }
+        self.closing.push_back((self.pushed, fd));
         self.push(opcode::Close::new(Fd(fd)).build().user_data(INTERNAL));
+    }
+
+    fn give_up(&mut self, fds: Vec<RawFd>) {
+        self.given_up = fds;
     }
 
     fn descriptor(&self, fd: RawFd) -> io::Result<BorrowedFd<'_>> {
@@ -396,6 +427,14 @@ impl Drop for UringDriver {
             // time, the receive buffers must outlive the process's use of them: leaking is the safe end.
             std::mem::forget(Rc::clone(&self.pool));
         }
+        // A ring that takes nothing any more closes nothing either. What the kernel has in hand it holds by itself.
+        let taken = self.taken();
+        let left = self.closing.drain(..).filter(|(number, _)| *number >= taken);
+        for fd in left.map(|(_, fd)| fd).chain(self.given_up.drain(..)) {
+            // SAFETY: the number was handed over to be closed, by `close`, whose entry the kernel has not taken and never
+            // will, as the ring ends here; or by `give_up`, for operations whose handles are gone without a drop.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
         let _ = self.ring.submitter().unregister_buf_ring(GROUP);
         if self.wake_armed {
             // The read on the eventfd ends with the ring, asynchronously; its eight bytes stay for it.
@@ -411,6 +450,35 @@ fn rustix_flags(flags: SocketFlags) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Its peers would wait for ever: a worker that breaks down leaves a process that goes on.
+    #[test]
+    fn a_ring_that_takes_nothing_any_more_leaves_no_descriptor_open_and_closes_none_twice() {
+        let Ok(mut driver) = UringDriver::new() else {
+            println!("SKIPPED: no io_uring here");
+            return;
+        };
+        let pipe = || {
+            let (hear, say) = io::pipe().unwrap();
+            (OwnedFd::from(hear).into_raw_fd(), say)
+        };
+        let ((first, first_say), (second, second_say), (third, third_say)) = (pipe(), pipe(), pipe());
+        let is_heard = |mut say: &io::PipeWriter| io::Write::write(&mut say, b"x").is_ok();
+        driver.close(first);
+        driver.flush().unwrap();
+        assert!(!is_heard(&first_say));
+        // Somebody else has the number now, and keeps it.
+        let (other, other_say) = io::pipe().unwrap();
+        let other = rustix::io::fcntl_dupfd_cloexec(&other, first).unwrap();
+        driver.refusing = true;
+        driver.close(second);
+        driver.give_up(vec![third]);
+        assert!(is_heard(&second_say) && is_heard(&third_say));
+        drop(driver);
+        assert!(!is_heard(&second_say) && !is_heard(&third_say));
+        assert!(is_heard(&other_say));
+        drop(other);
+    }
 
     /// A kernel that takes nothing must not hold the worker for ever; one that takes things again gets all of them.
     #[test]

@@ -29,14 +29,14 @@ pub(super) struct Groups {
 
 /// A mounted hierarchy.
 #[derive(Debug)]
-struct Mount {
+pub(super) struct Mount {
     /// The group that is mounted ("/" but for containers without a cgroup namespace).
-    group: String,
+    pub(super) group: String,
     /// Where.
     at: PathBuf,
     /// v1's controllers; empty for v2.
-    controllers: Vec<String>,
-    v2: bool,
+    pub(super) controllers: Vec<String>,
+    pub(super) v2: bool,
 }
 
 /// Group names that container runtimes give.
@@ -197,7 +197,7 @@ impl Groups {
 }
 
 /// The process's own group and every parent up to the mount's top, nearest first, as paths of the real root.
-fn upwards(mount: &Mount, group: &str) -> Vec<PathBuf> {
+pub(super) fn upwards(mount: &Mount, group: &str) -> Vec<PathBuf> {
     let below = group
         .strip_prefix(mount.group.trim_end_matches('/'))
         .unwrap_or_default();
@@ -220,7 +220,7 @@ fn upwards(mount: &Mount, group: &str) -> Vec<PathBuf> {
 }
 
 /// Mounted control group hierarchies, by mountinfo; where that cannot be read, the usual places.
-fn mounts(root: &Path) -> Vec<Mount> {
+pub(super) fn mounts(root: &Path) -> Vec<Mount> {
     let found: Vec<Mount> = read_text(root, "proc/self/mountinfo")
         .unwrap_or_default()
         .lines()
@@ -245,6 +245,7 @@ fn mounts(root: &Path) -> Vec<Mount> {
         v1("cpu", "/sys/fs/cgroup/cpu"),
         v1("cpu", "/sys/fs/cgroup/cpu,cpuacct"),
         v1("cpuset", "/sys/fs/cgroup/cpuset"),
+        v1("memory", "/sys/fs/cgroup/memory"),
         v2("/sys/fs/cgroup"),
         v2("/sys/fs/cgroup/unified"),
     ];
@@ -292,7 +293,7 @@ fn unescape(text: &str) -> String {
         .fold(text.to_owned(), |text, (code, plain)| text.replace(code, plain))
 }
 
-fn read_number(root: &Path, file: impl AsRef<Path>) -> Option<u64> {
+pub(super) fn read_number(root: &Path, file: impl AsRef<Path>) -> Option<u64> {
     read_text(root, file)?.trim().parse().ok()
 }
 

@@ -70,6 +70,10 @@ impl<A: App, T: Transport> Connection<A, T> {
 
     /// Another request may follow the present one; of which there are bytes at hand already, if `more`.
     fn may_stay(&self, more: bool) -> bool {
+        // One answer, whatever was asked for.
+        if self.guest.is_late() {
+            return false;
+        }
         self.requests < self.guest.server().requests_before_close.get() || self.must_stay(more)
     }
 

@@ -322,11 +322,11 @@ impl<A: App, T: Transport> Connection<A, T> {
     /// How long the present phase may last.
     fn allowed(&self) -> Duration {
         let server = self.guest.server();
-        match self.phase() {
+        self.guest.patience(match self.phase() {
             Phase::Idle => server.idle_for.get(),
             Phase::Head => server.settings.head_timeout,
             Phase::Body => self.body_time(&server.settings),
-        }
+        })
     }
 
     /// A body has its grace and what its bytes have earned by now: who sends less than the rate runs out of it.

@@ -31,7 +31,7 @@ pub(super) async fn serve<A: App, T: Transport>(stream: T, guest: Guest<A>, earl
     // no such thing: its peer is a process of this machine, which ends and then is gone.
     let _ = stream.stream().give_up_after(server.settings.write_timeout);
     let wire = Rc::new(RefCell::new(Wire::new(stream, Rc::clone(&server), early)));
-    let Some(h2) = shake_hands(&wire, server.settings.head_timeout).await else {
+    let Some(h2) = shake_hands(&wire, guest.patience(server.settings.head_timeout)).await else {
         return;
     };
     let shared = Rc::new(Shared {
@@ -55,6 +55,10 @@ pub(super) async fn serve<A: App, T: Transport>(stream: T, guest: Guest<A>, earl
         idle_ns: Some(context::now_ns()),
         requests: 0,
     };
+    if guest.is_late() {
+        // What it has sent by now is answered, and no more.
+        drive.leave();
+    }
     poll_fn(|cx| drive.poll(cx)).await;
     // With it go the tasks of its streams, and what the library holds.
     drop(drive);

@@ -29,6 +29,7 @@ mod drive;
 mod gate;
 mod meter;
 mod request;
+mod send;
 mod stream;
 #[cfg(test)]
 mod tests;

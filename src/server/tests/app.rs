@@ -52,6 +52,12 @@ pub(super) struct TestApp {
     /// Requests from [`TOLD`].
     pub(super) told: Cell<usize>,
     pub(super) turned_away: Cell<usize>,
+    /// Connections that were given to another worker, and those of them that it did not take.
+    pub(super) handed_over: Cell<usize>,
+    pub(super) handed_back: Cell<usize>,
+    /// Requests of connections that came while memory was short, and such that were closed at once.
+    pub(super) late: Cell<usize>,
+    pub(super) refused_late: Cell<usize>,
 }
 
 fn add(cell: &Cell<usize>, number: usize) {
@@ -84,6 +90,7 @@ impl App for TestApp {
     fn call(&self, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
         add(&self.calls, 1);
         add(&self.secure, usize::from(request.peer.is_secure()));
+        add(&self.late, usize::from(request.peer.is_late()));
         let peer = request.peer.addr().expect("it has an address").ip();
         if TOLD.iter().any(|told| told.parse() == Ok(peer)) {
             add(&self.told, 1);
@@ -184,8 +191,20 @@ impl App for TestApp {
         add(if ok { &self.shaken } else { &self.unshaken }, 1);
     }
 
+    fn handed_over(&self) {
+        add(&self.handed_over, 1);
+    }
+
+    fn handed_back(&self) {
+        add(&self.handed_back, 1);
+    }
+
     fn turned_away(&self) {
         add(&self.turned_away, 1);
+    }
+
+    fn refused_for_memory(&self) {
+        add(&self.refused_late, 1);
     }
 
     fn received(&self, bytes: usize) {

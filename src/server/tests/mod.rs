@@ -7,30 +7,38 @@
 //! - `client`: a client that checks each byte
 //! - `random`: many clients of all manners at once, thousands of seeds
 //! - `siege`: peers that mean harm, networks that fail at everything, and a server that may be told to end meanwhile
-//! - `directed`: one promise at a time: time limits, draining, room
-//! - `tls`: the same crowd over TLS, and what TLS alone promises
+//! - `directed`: one promise at a time: time limits, room
+//! - `draining`: the end of a server
+//! - `tls`, `tls_session`: the same crowd over TLS, and what TLS alone promises
 //! - `introduced`: connections that begin with a PROXY header, or should
-//! - `http2`, `http2_directed`: streams, on the same terms
+//! - `http2`, `http2_directed`, `http2_raw`: streams, on the same terms
 //! - `slow`: limits of time and rate
 //! - `leaving`: the end of the listening sockets, too
 //! - `many`: limits of number and room
+//! - `balance`: several workers, who share fresh connections out
+//! - `short`: memory that runs short
 //! - `real`: the same on io_uring and epoll over loopback
 //!
 //! A seed that fails is named; `SIM_SEED=n` runs it alone.
 
 mod app;
+mod balance;
 mod client;
 mod directed;
+mod draining;
 mod http2;
 mod http2_directed;
+mod http2_raw;
 mod introduced;
 mod leaving;
 mod many;
 mod random;
 mod real;
+mod short;
 mod siege;
 mod slow;
 mod tls;
+mod tls_session;
 mod wire;
 mod wire_tls;
 
@@ -168,6 +176,7 @@ fn serve<F: Future<Output = ()> + 'static>(
                 tls: tls.is_some(),
                 proxy,
             },
+            stays: false,
         };
         let served = Rc::clone(&server);
         let run = if to_end {

@@ -37,7 +37,7 @@ pub(in crate::server) async fn greet<A: App>(stream: Stream, guest: Guest<A>, ea
     // For who has come late in a drain: its first bytes are on their way.
     let mut moment = Sleep::after(limits::drain::IDLE);
     let shaken = timeout(
-        server.settings.head_timeout,
+        guest.patience(server.settings.head_timeout),
         poll_fn(|cx| match transport.poll_handshake(cx) {
             // Who has not begun by then will find another server.
             Poll::Pending if server.ending_idle.get() && !transport.has_heard() && !transport.stream().has_more() => {

@@ -4,7 +4,7 @@
 //! together, like those of requests.
 
 use super::cells::{Cells, HISTOGRAM_CELLS, Layout};
-use super::expose::{Workers, counter, family, gauge, get, histogram, histogram_of, label, sum, table, worker_id};
+use super::families::{Workers, counter, family, gauge, get, histogram, histogram_of, label, sum, table, worker_id};
 use super::worker::WorkerMetrics;
 use crate::cache::redis::Fault as RedisFault;
 use prometheus::proto::{MetricFamily, MetricType};

@@ -1,6 +1,6 @@
 //! The memory of one worker's figures: an array of cells, and where each figure lies in it.
 
-use super::{BOUNDS_NS, METHODS, STATUS_COLUMNS, backends, rate, shared_cache};
+use super::{BOUNDS_NS, METHODS, STATUS_COLUMNS, backends, overload, rate, shared_cache};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Cells on a line.
@@ -34,10 +34,14 @@ pub(super) enum Slot {
     HandshakesFailed,
     HandlerPanics,
     StandInConnections,
+    ConnectionsHanded,
+    ConnectionsHandedBack,
+    CacheSqueezed,
+    RefusedForMemory,
 }
 
 impl Slot {
-    pub(super) const COUNT: usize = Slot::StandInConnections as usize + 1;
+    pub(super) const COUNT: usize = Slot::RefusedForMemory as usize + 1;
 
     /// Figures of what is now; they end with the worker. The others count for ever.
     pub(super) const GAUGES: [Slot; 4] = [
@@ -108,10 +112,15 @@ impl Layout {
         self.style_start() + self.styles + shared_cache::CELLS + backends::CELLS + cell as usize
     }
 
+    /// A cell of the block of [`overload`].
+    pub(super) fn overload(self, at: usize) -> usize {
+        let begin = self.style_start() + self.styles + shared_cache::CELLS + backends::CELLS + rate::CELLS;
+        begin + at.min(overload::CELLS - 1)
+    }
+
     /// First cell of a route's block, which begins with its histogram. Blocks begin on a line of their own.
     fn route_start(self, route: usize) -> usize {
-        let begin = (self.style_start() + self.styles + shared_cache::CELLS + backends::CELLS + rate::CELLS)
-            .next_multiple_of(LINE_CELLS);
+        let begin = (self.overload(0) + overload::CELLS).next_multiple_of(LINE_CELLS);
         begin + route * ROUTE_CELLS.next_multiple_of(LINE_CELLS)
     }
 

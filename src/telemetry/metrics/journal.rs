@@ -1,6 +1,6 @@
 //! Figures of the journal: of the process, so without a worker's label.
 
-use super::expose::{counter, family, gauge};
+use super::families::{counter, family, gauge};
 use crate::runtime::context;
 use crate::store::journal::Handle;
 use prometheus::proto::{MetricFamily, MetricType};

@@ -1,6 +1,6 @@
 //! What became of workers and of the process: written by the supervisor alone, a few times an hour.
 
-use super::expose::{counter, family, gauge, label};
+use super::families::{counter, family, gauge, label};
 use prometheus::proto::{MetricFamily, MetricType};
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -14,8 +14,11 @@
 mod backends;
 mod cells;
 mod expose;
+mod families;
 mod journal;
 mod lives;
+mod memory;
+mod overload;
 mod process;
 mod rate;
 mod registry;

@@ -3,7 +3,8 @@
 use super::cells::{Cells, Layout, Slot};
 use super::lives::Lives;
 use super::worker::{Kept, WorkerMetrics};
-use super::{Labels, expose, journal};
+use super::{Labels, expose, journal, memory};
+use crate::resilience::memory::Pressure;
 use crate::store::journal::Handle;
 use crate::telemetry::logging::LogCounters;
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ pub struct Registry {
     workers: Mutex<Vec<Arc<Kept>>>,
     log: OnceLock<LogCounters>,
     journal: OnceLock<Handle>,
+    memory: OnceLock<Arc<Pressure>>,
     /// Seconds since 1970; [`NO_CERTIFICATE`] where none is served.
     certificate_expiry: AtomicI64,
     /// What became of workers and of the process.
@@ -85,6 +87,7 @@ impl Registry {
             workers: Mutex::new(Vec::new()),
             log: OnceLock::new(),
             journal: OnceLock::new(),
+            memory: OnceLock::new(),
             certificate_expiry: AtomicI64::new(NO_CERTIFICATE),
             lives: Lives::default(),
         })
@@ -157,6 +160,17 @@ impl Registry {
         let _ = self.journal.set(journal);
     }
 
+    /// Lets the scrape tell of memory. The first call counts.
+    pub fn watch_memory(&self, memory: Arc<Pressure>) {
+        let _ = self.memory.set(memory);
+    }
+
+    /// Bytes in the caches of all workers, as they told last.
+    pub fn cache_bytes(&self) -> u64 {
+        let get = |kept: &Arc<Kept>| kept.cells.get(kept.layout.slot(Slot::CacheBytes));
+        self.lock().iter().map(get).sum()
+    }
+
     /// Lets the scrape tell when the served certificate expires, seconds since 1970.
     pub fn certificate_expires(&self, unix_s: i64) {
         self.certificate_expiry.store(unix_s, Ordering::Relaxed);
@@ -172,6 +186,13 @@ impl Registry {
             Some(self.certificate_expiry.load(Ordering::Relaxed)).filter(|expiry| *expiry != NO_CERTIFICATE),
         );
         families.extend(self.journal.get().map(journal::families).into_iter().flatten());
+        families.extend(
+            self.memory
+                .get()
+                .map(|memory| memory::families(memory))
+                .into_iter()
+                .flatten(),
+        );
         families.extend(self.lives.families());
         expose::render(families)
     }

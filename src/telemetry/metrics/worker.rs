@@ -6,6 +6,7 @@
 //! cache until a scrape reads them. Relaxed is enough: figures order nothing.
 
 use super::cells::{Cells, HISTOGRAM_CELLS, Layout, Slot};
+use super::overload::Overload;
 use super::rate::Rate;
 use super::shared_cache::Shared;
 use super::{DRIVERS, backends, bucket, method_row, status_column};
@@ -85,7 +86,7 @@ impl WorkerMetrics {
         self.kept.id
     }
 
-    fn add(&self, slot: Slot, n: u64) {
+    pub(super) fn add(&self, slot: Slot, n: u64) {
         self.kept.cells.add(self.kept.layout.slot(slot), n);
     }
 
@@ -113,6 +114,18 @@ impl WorkerMetrics {
 
     pub(super) fn set_rate(&self, cell: Rate, value: u64) {
         self.kept.cells.set(self.kept.layout.rate(cell), value);
+    }
+
+    pub(super) fn add_overload(&self, at: usize) {
+        self.kept.cells.add(self.kept.layout.overload(at), 1);
+    }
+
+    pub(super) fn set_overload(&self, cell: Overload, value: u64) {
+        self.kept.cells.set(self.kept.layout.overload(cell as usize), value);
+    }
+
+    pub(super) fn observe_overload(&self, at: usize, elapsed: Duration) {
+        self.observe(self.kept.layout.overload(at), elapsed);
     }
 
     pub(super) fn observe_shared(&self, at: usize, elapsed: Duration) {
@@ -230,6 +243,16 @@ impl WorkerMetrics {
         self.add(Slot::StandInConnections, connections);
     }
 
+    /// A connection was handed to another worker.
+    pub fn handed_over(&self) {
+        self.add(Slot::ConnectionsHanded, 1);
+    }
+
+    /// One that was handed over was not taken.
+    pub fn handed_back(&self) {
+        self.add(Slot::ConnectionsHandedBack, 1);
+    }
+
     /// A body was compressed.
     pub fn compressed(&self) {
         self.add(Slot::Compressions, 1);
@@ -294,6 +317,8 @@ impl Drop for WorkerMetrics {
         self.set_shared(Shared::Breaker, 0);
         backends::end(&self.kept.cells, self.kept.layout);
         self.rate_state(false, false);
+        self.overload_at(0, 0, 0);
+        self.loop_lag(Duration::ZERO);
         self.kept.healthy.store(false, Ordering::Relaxed);
         // Release: whoever takes these cells over sees all that was written to them.
         self.kept.live.store(false, Ordering::Release);

@@ -98,6 +98,8 @@ pub(super) struct Outcome {
 pub(crate) struct Measured {
     pub(super) latency: Histogram<u64>,
     pub(super) lag: Histogram<u64>,
+    pub(super) latency_2xx: Histogram<u64>,
+    pub(super) latency_503: Histogram<u64>,
     pub(super) classes: Vec<ClassTally>,
     /// In order, without the warm-up.
     pub(super) intervals: Vec<Snapshot>,
@@ -197,6 +199,8 @@ pub(super) fn run(job: &Arc<Job>, mut look: impl FnMut(Moment<'_>)) -> Result<Me
     let mut sum = Measured {
         latency: latency_histogram(),
         lag: latency_histogram(),
+        latency_2xx: latency_histogram(),
+        latency_503: latency_histogram(),
         classes: Vec::new(),
         intervals: merged.into_values().collect(),
         statuses: BTreeMap::new(),
@@ -223,6 +227,8 @@ impl Measured {
     fn add(&mut self, outcome: Outcome) {
         let tally = outcome.tally;
         let _ = self.lag.add(&tally.lag);
+        let _ = self.latency_2xx.add(&tally.latency_2xx);
+        let _ = self.latency_503.add(&tally.latency_503);
         for (place, class) in tally.classes.into_iter().enumerate() {
             match self.classes.get_mut(place) {
                 Some(sum) => sum.add(&class),

@@ -112,8 +112,16 @@ impl Driver for Paced {
         self.inner.adopt(fd)
     }
 
+    fn release(&mut self, fd: RawFd) -> io::Result<OwnedFd> {
+        self.inner.release(fd)
+    }
+
     fn close(&mut self, fd: RawFd) {
         self.inner.close(fd);
+    }
+
+    fn give_up(&mut self, fds: Vec<RawFd>) {
+        self.inner.give_up(fds);
     }
 
     fn descriptor(&self, fd: RawFd) -> io::Result<BorrowedFd<'_>> {

@@ -25,7 +25,7 @@ use super::{Driver, Event, Keepalive, Op, OpId, Park, Shutdown, SocketAddrAny, U
 use rustix::io::Errno;
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -257,8 +257,17 @@ impl Driver for SimDriver {
         Ok(self.world.borrow_mut().socket())
     }
 
-    fn adopt(&mut self, _fd: OwnedFd) -> io::Result<RawFd> {
-        Err(Errno::OPNOTSUPP.into())
+    /// Takes what [`release`](Self::release) gave, and nothing else.
+    fn adopt(&mut self, fd: OwnedFd) -> io::Result<RawFd> {
+        let released = self.world.borrow_mut().released.remove(&fd.as_raw_fd());
+        Ok(released.ok_or(Errno::OPNOTSUPP)?)
+    }
+
+    /// A descriptor of the real kernel stands for the number meanwhile.
+    fn release(&mut self, fd: RawFd) -> io::Result<OwnedFd> {
+        let token = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
+        self.world.borrow_mut().released.insert(token.as_raw_fd(), fd);
+        Ok(token)
     }
 
     fn close(&mut self, fd: RawFd) {

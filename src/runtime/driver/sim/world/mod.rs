@@ -124,6 +124,8 @@ pub(super) struct World {
     free: Vec<BufferId>,
     with_driver: Vec<bool>,
     next_port: u16,
+    /// Numbers that were given up, by the descriptor that stands for each.
+    pub(super) released: BTreeMap<RawFd, RawFd>,
     trace: VecDeque<(u64, &'static str, i64, i64)>,
     /// Halves of connections that were ended while bytes lay unread.
     pub(super) ended_over_unread: usize,
@@ -146,6 +148,7 @@ impl World {
             with_driver: vec![false; usize::from(pool.count())],
             pool,
             next_port: 40_000,
+            released: BTreeMap::new(),
             trace: VecDeque::new(),
             ended_over_unread: 0,
             config,

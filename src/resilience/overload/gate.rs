@@ -1,0 +1,229 @@
+//! Who is let in, who waits, and who is sent away; on a clock that the caller moves.
+//!
+//! In calm, whoever waits is let in by age. Where somebody has been waiting all the time for as long as the target, there is
+//! more than can be served (CoDel's criterion: a queue that does not become empty is no burst). Then the newest goes first,
+//! since it is the one that can still be answered in time, and what has waited for a tenth of the target is sent away,
+//! oldest first (adaptive LIFO with CoDel, as in "Fail at Scale", ACM Queue 13(8), 2015). It ends as soon as nobody waits.
+
+use super::limit::{Adaptive, End};
+use super::{Reason, Settings, Urgency};
+use crate::limits::overload as limits;
+use std::collections::BTreeMap;
+
+/// A place in the queue.
+pub(super) type Ticket = u64;
+
+/// The right to be in flight; to be given back by [`Gate::leave`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Permit {
+    begun_ns: u64,
+    was_low: bool,
+}
+
+/// What became of somebody who comes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    In(Permit),
+    Waits(Ticket),
+    Refused(Reason),
+}
+
+/// What became of somebody who waited.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Let in after so many nanoseconds.
+    In(Permit, u64),
+    Shed(Reason),
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    since_ns: u64,
+    who: T,
+}
+
+/// The gate of one worker. `T` is how the caller knows who waits.
+#[derive(Debug)]
+pub(super) struct Gate<T> {
+    settings: Settings,
+    limit: Adaptive,
+    in_flight: usize,
+    queue: BTreeMap<Ticket, Waiting<T>>,
+    next: Ticket,
+    /// Since when somebody waits.
+    waited_since_ns: Option<u64>,
+    /// Since when turns are long, and when that was last seen.
+    lag_ns: Option<(u64, u64)>,
+}
+
+impl<T> Gate<T> {
+    pub(super) fn new(settings: Settings, now: u64) -> Gate<T> {
+        Gate {
+            settings,
+            limit: Adaptive::new(settings, now),
+            in_flight: 0,
+            queue: BTreeMap::new(),
+            next: 0,
+            waited_since_ns: None,
+            lag_ns: None,
+        }
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        if self.settings.enabled {
+            self.limit.limit()
+        } else {
+            self.settings.in_flight_max
+        }
+    }
+
+    pub(super) fn baseline_ns(&self) -> u64 {
+        self.limit.baseline_ns()
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// There is more than can be served.
+    pub(super) fn is_overloaded(&self, now: u64) -> bool {
+        self.waited_since_ns
+            .is_some_and(|since| now.saturating_sub(since) >= self.settings.target_ns())
+    }
+
+    /// The loop's turns have been long for a while.
+    pub(super) fn is_lagging(&self, now: u64) -> bool {
+        let long = self.settings.target_ns() / limits::LAG_FOR_PART;
+        // What was seen before a pause tells nothing.
+        self.lag_ns
+            .is_some_and(|(since, seen)| now.saturating_sub(since) >= long && now.saturating_sub(seen) < 2 * long)
+    }
+
+    /// For how long one may wait, nanoseconds.
+    pub(super) fn wait_ns_max(&self, now: u64) -> u64 {
+        if self.is_overloaded(now) {
+            self.hurry_ns()
+        } else {
+            self.settings.target_ns()
+        }
+    }
+
+    /// For how long one may wait where there is more than can be served.
+    pub(super) fn hurry_ns(&self) -> u64 {
+        self.settings.target_ns() / limits::HURRY_PART
+    }
+
+    fn see_turn(&mut self, now: u64, turn_ns: u64) {
+        let is_long = turn_ns >= self.settings.target_ns() / limits::LAG_PART;
+        let pause = self.settings.target_ns() / limits::LAG_FOR_PART * 2;
+        self.lag_ns = match self.lag_ns {
+            Some((since, seen)) if is_long && now.saturating_sub(seen) < pause => Some((since, now)),
+            _ => is_long.then_some((now, now)),
+        };
+    }
+
+    /// Whether somebody who comes now is to be sent away at once, before anything is done for him: there is more than can be
+    /// served, and as many wait as can be let in soon.
+    pub(super) fn refuses(&mut self, now: u64, turn_ns: u64) -> Option<Reason> {
+        if !self.settings.enabled {
+            return (self.in_flight >= self.settings.in_flight_max).then_some(Reason::Limit);
+        }
+        self.see_turn(now, turn_ns);
+        if self.is_lagging(now) {
+            return Some(Reason::Lag);
+        }
+        let limit = self.limit();
+        let enough = (limit / limits::WAITING_PART).max(1);
+        let is_full = self.in_flight >= limit && self.queue.len() >= enough;
+        (is_full && self.is_overloaded(now)).then_some(Reason::QueueFull)
+    }
+
+    /// Somebody comes who has been here since `since_ns`; a turn of the loop takes `turn_ns`. [`Gate::next`] is to be
+    /// called afterwards where he waits: others may have to go for it.
+    pub(super) fn arrive(&mut self, now: u64, since_ns: u64, turn_ns: u64, urgency: Urgency, who: T) -> Arrival {
+        if !self.settings.enabled {
+            return if self.in_flight < self.settings.in_flight_max {
+                Arrival::In(self.begin(now))
+            } else {
+                Arrival::Refused(Reason::Limit)
+            };
+        }
+        self.see_turn(now, turn_ns);
+        if self.is_lagging(now) {
+            return Arrival::Refused(Reason::Lag);
+        }
+        let limit = self.limit();
+        let has_room = self.queue.is_empty() && self.in_flight < limit;
+        match urgency {
+            Urgency::Background if has_room && self.in_flight.saturating_mul(2) < limit => Arrival::In(self.begin(now)),
+            Urgency::Background => Arrival::Refused(Reason::Background),
+            Urgency::Request if has_room => Arrival::In(self.begin(now)),
+            Urgency::Request => {
+                self.waited_since_ns.get_or_insert(now);
+                let ticket = self.next;
+                self.next = self.next.wrapping_add(1);
+                self.queue.insert(ticket, Waiting { since_ns, who });
+                Arrival::Waits(ticket)
+            }
+        }
+    }
+
+    fn begin(&mut self, now: u64) -> Permit {
+        self.in_flight = self.in_flight.saturating_add(1);
+        Permit {
+            begun_ns: now,
+            was_low: self.limit.began(now, self.in_flight),
+        }
+    }
+
+    /// Somebody's request has ended. [`Gate::next`] is to be called afterwards.
+    pub(super) fn leave(&mut self, now: u64, permit: Permit, end: End) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let latency = now.saturating_sub(permit.begun_ns);
+        self.limit.ended(now, latency, permit.was_low, end);
+    }
+
+    /// Somebody waits no longer; whether he did.
+    pub(super) fn withdraw(&mut self, ticket: Ticket) -> bool {
+        let waited = self.queue.remove(&ticket).is_some();
+        self.look_whether_empty();
+        waited
+    }
+
+    /// Whose turn it is, for better or worse; to be called until nobody's is.
+    pub(super) fn next(&mut self, now: u64) -> Option<(T, Verdict)> {
+        let wait_ns_max = self.wait_ns_max(now);
+        let (_, oldest) = self.queue.first_key_value()?;
+        let reason = if now.saturating_sub(oldest.since_ns) >= wait_ns_max {
+            Some(Reason::Waited)
+        } else {
+            (self.queue.len() > limits::QUEUE_MAX).then_some(Reason::QueueFull)
+        };
+        if let Some(reason) = reason {
+            let (_, gone) = self.queue.pop_first()?;
+            self.look_whether_empty();
+            return Some((gone.who, Verdict::Shed(reason)));
+        }
+        if self.in_flight >= self.limit() {
+            return None;
+        }
+        let (_, chosen) = if self.is_overloaded(now) {
+            self.queue.pop_last()?
+        } else {
+            self.queue.pop_first()?
+        };
+        self.look_whether_empty();
+        let waited = now.saturating_sub(chosen.since_ns);
+        Some((chosen.who, Verdict::In(self.begin(now), waited)))
+    }
+
+    fn look_whether_empty(&mut self) {
+        if self.queue.is_empty() {
+            self.waited_since_ns = None;
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! How many requests may be in flight, learnt from how long they take.
+//!
+//! A gradient, in the manner of Envoy's adaptive concurrency filter and of Netflix' concurrency-limits: ten times a second
+//! the mean latency is compared with what it is when hardly anything is in flight (the *baseline*), and the limit
+//! is scaled by how far it lies beyond; a square root of it is added each time, so that it finds out whether more would do.
+//! What differs from both: latency that is short against the target counts for nothing, because a group commit that
+//! takes 10 ms in place of 2 is how many are served at once, and no congestion.
+//!
+//! The baseline comes from requests that were let in with at most [`limits::LIMIT_MIN`] in flight. Where load is low that
+//! is most of them. A backend that became slower by itself drives the limit down to that number, so that the baseline follows within
+//! seconds and the limit rises again; and congestion that lasts has it measured anew after 2 s, and up to every 10 s.
+
+use super::Settings;
+use crate::limits::overload as limits;
+
+/// What became of a request that was let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It took as long as it took.
+    Done,
+    /// It was given up: out of time, or a queue behind was full.
+    Dropped,
+    /// It tells nothing: the backend refused it at once, or it waited for somebody else.
+    Untold,
+}
+
+/// The limit of one worker. Times are the caller's, in nanoseconds.
+#[derive(Debug)]
+pub(super) struct Adaptive {
+    limit: f64,
+    ceiling: f64,
+    slack_ns: u64,
+    baseline_ns: u64,
+    /// Latencies with little in flight, until there are enough of them.
+    low: [u64; limits::BASELINE_SAMPLES],
+    low_count: usize,
+    /// There have been enough once.
+    is_measured: bool,
+    window: Window,
+    /// Since when each window was congested.
+    congested_ns: Option<u64>,
+    /// For how long they must be until the baseline is measured anew.
+    probe_after_ns: u64,
+    /// The baseline is being measured, until then at the latest.
+    probe_end_ns: Option<u64>,
+    last_end_ns: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    begun_ns: u64,
+    sum_ns: u64,
+    count: u64,
+    /// The most that was in flight.
+    peak: usize,
+}
+
+impl Adaptive {
+    pub(super) fn new(settings: Settings, now: u64) -> Adaptive {
+        let ceiling = settings.in_flight_max.max(limits::LIMIT_MIN) as f64;
+        Adaptive {
+            limit: (limits::LIMIT_FIRST as f64).min(ceiling),
+            ceiling,
+            slack_ns: settings.target_ns() / limits::SLACK_PART,
+            baseline_ns: 0,
+            low: [0; limits::BASELINE_SAMPLES],
+            low_count: 0,
+            is_measured: false,
+            window: Window {
+                begun_ns: now,
+                ..Window::default()
+            },
+            congested_ns: None,
+            probe_after_ns: limits::PROBE_FIRST_NS,
+            probe_end_ns: None,
+            last_end_ns: now,
+        }
+    }
+
+    /// How many may be in flight now.
+    pub(super) fn limit(&self) -> usize {
+        match self.probe_end_ns {
+            Some(_) => limits::LIMIT_MIN,
+            None => self.limit as usize,
+        }
+    }
+
+    /// Latency with hardly anything in flight, nanoseconds; 0: not known yet.
+    pub(super) fn baseline_ns(&self) -> u64 {
+        self.baseline_ns
+    }
+
+    /// A mean latency that is still no sign of too much in flight.
+    fn allowed_ns(&self) -> u64 {
+        self.baseline_ns.saturating_add(self.baseline_ns.max(self.slack_ns))
+    }
+
+    /// A request is let in; `in_flight` counts it. Whether its latency will tell of the baseline.
+    pub(super) fn began(&mut self, now: u64, in_flight: usize) -> bool {
+        if in_flight <= 1 && now.saturating_sub(self.last_end_ns) > limits::PROBE_NS {
+            // What was learnt in some rush is no longer true.
+            self.limit = self.limit.max((limits::LIMIT_FIRST as f64).min(self.ceiling));
+        }
+        self.window.peak = self.window.peak.max(in_flight);
+        in_flight <= limits::LIMIT_MIN
+    }
+
+    /// A request has ended that took `latency_ns` since it was let in.
+    pub(super) fn ended(&mut self, now: u64, latency_ns: u64, was_low: bool, end: End) {
+        self.last_end_ns = now;
+        let allowed = self.allowed_ns();
+        let cap = allowed.saturating_mul(limits::SAMPLE_CAP);
+        let counted = match end {
+            End::Untold => return self.step(now),
+            End::Done => latency_ns.min(cap),
+            End::Dropped => cap,
+        };
+        if was_low && end == End::Done {
+            self.learn(now, latency_ns);
+        }
+        if self.probe_end_ns.is_none() {
+            self.window.sum_ns = self.window.sum_ns.saturating_add(counted);
+            self.window.count = self.window.count.saturating_add(1);
+        }
+        self.step(now);
+    }
+
+    fn learn(&mut self, now: u64, latency_ns: u64) {
+        if let Some(place) = self.low.get_mut(self.low_count) {
+            *place = latency_ns;
+            self.low_count = self.low_count.saturating_add(1);
+        }
+        if !self.is_measured {
+            // A guess is better than none, and too high a one is set right by the first window.
+            self.baseline_ns = self.baseline_ns.max(latency_ns);
+        }
+        if self.low_count >= self.low.len() {
+            self.low_count = 0;
+            self.is_measured = true;
+            let mut sorted = self.low;
+            sorted.sort_unstable();
+            self.baseline_ns = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
+            if self.probe_end_ns.is_some() {
+                self.end_probe(now);
+            }
+        }
+    }
+
+    fn end_probe(&mut self, now: u64) {
+        self.probe_end_ns = None;
+        self.congested_ns = None;
+        self.begin_window(now);
+    }
+
+    fn begin_window(&mut self, now: u64) {
+        self.window = Window {
+            begun_ns: now,
+            ..Window::default()
+        };
+    }
+
+    /// Moves the limit, where a window is full.
+    fn step(&mut self, now: u64) {
+        if let Some(end) = self.probe_end_ns {
+            if now >= end {
+                self.end_probe(now);
+            }
+            return;
+        }
+        let Window {
+            begun_ns,
+            sum_ns,
+            count,
+            peak,
+        } = self.window;
+        let lasted = now.saturating_sub(begun_ns);
+        // Not before what the last step let in can have ended.
+        let whole = lasted >= limits::WINDOW_NS.max(self.baseline_ns.min(limits::WINDOW_NS_MAX));
+        let enough = count >= limits::WINDOW_SAMPLES || (count > 0 && lasted >= limits::WINDOW_NS_MAX);
+        if !whole || !enough {
+            return;
+        }
+        let mean = sum_ns / count.max(1);
+        if mean < self.baseline_ns {
+            self.baseline_ns = mean;
+        }
+        let allowed = self.allowed_ns();
+        let gradient = (allowed as f64 / mean.max(1) as f64).clamp(limits::CUT_PART, 1.0);
+        let is_congested = mean > allowed;
+        let is_used = peak as f64 * 2.0 >= self.limit;
+        let grows = is_used || (!is_congested && self.limit < limits::LIMIT_FIRST as f64);
+        if grows {
+            // Where it is not used, latency is not its doing.
+            let next = self.limit * gradient + self.limit.sqrt();
+            self.limit = next.clamp(limits::LIMIT_MIN as f64, self.ceiling);
+        }
+        self.begin_window(now);
+        if !is_congested || !is_used {
+            self.congested_ns = None;
+            self.probe_after_ns = limits::PROBE_FIRST_NS;
+            return;
+        }
+        let since = *self.congested_ns.get_or_insert(now);
+        if now.saturating_sub(since) >= self.probe_after_ns {
+            self.probe_after_ns = (2 * self.probe_after_ns).min(limits::PROBE_NS);
+            self.low_count = 0;
+            self.probe_end_ns = Some(now.saturating_add(limits::PROBE_NS_MAX.max(mean.saturating_mul(6))));
+        }
+    }
+}

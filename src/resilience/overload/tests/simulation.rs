@@ -1,0 +1,307 @@
+//! The gate before a server that is simulated: so many things at once, each taking so long, and a queue without a bound
+//! behind it for whatever else is let in.
+
+use super::*;
+use proptest::prelude::*;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+const SECOND: u64 = 1000 * MS;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Arrive,
+    Done(u32),
+    /// Somebody who waits looks whether he has waited for too long.
+    Look,
+}
+
+/// From `from_s` on: requests a second, and what the server can do.
+#[derive(Debug, Clone, Copy)]
+struct Phase {
+    from_s: u64,
+    rate: f64,
+    /// At once.
+    servers: usize,
+    /// Each, in the mean.
+    service_ms: f64,
+}
+
+struct Served {
+    since_ns: u64,
+    at_ns: u64,
+}
+
+struct World {
+    phases: Vec<Phase>,
+    gate: Gate<u32>,
+    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    sequence: u64,
+    random: fastrand::Rng,
+    /// Of each request: when it came, and what it was let in with.
+    requests: Vec<(u64, Option<Permit>)>,
+    inside: VecDeque<u32>,
+    busy: usize,
+    served: Vec<Served>,
+    /// When each was shed, and after how long.
+    shed: Vec<(u64, u64)>,
+    /// The limit, and how many waited, a hundred times a second.
+    limits: Vec<(u64, usize)>,
+    queued_max: usize,
+}
+
+impl World {
+    fn run(phases: &[Phase], seconds: u64, seed: u64) -> World {
+        World::with_burst(phases, seconds, seed, 0)
+    }
+
+    /// The same, with so many requests at the very begin.
+    fn with_burst(phases: &[Phase], seconds: u64, seed: u64, burst: u32) -> World {
+        let mut world = World {
+            phases: phases.to_vec(),
+            gate: Gate::new(Settings::default(), 0),
+            events: BinaryHeap::new(),
+            sequence: 0,
+            random: fastrand::Rng::with_seed(seed),
+            requests: Vec::new(),
+            inside: VecDeque::new(),
+            busy: 0,
+            served: Vec::new(),
+            shed: Vec::new(),
+            limits: Vec::new(),
+            queued_max: 0,
+        };
+        for _ in 0..burst {
+            world.arrive(0);
+        }
+        let first = world.exponential(SECOND as f64 / world.phase(0).rate);
+        world.plan(first, Event::Arrive);
+        while let Some(Reverse((now, _, event))) = world.events.pop() {
+            if now > seconds * SECOND {
+                break;
+            }
+            match event {
+                Event::Arrive => {
+                    world.arrive(now);
+                    let pause = world.exponential(SECOND as f64 / world.phase(now).rate);
+                    world.plan(now + pause, Event::Arrive);
+                }
+                Event::Done(who) => world.done(now, who),
+                Event::Look => world.settle(now),
+            }
+            if world.limits.last().is_none_or(|(at, _)| now - at >= 10 * MS) {
+                world.limits.push((now, world.gate.limit()));
+            }
+            world.queued_max = world.queued_max.max(world.gate.queued());
+        }
+        world
+    }
+
+    fn phase(&self, now: u64) -> Phase {
+        let begun = |phase: &&Phase| phase.from_s * SECOND <= now;
+        *self.phases.iter().rev().find(begun).unwrap()
+    }
+
+    fn exponential(&mut self, mean: f64) -> u64 {
+        (-(1.0 - self.random.f64()).ln() * mean) as u64
+    }
+
+    fn plan(&mut self, at: u64, event: Event) {
+        self.sequence += 1;
+        self.events.push(Reverse((at, self.sequence, event)));
+    }
+
+    fn arrive(&mut self, now: u64) {
+        let who = self.requests.len() as u32;
+        self.requests.push((now, None));
+        if self.gate.refuses(now, 0).is_some() {
+            self.shed.push((now, 0));
+            return;
+        }
+        match request(&mut self.gate, now, who) {
+            Arrival::In(permit) => self.enter(now, who, permit),
+            Arrival::Waits(_) => {
+                for after in [self.gate.hurry_ns(), TARGET] {
+                    self.plan(now + after, Event::Look);
+                }
+                self.settle(now);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn settle(&mut self, now: u64) {
+        while let Some((who, verdict)) = self.gate.next(now) {
+            match verdict {
+                Verdict::In(permit, _) => self.enter(now, who, permit),
+                Verdict::Shed(_) => {
+                    let waited = now - self.requests[who as usize].0;
+                    self.shed.push((now, waited));
+                }
+            }
+        }
+    }
+
+    fn enter(&mut self, now: u64, who: u32, permit: Permit) {
+        self.requests[who as usize].1 = Some(permit);
+        self.inside.push_back(who);
+        self.serve(now);
+    }
+
+    fn serve(&mut self, now: u64) {
+        let phase = self.phase(now);
+        while self.busy < phase.servers
+            && let Some(who) = self.inside.pop_front()
+        {
+            self.busy += 1;
+            // Between half and one and a half times the mean.
+            let takes = phase.service_ms * MS as f64 * (0.5 + self.random.f64());
+            self.plan(now + takes as u64, Event::Done(who));
+        }
+    }
+
+    fn done(&mut self, now: u64, who: u32) {
+        self.busy -= 1;
+        let (since_ns, permit) = self.requests[who as usize];
+        self.served.push(Served { since_ns, at_ns: now });
+        self.gate.leave(now, permit.unwrap(), End::Done);
+        self.serve(now);
+        self.settle(now);
+    }
+
+    /// Answers a second in these seconds.
+    fn goodput(&self, from_s: u64, upto_s: u64) -> f64 {
+        let within = |served: &&Served| (from_s * SECOND..upto_s * SECOND).contains(&served.at_ns);
+        self.served.iter().filter(within).count() as f64 / (upto_s - from_s) as f64
+    }
+
+    /// Of what was answered in these seconds, milliseconds.
+    fn p99_ms(&self, from_s: u64, upto_s: u64) -> f64 {
+        let within = |served: &&Served| (from_s * SECOND..upto_s * SECOND).contains(&served.at_ns);
+        let all = self.served.iter().filter(within);
+        let mut all: Vec<u64> = all.map(|served| served.at_ns - served.since_ns).collect();
+        all.sort_unstable();
+        all[all.len() * 99 / 100] as f64 / MS as f64
+    }
+
+    fn shed_between(&self, from_s: u64, upto_s: u64) -> usize {
+        let within = |(at, _): &&(u64, u64)| (from_s * SECOND..upto_s * SECOND).contains(at);
+        self.shed.iter().filter(within).count()
+    }
+
+    fn limit_between(&self, from_s: u64, upto_s: u64) -> (usize, usize) {
+        let within = |(at, _): &&(u64, usize)| (from_s * SECOND..upto_s * SECOND).contains(at);
+        let all = self.limits.iter().filter(within).map(|(_, limit)| *limit);
+        (all.clone().min().unwrap(), all.max().unwrap())
+    }
+}
+
+fn phase(from_s: u64, rate: f64, servers: usize, service_ms: f64) -> Phase {
+    Phase {
+        from_s,
+        rate,
+        servers,
+        service_ms,
+    }
+}
+
+const TARGET_MS: f64 = limits::TARGET_MS as f64;
+
+#[test]
+fn three_times_the_capacity_costs_neither_goodput_nor_the_target() {
+    // A core that tells stories; a disk that commits sixteen at once; a database far away.
+    for (servers, service_ms) in [(1, 0.3), (16, 5.0), (100, 40.0)] {
+        let capacity = servers as f64 * 1000.0 / service_ms;
+        for times in [1.5, 3.0, 10.0] {
+            let world = World::run(&[phase(0, capacity * times, servers, service_ms)], 12, 1);
+            let (goodput, p99) = (world.goodput(3, 12), world.p99_ms(0, 12));
+            let what = format!(
+                "{servers} x {service_ms} ms at {times}: {:.3}, {p99} ms",
+                goodput / capacity
+            );
+            assert!(goodput >= 0.95 * capacity, "{what}");
+            assert!(p99 <= 1.5 * TARGET_MS, "{what}");
+            let waited = world.shed.iter().map(|(_, waited)| *waited).max().unwrap();
+            assert!(waited <= TARGET + MS, "{what}, shed after {waited}");
+            // Where the queue is never empty, hardly anybody waits for long to hear of it.
+            let late = world.shed.iter().filter(|(at, _)| *at > 2 * SECOND);
+            let mut late: Vec<u64> = late.map(|(_, waited)| *waited).collect();
+            late.sort_unstable();
+            let most = late[late.len() * 9 / 10];
+            assert!(
+                times < 3.0 || most <= TARGET / 10 + MS,
+                "{what}, most are shed after {most}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_burst_that_can_be_served_in_time_is_served() {
+    let idle = phase(0, 0.1, 1, 0.3);
+    let world = World::with_burst(&[idle], 2, 2, 500);
+    assert_eq!((world.shed.len(), world.served.len()), (0, 500));
+    // And of one that cannot, what can.
+    let world = World::with_burst(&[idle], 2, 2, 5000);
+    assert!(world.served.len() >= 600, "{}", world.served.len());
+    assert!(world.p99_ms(0, 2) <= 1.5 * TARGET_MS);
+}
+
+#[test]
+fn a_backend_that_becomes_slow_is_asked_less_at_once_and_more_again_when_it_is_back() {
+    // It takes 20 calls at a time, and from the tenth second to the thirtieth half a second for each.
+    let phases = [
+        phase(0, 2000.0, 20, 1.0),
+        phase(10, 2000.0, 20, 500.0),
+        phase(30, 2000.0, 20, 1.0),
+    ];
+    let world = World::run(&phases, 50, 3);
+    assert_eq!(world.shed_between(0, 10), 0);
+    let (least, most) = world.limit_between(13, 30);
+    assert!(
+        least >= limits::LIMIT_MIN && most <= 2 * limits::LIMIT_FIRST,
+        "{least} to {most}"
+    );
+    assert!(world.limit_between(11, 14).0 < limits::LIMIT_FIRST / 2);
+    let slow = world.goodput(20, 30);
+    assert!(slow >= 0.8 * 40.0, "what it still can do is used: {slow} of 40");
+    let waited = world.shed.iter().map(|(_, waited)| *waited).max().unwrap();
+    assert!(waited <= TARGET + MS);
+    assert_eq!(world.shed_between(33, 50), 0, "three seconds later all is as before");
+    assert!(world.p99_ms(34, 50) < 20.0);
+}
+
+#[test]
+fn a_backend_that_is_slow_and_not_full_is_no_reason_to_serve_less_for_long() {
+    // As many calls as one likes, each of which takes 100 ms from the tenth second on: nothing is gained by asking less.
+    let phases = [phase(0, 500.0, 10_000, 1.0), phase(10, 500.0, 10_000, 100.0)];
+    let world = World::run(&phases, 60, 4);
+    assert_eq!(world.shed_between(0, 10), 0);
+    let last = world.goodput(40, 60);
+    assert!(last >= 0.95 * 500.0, "{last}: {:?}", world.limit_between(40, 60));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Whatever the server and the load.
+    #[test]
+    fn beyond_the_capacity_it_is_used_and_below_it_nothing_is_shed(
+        servers in 1usize..48,
+        service in 0.2f64..10.0,
+        times in 1.3f64..5.0,
+        part in 0.1f64..0.7,
+        seed in 0u64..1000,
+    ) {
+        let capacity = servers as f64 * 1000.0 / service;
+        // As many as a test can simulate.
+        prop_assume!(capacity < 8_000.0);
+        let world = World::run(&[phase(0, capacity * times, servers, service)], 6, seed);
+        let goodput = world.goodput(2, 6);
+        prop_assert!(goodput >= 0.9 * capacity, "{:.3} of the capacity", goodput / capacity);
+        prop_assert!(world.p99_ms(0, 6) <= 2.0 * TARGET_MS);
+        prop_assert!(world.queued_max <= limits::QUEUE_MAX + 1);
+        let calm = World::run(&[phase(0, capacity * part, servers, service)], 6, seed);
+        prop_assert_eq!(calm.shed.len(), 0);
+    }
+}

@@ -1,0 +1,391 @@
+//! Balance between the workers of a process: a fresh connection goes to who has fewer.
+//!
+//! The kernel spreads connections over the workers' sockets by hash, which leaves few long connections uneven: of four, two
+//! workers get two each in three cases of eight only. So a worker that accepts a connection and has more than another one
+//! (`choice` says when) hands the socket over: before a byte of it is read, with the [`Terms`] of its port, once, and to a
+//! worker that takes it. Connections that are served stay where they are: the path of a request knows nothing of this.
+//!
+//! Each life of a worker has a place ([`Seat`] is its own end of it), with its figures, which it writes with plain stores and
+//! others read when they accept, and with a queue of sockets that were handed to it. A connection is always somebody's:
+//!
+//! - a queue that is full or closed takes none, and who wanted to hand over serves it itself;
+//! - what a worker does not take within [`limits::TAKE_BACK`] is taken back by who handed it over, and until that worker has
+//!   made a turn it is handed no more: so a stuck one costs its new connections that time, once;
+//! - a life that leaves takes what waits for it, and takes back what it has handed over;
+//! - of one that breaks down both are left to all ([`Leaves`]), and whoever comes first serves them, its successor included.
+//!
+//! Deliberately absent: moving connections that are served, and any weighing of what they do.
+
+mod choice;
+
+use super::Terms;
+use crate::limits::balance as limits;
+use crate::runtime::context;
+use crate::runtime::heartbeat::Heartbeat;
+use crate::runtime::net::Stream;
+use choice::Load;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+/// What the workers of a process know of each other.
+#[derive(Default)]
+pub struct Balance {
+    places: Mutex<Vec<Arc<Place>>>,
+    /// Changes whenever that list does: each worker has a copy of it.
+    version: AtomicU64,
+    lives: AtomicU64,
+    /// Of lives that broke down: for whoever comes first.
+    left: Mutex<Vec<Handed>>,
+    /// How many those are.
+    left_count: AtomicUsize,
+}
+
+/// A connection on its way from one worker to another.
+#[derive(Debug)]
+pub(super) struct Handed {
+    pub(super) socket: OwnedFd,
+    pub(super) terms: Terms,
+    /// The place of who has accepted it.
+    from: u64,
+    /// When, nanoseconds of the clock of that worker.
+    since_ns: u64,
+}
+
+/// Written by its worker alone, at each connection's begin and end: plain loads and stores, on lines of their own.
+#[derive(Default)]
+#[repr(align(128))]
+struct Figures {
+    open: AtomicUsize,
+    /// The epoch (high half), and how many began in it and, halved for each epoch, before it.
+    lately: AtomicU64,
+}
+
+/// One life of a worker, as others see it.
+struct Place {
+    number: u64,
+    figures: Figures,
+    heartbeat: Arc<Heartbeat>,
+    /// Connections that it serves at most.
+    max: usize,
+    /// It takes connections.
+    taking: AtomicBool,
+    /// How many wait in the queue; written with its lock held.
+    waiting: AtomicUsize,
+    /// One more than its turns when it was last found to take nothing; 0: never.
+    late: AtomicU64,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Handed>,
+    closed: bool,
+    waker: Option<Waker>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// The part of the clock that figures are dated by.
+fn epoch(now_ns: u64) -> u32 {
+    (now_ns / limits::EPOCH_NS) as u32
+}
+
+/// A packed count as of `now`.
+fn decayed(packed: u64, now: u32) -> u32 {
+    let age = now.wrapping_sub((packed >> 32) as u32);
+    // Its worker has looked at its clock later than this one.
+    let age = if age > u32::MAX / 2 { 0 } else { age };
+    (packed as u32).checked_shr(age).unwrap_or(0)
+}
+
+fn packed(count: u32, now: u32) -> u64 {
+    u64::from(now) << 32 | u64::from(count)
+}
+
+impl Place {
+    fn load(&self, now: u32) -> Load {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        let lately = decayed(self.figures.lately.load(Ordering::Relaxed), now) as usize;
+        Load {
+            open: self.figures.open.load(Ordering::Relaxed).saturating_add(waiting),
+            lately: lately.saturating_add(waiting),
+        }
+    }
+
+    /// It can be handed a connection, for all that can be seen without its lock.
+    fn has_room(&self, load: Load) -> bool {
+        self.taking.load(Ordering::Relaxed)
+            && load.open < self.max
+            && self.waiting.load(Ordering::Relaxed) < limits::WAITING_MAX
+            && self.late.load(Ordering::Relaxed) != self.heartbeat.turns().wrapping_add(1)
+    }
+
+    /// Takes what `fits` out of the queue.
+    fn extract(&self, queue: &mut Queue, fits: impl Fn(&Handed) -> bool) -> Vec<Handed> {
+        let (out, rest) = std::mem::take(&mut queue.waiting).into_iter().partition(fits);
+        queue.waiting = rest;
+        self.waiting.store(queue.waiting.len(), Ordering::Release);
+        Vec::from(out)
+    }
+
+    fn close(&self) -> Vec<Handed> {
+        let mut queue = lock(&self.queue);
+        queue.closed = true;
+        queue.waker = None;
+        self.taking.store(false, Ordering::Relaxed);
+        self.extract(&mut queue, |_| true)
+    }
+}
+
+impl Balance {
+    /// A life of a worker that is about to serve at most so many connections: its own end, and what is to be dropped when it
+    /// is over, however that comes. It is handed none before its accept loop runs.
+    pub fn join(self: &Arc<Balance>, heartbeat: Arc<Heartbeat>, connections_max: usize, now_ns: u64) -> (Seat, Leaves) {
+        let now = epoch(now_ns);
+        let mut places = lock(&self.places);
+        // As many as the others: what it did not have lately is not made up for.
+        let sum: usize = places.iter().map(|place| place.load(now).lately).sum();
+        let mean = sum.checked_div(places.len()).unwrap_or(0);
+        let place = Arc::new(Place {
+            number: self.lives.fetch_add(1, Ordering::Relaxed),
+            figures: Figures {
+                open: AtomicUsize::new(0),
+                lately: AtomicU64::new(packed(u32::try_from(mean).unwrap_or(u32::MAX), now)),
+            },
+            heartbeat,
+            max: connections_max,
+            taking: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            late: AtomicU64::new(0),
+            queue: Mutex::default(),
+        });
+        places.push(Arc::clone(&place));
+        self.version.fetch_add(1, Ordering::Release);
+        let seat = Seat {
+            balance: Arc::clone(self),
+            place: Arc::clone(&place),
+            peers: RefCell::default(),
+            seen: Cell::new(u64::MAX),
+            first: Cell::new(0),
+            waker: RefCell::default(),
+        };
+        let balance = Arc::clone(self);
+        (seat, Leaves { balance, place })
+    }
+
+    /// What nobody has, for whoever has room; at most so many.
+    fn take_left(&self, room: usize) -> Vec<Handed> {
+        if self.left_count.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        let mut left = lock(&self.left);
+        let from = left.len().saturating_sub(room);
+        let taken = left.split_off(from);
+        self.left_count.store(left.len(), Ordering::Release);
+        taken
+    }
+
+    fn leave_to_all(&self, handed: Vec<Handed>) {
+        if handed.is_empty() {
+            return;
+        }
+        {
+            let mut left = lock(&self.left);
+            left.extend(handed);
+            self.left_count.store(left.len(), Ordering::Release);
+        }
+        for place in lock(&self.places).iter() {
+            if let Some(waker) = &lock(&place.queue).waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+}
+
+/// Ends a life's place when it is dropped: after a breakdown, too, which is why it is held outside the runtime.
+pub struct Leaves {
+    balance: Arc<Balance>,
+    place: Arc<Place>,
+}
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        let others: Vec<Arc<Place>> = {
+            let mut places = lock(&self.balance.places);
+            places.retain(|place| place.number != self.place.number);
+            places.clone()
+        };
+        self.balance.version.fetch_add(1, Ordering::Release);
+        let mut left = self.place.close();
+        for other in others {
+            let own = |handed: &Handed| handed.from == self.place.number;
+            left.extend(other.extract(&mut lock(&other.queue), own));
+        }
+        self.balance.leave_to_all(left);
+    }
+}
+
+/// A worker's own end of its place.
+pub struct Seat {
+    balance: Arc<Balance>,
+    place: Arc<Place>,
+    peers: RefCell<Vec<Arc<Place>>>,
+    /// The version of the list that those are of.
+    seen: Cell<u64>,
+    /// Which of them is looked at first.
+    first: Cell<usize>,
+    /// What the queue has been told to wake.
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Seat {
+    /// A connection is served here, which makes so many.
+    pub(super) fn opened(&self, open: usize) {
+        let now = epoch(context::now_ns());
+        let lately = &self.place.figures.lately;
+        let count = decayed(lately.load(Ordering::Relaxed), now).saturating_add(1);
+        lately.store(packed(count, now), Ordering::Relaxed);
+        self.left(open);
+    }
+
+    /// One is gone; so many are left.
+    pub(super) fn left(&self, open: usize) {
+        self.place.figures.open.store(open, Ordering::Relaxed);
+    }
+
+    /// Hands a fresh connection to another worker, or gives it back, which is to be served here then.
+    pub(super) fn give(&self, terms: Terms, stream: Stream) -> Result<(), Stream> {
+        self.look_for_peers();
+        let peers = self.peers.borrow();
+        if peers.is_empty() {
+            return Err(stream);
+        }
+        let now_ns = context::now_ns();
+        let Some(peer) = self.least(&peers, epoch(now_ns)) else {
+            return Err(stream);
+        };
+        let waker = {
+            let mut queue = lock(&peer.queue);
+            if queue.closed || queue.waiting.len() >= limits::WAITING_MAX {
+                return Err(stream);
+            }
+            let handed = Handed {
+                socket: stream.release()?,
+                terms,
+                from: self.place.number,
+                since_ns: now_ns,
+            };
+            queue.waiting.push_back(handed);
+            peer.waiting.store(queue.waiting.len(), Ordering::Release);
+            queue.waker.clone()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    fn look_for_peers(&self) {
+        let version = self.balance.version.load(Ordering::Acquire);
+        if self.seen.replace(version) != version {
+            let mut peers = self.peers.borrow_mut();
+            peers.clone_from(&lock(&self.balance.places));
+            peers.retain(|peer| peer.number != self.place.number);
+        }
+    }
+
+    /// Who is to have the next connection in place of this worker.
+    fn least<'p>(&self, peers: &'p [Arc<Place>], now: u32) -> Option<&'p Place> {
+        let own = self.place.load(now);
+        let count = peers.len();
+        let first = self.first.get() % count.max(1);
+        self.first.set(first.saturating_add(limits::PEERS_MAX.min(count)));
+        let looked_at = peers.iter().cycle().skip(first).take(count.min(limits::PEERS_MAX));
+        let loads = looked_at.map(|peer| (peer, peer.load(now)));
+        let (peer, load) = loads
+            .filter(|(peer, load)| peer.has_room(*load))
+            .min_by_key(|(_, load)| load.key())?;
+        choice::goes_over(own, load).then_some(&**peer)
+    }
+
+    /// What other workers have handed over, at most so many; wakes the task when there is more. Others hand over from the
+    /// first call on.
+    pub(super) fn take(&self, room: usize, cx: &Context<'_>) -> Vec<Handed> {
+        let is_known = |waker: &Waker| waker.will_wake(cx.waker());
+        if !self.waker.borrow().as_ref().is_some_and(is_known) {
+            *self.waker.borrow_mut() = Some(cx.waker().clone());
+            let mut queue = lock(&self.place.queue);
+            if !queue.closed {
+                queue.waker = Some(cx.waker().clone());
+                self.place.taking.store(true, Ordering::Relaxed);
+            }
+        }
+        let mut taken = self.balance.take_left(room);
+        if self.place.waiting.load(Ordering::Acquire) > 0 {
+            let mut queue = lock(&self.place.queue);
+            let count = room.saturating_sub(taken.len()).min(queue.waiting.len());
+            taken.extend(queue.waiting.drain(..count));
+            self.place.waiting.store(queue.waiting.len(), Ordering::Release);
+        }
+        taken
+    }
+
+    /// What was handed over and not taken for so long; and whether anything else waits.
+    pub(super) fn take_back(&self, after: Duration) -> (Vec<Handed>, bool) {
+        self.look_for_peers();
+        let now_ns = context::now_ns();
+        let after = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+        let own = |handed: &Handed| handed.from == self.place.number;
+        let (mut back, mut more) = (Vec::new(), false);
+        for peer in self.peers.borrow().iter() {
+            if peer.waiting.load(Ordering::Acquire) == 0 {
+                continue;
+            }
+            let mut queue = lock(&peer.queue);
+            let late = |handed: &Handed| own(handed) && now_ns.saturating_sub(handed.since_ns) >= after;
+            let taken = peer.extract(&mut queue, late);
+            if !taken.is_empty() {
+                // Until it has made a turn it is handed no more.
+                let turns = peer.heartbeat.turns().wrapping_add(1);
+                peer.late.store(turns, Ordering::Relaxed);
+            }
+            back.extend(taken);
+            more |= queue.waiting.iter().any(own);
+        }
+        (back, more)
+    }
+
+    /// Takes part no more: what waits here or elsewhere is to be served by this worker, which leaves.
+    pub(super) fn close(&self) -> Vec<Handed> {
+        let mut rest = self.place.close();
+        rest.extend(self.take_back(Duration::ZERO).0);
+        rest.extend(self.balance.take_left(usize::MAX));
+        rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_halve_with_each_epoch_and_not_for_a_clock_that_is_behind() {
+        let at_7 = packed(100, 7);
+        assert_eq!(
+            [7, 8, 9, 14, 39, 1000].map(|now| decayed(at_7, now)),
+            [100, 50, 25, 0, 0, 0]
+        );
+        assert_eq!(decayed(at_7, 6), 100);
+        assert_eq!(decayed(packed(u32::MAX, 0), 31), 1);
+        // The clock's own end, some 584 years on.
+        assert_eq!(decayed(packed(8, u32::MAX), 0), 4);
+        assert_eq!((epoch(0), epoch(limits::EPOCH_NS), epoch(u64::MAX)), (0, 1, u32::MAX));
+    }
+}

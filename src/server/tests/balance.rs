@@ -1,0 +1,286 @@
+//! Several workers on one simulated network, who hand fresh connections to each other: none is lost, whatever becomes of
+//! the one that it was handed to.
+
+use super::app::TestApp;
+use super::client::{Client, Ended, Terms};
+use super::directed::all;
+use super::wire::Ask;
+use super::{Settings, millis, secs, settings};
+use crate::limits::balance as limits;
+use crate::runtime::context;
+use crate::runtime::driver::SocketAddrAny;
+use crate::runtime::driver::sim::{SimConfig, SimDriver, run_seeds};
+use crate::runtime::executor::{JoinHandle, Runtime, spawn};
+use crate::runtime::heartbeat::Heartbeat;
+use crate::runtime::net::Listener;
+use crate::runtime::time::{sleep, timeout};
+use crate::server::{Balance, Leaves, Seat, Server, accept};
+use std::cell::RefCell;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Workers of one process, each with an address of its own in place of the kernel's hash.
+#[derive(Clone)]
+struct Crew {
+    balance: Arc<Balance>,
+    heartbeat: Arc<Heartbeat>,
+    workers: Vec<Worker>,
+}
+
+#[derive(Clone)]
+struct Worker {
+    server: Rc<Server<TestApp>>,
+    addr: SocketAddrAny,
+    stop: Rc<RefCell<Option<oneshot::Sender<()>>>>,
+    run: Rc<RefCell<Option<JoinHandle<usize>>>>,
+}
+
+impl Crew {
+    /// A life that is no server: it takes what it is told to take.
+    fn another(&self, heartbeat: Arc<Heartbeat>, room: usize) -> (Seat, Leaves) {
+        let (seat, leaves) = self.balance.join(heartbeat, room, context::now_ns());
+        // From now on it is handed some.
+        assert!(seat.take(0, &Context::from_waker(Waker::noop())).is_empty());
+        (seat, leaves)
+    }
+
+    fn open(&self) -> Vec<usize> {
+        self.workers.iter().map(|worker| worker.server.open()).collect()
+    }
+
+    fn count(&self, of: impl Fn(&TestApp) -> usize) -> usize {
+        self.workers.iter().map(|worker| of(worker.server.app())).sum()
+    }
+
+    fn handed_over(&self) -> usize {
+        self.count(|app| app.handed_over.get())
+    }
+
+    fn handed_back(&self) -> usize {
+        self.count(|app| app.handed_back.get())
+    }
+
+    async fn connect(&self, at: usize, terms: Terms) -> Client {
+        Client::connect(self.workers[at].addr.clone(), terms).await.unwrap()
+    }
+}
+
+/// Runs `scenario` on `count` workers, ends them, and looks for what is left.
+fn simulate<F: Future<Output = ()> + 'static>(
+    seed: u64,
+    settings: Settings,
+    count: usize,
+    scenario: impl FnOnce(Crew) -> F + 'static,
+) {
+    let config = if seed.is_multiple_of(2) {
+        SimConfig::calm()
+    } else {
+        SimConfig::rough()
+    };
+    let (driver, net) = SimDriver::new(seed, config);
+    let network = net.clone();
+    let runtime = Runtime::new(Box::new(driver), seed);
+    let heartbeat = runtime.heartbeat();
+    let run = async move {
+        let balance = Arc::<Balance>::default();
+        let mut ends = Vec::new();
+        let mut workers = Vec::new();
+        for at in 0..count {
+            let addr = SocketAddrAny::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80 + at as u16));
+            let listener = Listener::from_driver(net.listen(addr.clone()));
+            let server = Rc::new(Server::new(TestApp::default(), settings.clone()));
+            let (seat, leaves) = balance.join(Arc::clone(&heartbeat), settings.connections_max, context::now_ns());
+            server.share(seat);
+            ends.push(leaves);
+            let (stop, stopped) = oneshot::channel::<()>();
+            let run = accept::run(Rc::clone(&server), listener, async { drop(stopped.await) }, secs(30));
+            workers.push(Worker {
+                server,
+                addr,
+                stop: Rc::new(RefCell::new(Some(stop))),
+                run: Rc::new(RefCell::new(Some(spawn("accept", run)))),
+            });
+        }
+        let crew = Crew {
+            balance,
+            heartbeat,
+            workers,
+        };
+        let scenario = spawn("scenario", scenario(crew.clone()));
+        timeout(secs(3000), scenario)
+            .await
+            .expect("it hangs")
+            .expect("the scenario");
+        for worker in &crew.workers {
+            drop(worker.stop.take());
+            let run = worker.run.take().expect("once");
+            assert_eq!(run.await.expect("the accept loop"), 0, "cut off");
+            assert_eq!(worker.server.app().opened.get(), worker.server.app().closed.get());
+        }
+        drop(ends);
+        sleep(secs(2)).await;
+        assert_eq!(context::in_flight(), (0, 0), "operations and timers are left");
+    };
+    runtime.block_on(run).unwrap();
+    drop(runtime);
+    assert_eq!(
+        (network.open_fds(), network.armed()),
+        (vec![], vec![]),
+        "the network still holds something"
+    );
+}
+
+/// The beat of a worker that makes no turns, as long as the runtime lives that it is of.
+fn standing() -> (Runtime, Arc<Heartbeat>) {
+    let (driver, _) = SimDriver::new(1, SimConfig::calm());
+    let runtime = Runtime::new(Box::new(driver), 1);
+    let heartbeat = runtime.heartbeat();
+    (runtime, heartbeat)
+}
+
+/// Asks once, and stays.
+async fn ask(mut client: Client, n: u64) -> Client {
+    client.ask(&Ask::size(n, 50));
+    client.until_answered(1).await;
+    assert_eq!(client.answered, 1, "a connection that was made is not served");
+    client
+}
+
+#[test]
+fn connections_that_stay_are_even_wherever_they_come_to() {
+    run_seeds("connections_that_stay_are_even_wherever_they_come_to", 60, |seed| {
+        let count = 2 + (seed % 4) as usize;
+        simulate(seed, settings(), count, move |crew| async move {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let one_for_all = rng.bool();
+            let clients = (0..rng.u64(1..60)).map(|n| {
+                let (crew, at) = (crew.clone(), if one_for_all { 0 } else { rng.usize(..count) });
+                let wait = millis(rng.u64(0..30));
+                spawn("client", async move {
+                    sleep(wait).await;
+                    ask(crew.connect(at, Terms::Strict).await, n).await
+                })
+            });
+            let held = all(clients.collect()).await;
+            let open = crew.open();
+            assert_eq!(open.iter().sum::<usize>(), held.len());
+            let (least, most) = (open.iter().min().unwrap(), open.iter().max().unwrap());
+            assert!(most - least <= 1, "{open:?}");
+            assert_eq!(crew.handed_back(), 0);
+        });
+    });
+}
+
+/// Clients of all manners, and workers that leave at any moment: whoever is connected is served.
+#[test]
+fn nobody_is_lost_as_workers_leave() {
+    run_seeds("nobody_is_lost_as_workers_leave", 200, |seed| {
+        simulate(seed, settings(), 4, move |crew| async move {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            // The first stays. Nobody connects to one that is about to leave, since who waits in the queue of its socket then
+            // waits for that socket's next user, of whom there is none here; it is handed connections until its last moment.
+            let leave_ms = [u64::MAX, rng.u64(0..200), rng.u64(0..200), rng.u64(0..200)];
+            for (at, after) in leave_ms.into_iter().enumerate().skip(1) {
+                let worker = crew.workers[at].clone();
+                spawn("leaves", async move {
+                    sleep(millis(after)).await;
+                    drop(worker.stop.take());
+                });
+            }
+            let clients = (0..rng.u64(5..80)).map(|n| {
+                let from_ms = rng.u64(0..250);
+                let (at, stays) = (rng.usize(..4), rng.bool());
+                let at = if leave_ms[at] <= from_ms + 20 { 0 } else { at };
+                let crew = crew.clone();
+                spawn("client", async move {
+                    sleep(millis(from_ms)).await;
+                    let made = Client::connect(crew.workers[at].addr.clone(), Terms::Draining).await;
+                    let mut client = made.unwrap();
+                    client.ask(&Ask::size(n, 50));
+                    client.until_answered(1).await;
+                    let end = client.ended;
+                    assert!(client.answered == 1, "{at} {from_ms} {leave_ms:?} {end:?}");
+                    if stays {
+                        client.until_ended().await;
+                        assert_eq!(client.ended, Some(Ended::Cleanly));
+                    }
+                })
+            });
+            all(clients.collect()).await;
+        });
+    });
+}
+
+#[test]
+fn who_makes_no_turn_is_handed_nothing_more_and_what_it_had_is_taken_back() {
+    run_seeds("who_makes_no_turn_is_handed_nothing_more", 30, |seed| {
+        simulate(seed, settings(), 2, move |crew| async move {
+            let (_still, heartbeat) = standing();
+            let (seat, leaves) = crew.another(heartbeat, 1000);
+            let mut held = Vec::new();
+            let mut longest = Duration::ZERO;
+            for n in 0..20 {
+                let from = context::now_ns();
+                held.push(ask(crew.connect(n as usize % 2, Terms::Strict).await, n).await);
+                longest = longest.max(Duration::from_nanos(context::now_ns() - from));
+            }
+            // The first two workers to find out have each waited for it once.
+            assert!((1..=2).contains(&crew.handed_back()), "{}", crew.handed_back());
+            assert!(longest < limits::TAKE_BACK + millis(60), "{longest:?}");
+            assert_eq!(crew.open().iter().sum::<usize>(), 20);
+            drop((seat, leaves));
+        });
+    });
+}
+
+#[test]
+fn what_waits_for_one_that_breaks_down_is_served_by_others() {
+    run_seeds("what_waits_for_one_that_breaks_down_is_served_by_others", 30, |seed| {
+        simulate(seed, settings(), 2, move |crew| async move {
+            let (_still, heartbeat) = standing();
+            let (seat, leaves) = crew.another(heartbeat, 1000);
+            let clients = (0..8).map(|n| {
+                let crew = crew.clone();
+                spawn("client", async move {
+                    let client = crew.connect((n % 2) as usize, Terms::Strict).await;
+                    ask(client, n).await
+                })
+            });
+            let clients = clients.collect();
+            while crew.handed_over() == 0 {
+                sleep(Duration::from_micros(100)).await;
+            }
+            drop(leaves);
+            let held = all(clients).await;
+            assert_eq!(held.len(), 8);
+            assert_eq!(crew.open().iter().sum::<usize>(), 8);
+            // It has nothing, and gets nothing any more.
+            assert!(seat.close().is_empty());
+        });
+    });
+}
+
+#[test]
+fn who_is_full_is_handed_nothing() {
+    run_seeds("who_is_full_is_handed_nothing", 20, |seed| {
+        simulate(seed, settings(), 1, move |crew| async move {
+            let (seat, leaves) = crew.another(Arc::clone(&crew.heartbeat), 3);
+            let clients = (0..20).map(|n| {
+                let crew = crew.clone();
+                spawn(
+                    "client",
+                    async move { ask(crew.connect(0, Terms::Strict).await, n).await },
+                )
+            });
+            let held = all(clients.collect()).await;
+            // Three at a time, as long as they are not taken: it had room for no more.
+            assert!((3..=20).contains(&crew.handed_over()), "{}", crew.handed_over());
+            assert_eq!(crew.open(), [held.len()]);
+            drop((seat, leaves));
+        });
+    });
+}

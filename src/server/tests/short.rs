@@ -1,0 +1,173 @@
+//! Memory is short: who is connected is served, who comes gets one answer, and it ends when it is over.
+
+use super::client::{Client, Ended, Terms};
+use super::wire::Ask;
+use super::{House, millis, secs, settings, simulate};
+use crate::limits::memory as limits;
+use crate::runtime::context;
+use crate::runtime::driver::sim::{SimConfig, run_seeds};
+use crate::runtime::time::sleep;
+use std::time::Duration;
+
+fn network(seed: u64) -> SimConfig {
+    if seed.is_multiple_of(2) {
+        SimConfig::calm()
+    } else {
+        SimConfig::rough()
+    }
+}
+
+async fn connect(house: &House, terms: Terms) -> Client {
+    Client::connect(house.addr.clone(), terms).await.unwrap()
+}
+
+#[test]
+fn who_comes_late_gets_one_answer_and_who_was_there_is_served() {
+    run_seeds(
+        "who_comes_late_gets_one_answer_and_who_was_there_is_served",
+        40,
+        |seed| {
+            simulate(seed, network(seed), settings(), secs(30), move |house| async move {
+                let mut early = connect(&house, Terms::Strict).await;
+                early.ask(&Ask::size(1, 10));
+                early.until_answered(1).await;
+                house.server.set_short(true);
+                for n in 2..6 {
+                    early.ask(&Ask::size(n, 10));
+                }
+                early.until_answered(5).await;
+                assert_eq!((early.answered, house.app().late.get()), (5, 0));
+
+                let mut late = connect(&house, Terms::Strict).await;
+                let mut ask = if seed % 3 == 0 {
+                    Ask::later(1, 10, 10)
+                } else {
+                    Ask::size(1, 10)
+                };
+                ask.want.close = true;
+                late.ask(&ask);
+                // Behind it nothing is answered.
+                late.push(Duration::ZERO, Ask::size(2, 10).bytes());
+                late.until_ended().await;
+                assert_eq!((late.answered, late.ended), (1, Some(Ended::Cleanly)));
+                assert_eq!(house.app().late.get(), 1);
+
+                // One that comes late and asks when it is over is like any other.
+                let mut patient = connect(&house, Terms::Strict).await;
+                patient.dwell(millis(500)).await;
+                house.server.set_short(false);
+                for n in 1..4 {
+                    patient.ask(&Ask::size(n, 10));
+                }
+                patient.until_answered(3).await;
+                assert_eq!((patient.answered, house.app().late.get()), (3, 1));
+            });
+        },
+    );
+}
+
+#[test]
+fn of_those_who_come_late_so_many_have_a_place_and_for_a_short_time() {
+    run_seeds(
+        "of_those_who_come_late_so_many_have_a_place_and_for_a_short_time",
+        4,
+        |seed| {
+            simulate(seed, SimConfig::calm(), settings(), secs(30), move |house| async move {
+                house.server.set_short(true);
+                let from = context::now_ns();
+                let mut held = Vec::new();
+                for _ in 0..limits::LATE_MAX {
+                    held.push(connect(&house, Terms::Lossy).await);
+                }
+                while house.server.open() < limits::LATE_MAX {
+                    sleep(millis(1)).await;
+                }
+                for _ in 0..10 {
+                    let took = connect(&house, Terms::Lossy).await.until_ended().await;
+                    assert!(took < secs(1), "not closed at once: {took:?}");
+                }
+                assert_eq!(house.app().refused_late.get(), 10);
+                // They say nothing, and go; then there are places again.
+                for client in &mut held {
+                    client.until_ended().await;
+                }
+                let took = Duration::from_nanos(context::now_ns() - from);
+                assert!(took < limits::LATE_PATIENCE + secs(5), "{took:?}");
+                drop(held);
+                while house.server.open() > 0 {
+                    sleep(millis(1)).await;
+                }
+                let mut next = connect(&house, Terms::Strict).await;
+                let mut ask = Ask::size(1, 10);
+                ask.want.close = true;
+                next.ask(&ask);
+                next.until_ended().await;
+                assert_eq!((next.answered, house.app().refused_late.get()), (1, 10));
+            });
+        },
+    );
+}
+
+fn post(bytes: usize) -> Ask {
+    let mut ask = Ask::get(1, "/", &vec![b'y'; bytes]);
+    ask.head = format!("POST /echo/1 HTTP/1.1\r\nHost: test\r\nContent-Length: {bytes}\r\n\r\n").into_bytes();
+    ask.body = ask.want.body.clone();
+    ask
+}
+
+#[test]
+fn large_bodies_wait_for_better_times_and_idle_connections_end_sooner() {
+    run_seeds(
+        "large_bodies_wait_for_better_times_and_idle_connections_end_sooner",
+        20,
+        |seed| {
+            simulate(seed, network(seed), settings(), secs(30), move |house| async move {
+                // It has begun before, and comes to its end.
+                let mut begun = connect(&house, Terms::Strict).await;
+                let ask = post(16_000);
+                begun.want(ask.want.clone());
+                let (now, last) = ask.body.split_at(15_999);
+                begun.push(Duration::ZERO, [&ask.head, now].concat());
+                begun.flushed().await;
+                while house.server.pending_bytes() < 10_000 {
+                    sleep(millis(10)).await;
+                }
+                let (mut large, mut small) = (
+                    connect(&house, Terms::Strict).await,
+                    connect(&house, Terms::Strict).await,
+                );
+                let mut idle = connect(&house, Terms::Draining).await;
+                idle.ask(&Ask::size(1, 10));
+                idle.until_answered(1).await;
+                while house.server.open() < 4 {
+                    sleep(millis(1)).await;
+                }
+                house.server.set_short(true);
+                begun.push(Duration::ZERO, last.to_vec());
+                begun.until_answered(1).await;
+                assert_eq!(begun.answered, 1);
+
+                large.want(Ask::refused(vec![], 503).want);
+                large.push(Duration::ZERO, post(16_000).head);
+                large.until_ended().await;
+                assert_eq!(large.answered, 1);
+                small.ask(&post(1_000));
+                small.until_answered(1).await;
+                assert_eq!(small.answered, 1);
+
+                let waits = idle.until_ended().await;
+                assert!(
+                    waits <= limits::IDLE + secs(1),
+                    "{waits:?} of a keep-alive of {:?}",
+                    settings().keep_alive
+                );
+                house.server.set_short(false);
+                let mut again = connect(&house, Terms::Strict).await;
+                again.ask(&post(16_000));
+                again.until_answered(1).await;
+                again.dwell(limits::IDLE + secs(2)).await;
+                assert!(again.ended.is_none(), "the keep-alive is its own again");
+            });
+        },
+    );
+}
