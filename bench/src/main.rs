@@ -14,6 +14,7 @@ mod floor;
 mod idle;
 mod load;
 mod procfs;
+mod ratchet;
 mod refuse;
 mod server;
 mod target;
@@ -46,6 +47,7 @@ enum Command {
     Load(load::Args),
     Cost(cost::Args),
     Idle(idle::Args),
+    Ratchet(ratchet::Args),
     Tiers(tiers::Args),
     RefuseUring(refuse::Args),
 }
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Cost(args) => cost::run(&args),
         Command::Idle(args) => idle::run(&args),
+        Command::Ratchet(args) => ratchet::run(&args),
         Command::Tiers(args) => tiers::run(&args),
         Command::RefuseUring(args) => refuse::run(&args),
     };

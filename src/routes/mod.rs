@@ -22,6 +22,9 @@ mod health;
 mod input;
 mod journal;
 mod metrics;
+#[cfg(feature = "micro")]
+#[doc(hidden)]
+pub mod micro;
 mod panics;
 mod problem;
 mod process;
