@@ -16,6 +16,7 @@ mod load;
 mod procfs;
 mod ratchet;
 mod refuse;
+mod report;
 mod server;
 mod target;
 mod tiers;
@@ -48,6 +49,7 @@ enum Command {
     Cost(cost::Args),
     Idle(idle::Args),
     Ratchet(ratchet::Args),
+    Report(report::Args),
     Tiers(tiers::Args),
     RefuseUring(refuse::Args),
 }
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Cost(args) => cost::run(&args),
         Command::Idle(args) => idle::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Ratchet(args) => ratchet::run(&args),
         Command::Tiers(args) => tiers::run(&args),
         Command::RefuseUring(args) => refuse::run(&args),
