@@ -10,6 +10,7 @@
 mod answer;
 mod clock;
 mod cost;
+mod flame;
 mod floor;
 mod idle;
 mod load;
@@ -48,6 +49,8 @@ enum Command {
     Load(load::Args),
     Cost(cost::Args),
     Idle(idle::Args),
+    #[command(name = "flamegraph")]
+    Flame(flame::Args),
     Ratchet(ratchet::Args),
     Report(report::Args),
     Tiers(tiers::Args),
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Idle(args) => idle::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Ratchet(args) => ratchet::run(&args),
+        Command::Flame(args) => flame::run(&args),
         Command::Tiers(args) => tiers::run(&args),
         Command::RefuseUring(args) => refuse::run(&args),
     };

@@ -21,7 +21,7 @@ const OWNER: &str = "owner";
 const NOBODY: u32 = 65534;
 
 /// Both, and their folder.
-pub(super) struct Backends {
+pub(crate) struct Backends {
     folder: Folder,
     postgres: Process,
     postgres_port: u16,
@@ -68,7 +68,7 @@ fn free_port() -> Result<u16, String> {
 }
 
 /// An address of loopback where nobody listens at the moment.
-pub(super) fn free_address() -> Result<SocketAddr, String> {
+pub(crate) fn free_address() -> Result<SocketAddr, String> {
     Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)))
 }
 
@@ -125,7 +125,7 @@ impl Backends {
     ///
     /// # Errors
     /// A program is missing, or does not start.
-    pub(super) fn start(cpu: Option<usize>) -> Result<Self, String> {
+    pub(crate) fn start(cpu: Option<usize>) -> Result<Self, String> {
         let path = std::env::temp_dir().join(format!("roadtrip-tiers-{}-{}", std::process::id(), clock::now_ns()));
         std::fs::create_dir(&path).map_err(|e| format!("cannot make {}: {e}", path.display()))?;
         let folder = Folder(path);
@@ -187,7 +187,7 @@ impl Backends {
     }
 
     /// DATABASE_URL: TCP, as in production.
-    pub(super) fn database_url(&self) -> String {
+    pub(crate) fn database_url(&self) -> String {
         format!(
             "postgresql://{OWNER}@127.0.0.1:{}/trips?sslmode=disable",
             self.postgres_port

@@ -6,7 +6,7 @@
 //! Cache-Status must say so, or it is an error.
 
 mod alike;
-mod backends;
+pub(crate) mod backends;
 mod report;
 mod side;
 mod wishes;
