@@ -1,4 +1,5 @@
-//! The budget "request path, cached story: no heap allocation per request once warm", counted.
+//! The budget "request path, cached story: no heap allocation per request once warm", counted; and what other hot requests
+//! may allocate, by the figures in bench/ratchet.toml.
 //!
 //! The server runs on the test's thread, whose allocations are counted; the client is a plain socket on another.
 #![expect(clippy::unwrap_used, reason = "a test's helper may fail by panicking")]
@@ -40,10 +41,12 @@ fn ask(addr: SocketAddr, request: &str, count: usize) -> String {
             };
             assert_ne!(bytes, 0, "the server closed the connection");
             answer.extend_from_slice(&piece[..bytes]);
-            let text = String::from_utf8_lossy(&answer);
-            let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            // The body may be compressed: its length is that of bytes.
+            let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
                 continue;
             };
+            let (head, body) = answer.split_at(end + 4);
+            let head = String::from_utf8_lossy(head);
             let length = head
                 .lines()
                 .find_map(|line| line.strip_prefix("Content-Length: "))
@@ -53,11 +56,21 @@ fn ask(addr: SocketAddr, request: &str, count: usize) -> String {
             }
         }
     }
-    String::from_utf8(answer).unwrap()
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// What bench/ratchet.toml allows a request of that name, in allocations.
+fn allowed(name: &str) -> f64 {
+    let text = include_str!("../bench/ratchet.toml");
+    let (_, section) = text.split_once("\n[allocations]\n").unwrap();
+    let lines = section.lines().take_while(|line| !line.starts_with('['));
+    let mut pairs = lines.filter_map(|line| line.split_once(" = "));
+    let (_, number) = pairs.find(|(known, _)| *known == name).unwrap();
+    number.parse().unwrap()
 }
 
 #[test]
-fn a_warm_request_allocates_nothing() {
+fn a_warm_request_allocates_no_more_than_it_may() {
     let dir = tempfile::tempdir().unwrap();
     let store = Embedded::open(Config::new(dir.path())).unwrap();
     let registry = Registry::new(LABELS);
@@ -101,10 +114,15 @@ fn a_warm_request_allocates_nothing() {
         BODY.len()
     );
     let live = "GET /health/v2/live HTTP/1.1\r\nHost: a\r\nX-Request-ID: mine\r\n\r\n".to_owned();
+    let coded = |coding: &str| post.replace("\r\n\r\n", &format!("\r\nAccept-Encoding: {coding}\r\n\r\n"));
+    let list = "GET /api/v1/stories?limit=20 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned();
     for (name, request, marks) in [
         ("story", post.clone(), "Cache-Status: roadtrip-api; hit"),
         ("live", live, "X-Request-ID: mine"),
-        ("limited story", post, "RateLimit: \"client\";r="),
+        ("story_gzip", coded("gzip"), "Content-Encoding: gzip"),
+        ("story_br", coded("br"), "Content-Encoding: br"),
+        ("list", list, "200 OK"),
+        ("limited_story", post.clone(), "RateLimit: \"client\";r="),
     ] {
         if name.starts_with("limited") {
             let plenty = Limit::new(Rate::parse("1000000/s").unwrap(), 1_000_000);
@@ -136,9 +154,11 @@ fn a_warm_request_allocates_nothing() {
         // The root task and the connection allocate, the same in both; a thousand requests add nothing. A handful is
         // for growth that depends on timing (a list of wakers, for one).
         let added = many.saturating_sub(few);
+        let most = allowed(name) * 1000.0 * 1.02 + 10.0;
         assert!(
-            added < 10,
-            "{name}: 1000 requests allocated {added} times ({few} with 10, {many} with 1010)"
+            (added as f64) < most,
+            "{name}: 1000 requests allocated {added} times ({few} with 10, {many} with 1010); bench/ratchet.toml allows \
+             {most}"
         );
         println!("{name}: {added} allocations in 1000 requests");
     }

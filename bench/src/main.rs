@@ -13,6 +13,7 @@ mod answer;
 mod clock;
 mod compare;
 mod cost;
+mod flame;
 mod floor;
 mod idle;
 mod life;
@@ -20,7 +21,9 @@ mod load;
 mod open_files;
 mod overload;
 mod procfs;
+mod ratchet;
 mod refuse;
+mod report;
 mod server;
 mod spread;
 mod stats;
@@ -62,6 +65,10 @@ enum Command {
     Life(life::Args),
     Overload(overload::Args),
     Spread(spread::Args),
+    #[command(name = "flamegraph")]
+    Flame(flame::Args),
+    Ratchet(ratchet::Args),
+    Report(report::Args),
     Tiers(tiers::Args),
     RefuseUring(refuse::Args),
 }
@@ -86,6 +93,9 @@ fn main() -> ExitCode {
         Command::Life(args) => life::run(&args),
         Command::Overload(args) => overload::run(&args),
         Command::Spread(args) => spread::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Ratchet(args) => ratchet::run(&args),
+        Command::Flame(args) => flame::run(&args),
         Command::Tiers(args) => tiers::run(&args),
         Command::RefuseUring(args) => refuse::run(&args),
     };

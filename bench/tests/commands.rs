@@ -404,11 +404,16 @@ fn help_explains_each_command() {
         "floor",
         "load",
         "cost",
+        "compare",
         "idle",
-        "refuse-uring",
+        "life",
         "overload",
         "spread",
+        "flamegraph",
+        "ratchet",
+        "report",
         "tiers",
+        "refuse-uring",
     ] {
         let out = bench(&[command, "--help"]);
         assert!(out.status.success());

@@ -23,6 +23,9 @@ mod input;
 mod journal;
 mod memory;
 mod metrics;
+#[cfg(feature = "micro")]
+#[doc(hidden)]
+pub mod micro;
 mod panics;
 mod problem;
 mod process;

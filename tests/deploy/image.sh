@@ -129,3 +129,7 @@ wait "$server" || status=$?
 pid=
 [ "$status" -eq 0 ] || fail "it ended with $status"
 say "health check, kill -HUP and kill -TERM by the binary's own kill"
+
+# What a hot request costs, counted on this very binary.
+(unset CARGO_TARGET_DIR && RATCHET_TARGET_DIR=target/image bench/ratchet) || fail "bench/ratchet: see above"
+say "no hot request takes more instructions than bench/ratchet.toml allows"
