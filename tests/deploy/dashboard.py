@@ -185,7 +185,7 @@ def watch(asked, folder, running):
             subprocess.Popen(
                 [
                     asked.bench, "load", "--url", f"http://127.0.0.1:{pods[name]}/api/v1/stories/generate", "--method", "POST",
-                    "--body", STORY, "--connections", "8", "--rate", str(rate), "--duration", str(120 + asked.seconds), "--json",
+                    "--body", STORY, "--connections", "8", "--rate", str(rate), "--duration", str(120 + asked.seconds), "--quiet", "--json",
                 ],
                 stdout=subprocess.DEVNULL,
             )

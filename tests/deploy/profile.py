@@ -132,7 +132,7 @@ def walk(server, bench):
     server.ask("/api/v1/stories?limit=5", tls=True)
     subprocess.run(
         [bench, "load", "--url", f"http://127.0.0.1:{server.plain}/api/v1/stories/generate", "--method", "POST", "--body", '{"location":"Rome"}',
-         "--connections", "16", "--rate", "500", "--duration", "1", "--warmup", "0"],
+         "--connections", "16", "--rate", "500", "--duration", "1", "--warmup", "0", "--quiet"],
         stdout=subprocess.DEVNULL,
     )
     # A worker that is stuck for two seconds: its stack is taken, and another accepts for it meanwhile.

@@ -167,7 +167,7 @@ def rehearse(asked, folder, running):
         [
             asked.bench, "load", "--url", f"http://127.0.0.1:{balancer.port}/api/v1/stories/generate", "--method", "POST",
             "--body", '{"location":"San Francisco","style":"adventure"}', "--connections", "32",
-            "--rate", str(asked.rate), "--duration", str(seconds), "--json",
+            "--rate", str(asked.rate), "--duration", str(seconds), "--quiet", "--accept-generator-limits", "--json",
         ],
         stdout=subprocess.PIPE,
         text=True,
