@@ -13,7 +13,7 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from manifests import DEPLOY, ROOT, run, seconds, variables
+from manifests import DEPLOY, ROOT, run, seconds, variables, winding_up
 
 
 def lost(before, after, at=""):
@@ -60,7 +60,7 @@ def check_compose(binary):
     known = variables(binary)
     unknown = set(compose["services"]["api"]["environment"]) - known.keys()
     assert not unknown, unknown
-    needs = sum(seconds(re.search(r"default: (\w+?)( |\])", known[name]).group(1)) for name in ("GRACEFUL_TIMEOUT",)) + 3
+    needs = sum(seconds(re.search(r"default: (\w+?)( |\])", known[name]).group(1)) for name in ("GRACEFUL_TIMEOUT",)) + winding_up()
     grace = seconds(compose["services"]["api"]["stop_grace_period"])
     assert needs < grace, f"stop_grace_period {grace} s is under {needs} s"
     for name, service in compose["services"].items():
