@@ -441,6 +441,24 @@ def load_that_would_scale(rules, hpa):
     return f"a load of {rate} a second scales, {needs:.0f} would not"
 
 
+def check_alerts_lead_somewhere(_binary):
+    (rules,) = load(DEPLOY / "monitoring/rules.yml")
+    alerts = [rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule]
+    for alert in alerts:
+        page = (ROOT / alert["annotations"]["runbook"]).read_text()
+        assert alert["alert"] in page, f"{alert['annotations']['runbook']} does not say what to do about {alert['alert']}"
+    # Metrics that pages name are served; the adapter makes one of its own.
+    served = "".join(path.read_text() for path in (ROOT / "src/telemetry/metrics").rglob("*.rs"))
+    named = {
+        name.removesuffix("_")
+        for page in sorted(DEPLOY.glob("runbooks/*.md"))
+        for name in re.findall(r"\b(?:cache|database|executor|http|memory|overload|redis|worker)_[a-z_]+\b", page.read_text())
+    } - {"worker_id", "cache_bytes", "http_requests_per_second"}
+    missing = {name for name in named if f'"{re.sub("_(sum|count|bucket)$", "", name)}' not in served}
+    assert not missing, f"the runbooks name metrics that are not served: {missing}"
+    return f"{len(alerts)} alerts, {len(named)} metrics"
+
+
 def rules_of(profile):
     """Each call with its action and what it asks of its arguments, ENOSYS in whichever words."""
     return sorted(
