@@ -407,7 +407,16 @@ fn idle_notices_connections_that_were_closed() {
 
 #[test]
 fn help_explains_each_command() {
-    for command in ["floor", "load", "cost", "idle", "refuse-uring", "overload", "spread", "tiers"] {
+    for command in [
+        "floor",
+        "load",
+        "cost",
+        "idle",
+        "refuse-uring",
+        "overload",
+        "spread",
+        "tiers",
+    ] {
         let out = bench(&[command, "--help"]);
         assert!(out.status.success());
         assert!(String::from_utf8_lossy(&out.stdout).contains("Example"), "{command}");

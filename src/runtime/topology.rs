@@ -273,7 +273,9 @@ fn decide_pin(
             "a pod ({mark}) whose CPU request is not for all its CPUs: they are a shared pool"
         ));
     }
-    yes(&format!("a container ({mark}) with CPUs of its own and no quota on them"))
+    yes(&format!(
+        "a container ({mark}) with CPUs of its own and no quota on them"
+    ))
 }
 
 fn container_mark(inputs: &Inputs<'_>, groups: &cgroup::Groups) -> Option<String> {

@@ -459,6 +459,17 @@ def check_alerts_lead_somewhere(_binary):
     return f"{len(alerts)} alerts, {len(named)} metrics"
 
 
+def check_the_rules_become_the_operators_object(_binary):
+    (command,) = [line for line in commands(DEPLOY / "README.md") if "PrometheusRule" in line]
+    made, _, rest = command.rpartition(" | ")
+    assert rest == "kubectl apply -f -", rest
+    out = subprocess.run(["bash", "-euc", made], cwd=ROOT, capture_output=True, check=True, text=True)
+    thing = yaml.safe_load(out.stdout)
+    assert name_of(thing) == ("PrometheusRule", "roadtrip-api") and thing["apiVersion"] == "monitoring.coreos.com/v1"
+    (rules,) = load(DEPLOY / "monitoring/rules.yml")
+    assert thing["spec"] == rules, "the command of the README loses something of the rules"
+
+
 def rules_of(profile):
     """Each call with its action and what it asks of its arguments, ENOSYS in whichever words."""
     return sorted(
