@@ -441,35 +441,6 @@ def load_that_would_scale(rules, hpa):
     return f"a load of {rate} a second scales, {needs:.0f} would not"
 
 
-def check_alerts_lead_somewhere(_binary):
-    (rules,) = load(DEPLOY / "monitoring/rules.yml")
-    alerts = [rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule]
-    for alert in alerts:
-        page = (ROOT / alert["annotations"]["runbook"]).read_text()
-        assert alert["alert"] in page, f"{alert['annotations']['runbook']} does not say what to do about {alert['alert']}"
-    # Metrics that pages name are served; the adapter makes one of its own.
-    served = "".join(path.read_text() for path in (ROOT / "src/telemetry/metrics").rglob("*.rs"))
-    named = {
-        name.removesuffix("_")
-        for page in sorted(DEPLOY.glob("runbooks/*.md"))
-        for name in re.findall(r"\b(?:cache|database|executor|http|memory|overload|redis|worker)_[a-z_]+\b", page.read_text())
-    } - {"worker_id", "cache_bytes", "http_requests_per_second"}
-    missing = {name for name in named if f'"{re.sub("_(sum|count|bucket)$", "", name)}' not in served}
-    assert not missing, f"the runbooks name metrics that are not served: {missing}"
-    return f"{len(alerts)} alerts, {len(named)} metrics"
-
-
-def check_the_rules_become_the_operators_object(_binary):
-    (command,) = [line for line in commands(DEPLOY / "README.md") if "PrometheusRule" in line]
-    made, _, rest = command.rpartition(" | ")
-    assert rest == "kubectl apply -f -", rest
-    out = subprocess.run(["bash", "-euc", made], cwd=ROOT, capture_output=True, check=True, text=True)
-    thing = yaml.safe_load(out.stdout)
-    assert name_of(thing) == ("PrometheusRule", "roadtrip-api") and thing["apiVersion"] == "monitoring.coreos.com/v1"
-    (rules,) = load(DEPLOY / "monitoring/rules.yml")
-    assert thing["spec"] == rules, "the command of the README loses something of the rules"
-
-
 def rules_of(profile):
     """Each call with its action and what it asks of its arguments, ENOSYS in whichever words."""
     return sorted(
