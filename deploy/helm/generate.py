@@ -238,9 +238,11 @@ env:{dump(settings, 2)}
 # Further ones as Kubernetes writes them, for what comes from secrets: [{{name: ..., valueFrom: ...}}]
 extraEnv: []
 
-# DRAIN_DELAY + GRACEFUL_TIMEOUT + 3 s must be less; the server checks it at boot.
+# DRAIN_DELAY + GRACEFUL_TIMEOUT + 8 s must be less; the server checks it at boot.
 terminationGracePeriodSeconds: {spec["terminationGracePeriodSeconds"]}
 
+# Without a limit of CPU there is a worker for each CPU of the node: set WORKERS in env then. The alert at 3.5 GB and the table
+# of deploy/README.md go by these.
 resources:{dump(server["resources"], 2)}
 migrate:
   resources:{dump(migrate["resources"], 4)}
@@ -248,6 +250,7 @@ migrate:
 # Of the server's container; empty: the runtime's default.
 seccompProfile: {{}}
 
+# Beside those that the chart sets itself.
 podLabels: {{}}
 podAnnotations: {{}}
 nodeSelector: {{}}

@@ -198,7 +198,7 @@ variables! {
     GUNICORN_WORKERS: Kind::Count { min: 1, max: limits::WORKERS_MAX as u64 }, Preset::Unset("one per usable CPU"),
         "The same under the name of the service before this one. WORKERS wins.";
     PIN: Kind::Word(&[("auto", "auto"), ("always", "always"), ("never", "never")]), Preset::Word("auto"),
-        "Whether each worker is pinned to one CPU. `auto` pins where the CPUs are this process's own: outside containers without a quota, and in a container with a cpuset narrower than the machine and no quota.";
+        "Whether each worker is pinned to one CPU. `auto` pins where the CPUs are this process's own: outside containers without a quota, and in a container with a cpuset narrower than the machine and no quota, or under Kubernetes with one for all of its CPUs.";
     IO_DRIVER: Kind::Word(&[("auto", "auto"), ("uring", "uring"), ("epoll", "epoll")]), Preset::Word("auto"),
         "How to talk to the kernel. `auto` takes io_uring and falls back to epoll where it is forbidden; `uring` refuses to start then.";
     BALANCE: Kind::Word(&[

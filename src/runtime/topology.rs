@@ -11,7 +11,8 @@
 //! * outside of containers, where no quota holds (a quota means that the machine is shared);
 //! * in a container whose CPUs are fewer than the machine's and that has no quota. Under Kubernetes also the CPU
 //!   request must be for all of them, as the static CPU manager grants them: on such a node the pool that all other
-//!   pods share is narrower than the machine, too.
+//!   pods share is narrower than the machine, too. There a quota for all of them is none: before Kubernetes 1.33
+//!   (DisableCPUQuotaWithExclusiveCPUs) the kubelet sets one beside exclusive CPUs, since requests equal limits.
 //!
 //! A container is taken for one by: `/.dockerenv`; `/run/.containerenv` (podman); `/run/systemd/container`; the
 //! variables KUBERNETES_SERVICE_HOST or `container` (podman, systemd-nspawn, lxc); names of container runtimes in
@@ -257,7 +258,9 @@ fn decide_pin(
             yes("no container, no quota: the CPUs are this process's own")
         };
     };
-    if quota {
+    let kubernetes = groups.kubernetes || inputs.container_variable == Some("KUBERNETES_SERVICE_HOST");
+    let for_all = |(quota, _): &(f64, std::path::PathBuf)| *quota >= cpus.len() as f64;
+    if quota && !(kubernetes && groups.quota.as_ref().is_some_and(for_all)) {
         return no(&format!(
             "a container ({mark}) with a CPU quota: its CPUs may be shared (PIN=always if they are not)"
         ));
@@ -265,13 +268,14 @@ fn decide_pin(
     if machine.is_none_or(|machine| cpus.len() >= machine.len()) {
         return no(&format!("a container ({mark}) that shares all CPUs of the machine"));
     }
-    let kubernetes = groups.kubernetes || inputs.container_variable == Some("KUBERNETES_SERVICE_HOST");
     if kubernetes && !requests_all(groups, cpus.len()) {
         return no(&format!(
             "a pod ({mark}) whose CPU request is not for all its CPUs: they are a shared pool"
         ));
     }
-    yes(&format!("a container ({mark}) with CPUs of its own and no quota"))
+    yes(&format!(
+        "a container ({mark}) with CPUs of its own and no quota on them"
+    ))
 }
 
 fn container_mark(inputs: &Inputs<'_>, groups: &cgroup::Groups) -> Option<String> {

@@ -159,6 +159,11 @@ WRONG = [
     {"autoscaling": {"minReplicas": "4"}},
     {"podDisruptionBudget": {"maxUnavailable": "100%"}},
     {"terminationGracePeriodSeconds": "60s"},
+    # What the chart has itself would stand there twice, and win or lose by its place.
+    {"podLabels": {"app": "other"}},
+    {"podLabels": {"team": 3}},
+    {"podAnnotations": {"prometheus.io/scrape": "false"}},
+    {"extraEnv": [{"name": "DATABASE_URL", "value": "postgresql://user:secret@host/db"}]},
 ]
 
 

@@ -1,11 +1,12 @@
 """Checks what deploy/ has beside Kubernetes' objects by the formats' own definitions: docker-compose.yml by Compose's
-specification, the dashboard by Grafana's types. tests/deploy/run calls it.
+specification, the dashboard by Grafana's types, the alerts by what the runbooks say of them. tests/deploy/run calls it.
 
     formats.py BINARY
 """
 
 import json
 import re
+import subprocess
 import sys
 
 import compose_spec
@@ -13,7 +14,8 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from manifests import DEPLOY, ROOT, run, seconds, variables
+from manifests import DEPLOY, ROOT, commands, run, seconds, variables, winding_up
+from render import load, name_of
 
 
 def lost(before, after, at=""):
@@ -60,7 +62,7 @@ def check_compose(binary):
     known = variables(binary)
     unknown = set(compose["services"]["api"]["environment"]) - known.keys()
     assert not unknown, unknown
-    needs = sum(seconds(re.search(r"default: (\w+?)( |\])", known[name]).group(1)) for name in ("GRACEFUL_TIMEOUT",)) + 3
+    needs = sum(seconds(re.search(r"default: (\w+?)( |\])", known[name]).group(1)) for name in ("GRACEFUL_TIMEOUT",)) + winding_up()
     grace = seconds(compose["services"]["api"]["stop_grace_period"])
     assert needs < grace, f"stop_grace_period {grace} s is under {needs} s"
     for name, service in compose["services"].items():
@@ -73,6 +75,35 @@ def check_compose(binary):
     api = compose["services"]["api"]
     assert api["user"] == "65532:65532" and api["read_only"] is True and api["cap_drop"] == ["ALL"]
     return f"{len(compose['services'])} services"
+
+
+def check_alerts_lead_somewhere(_binary):
+    (rules,) = load(DEPLOY / "monitoring/rules.yml")
+    alerts = [rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule]
+    for alert in alerts:
+        page = (ROOT / alert["annotations"]["runbook"]).read_text()
+        assert alert["alert"] in page, f"{alert['annotations']['runbook']} does not say what to do about {alert['alert']}"
+    # Metrics that pages name are served; the adapter makes one of its own.
+    served = "".join(path.read_text() for path in (ROOT / "src/telemetry/metrics").rglob("*.rs"))
+    named = {
+        name.removesuffix("_")
+        for page in sorted(DEPLOY.glob("runbooks/*.md"))
+        for name in re.findall(r"\b(?:cache|database|executor|http|memory|overload|redis|worker)_[a-z_]+\b", page.read_text())
+    } - {"worker_id", "cache_bytes", "http_requests_per_second"}
+    missing = {name for name in named if f'"{re.sub("_(sum|count|bucket)$", "", name)}' not in served}
+    assert not missing, f"the runbooks name metrics that are not served: {missing}"
+    return f"{len(alerts)} alerts, {len(named)} metrics"
+
+
+def check_the_rules_become_the_operators_object(_binary):
+    (command,) = [line for line in commands(DEPLOY / "README.md") if "PrometheusRule" in line]
+    made, _, rest = command.rpartition(" | ")
+    assert rest == "kubectl apply -f -", rest
+    out = subprocess.run(["bash", "-euc", made], cwd=ROOT, capture_output=True, check=True, text=True)
+    thing = yaml.safe_load(out.stdout)
+    assert name_of(thing) == ("PrometheusRule", "roadtrip-api") and thing["apiVersion"] == "monitoring.coreos.com/v1"
+    (rules,) = load(DEPLOY / "monitoring/rules.yml")
+    assert thing["spec"] == rules, "the command of the README loses something of the rules"
 
 
 if __name__ == "__main__":

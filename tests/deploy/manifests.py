@@ -231,15 +231,19 @@ def check_the_end_of_a_pod_fits_its_grace(_binary):
         deployment, container = api(objects)
         has = environment(container)
         hook = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-        # What the server takes beyond GRACEFUL_TIMEOUT: limits::health::DRAIN_MARGIN_MS.
-        margin = int(re.search(r"DRAIN_MARGIN_MS: u64 = ([\d_]+)", limits()).group(1).replace("_", "")) / 1000
-        needs = hook + seconds(has["DRAIN_DELAY"]) + seconds(has["GRACEFUL_TIMEOUT"]) + margin
+        needs = hook + seconds(has["DRAIN_DELAY"]) + seconds(has["GRACEFUL_TIMEOUT"]) + winding_up()
         grace = pod(deployment)["terminationGracePeriodSeconds"]
         assert needs < grace, f"{where}: {needs} s do not fit into {grace} s"
         assert seconds(has["TERMINATION_GRACE"]) == grace, f"{where}: TERMINATION_GRACE is not the pod's"
         probe = container["livenessProbe"]
         if where.name != "dev":
             assert probe["periodSeconds"] * probe["failureThreshold"] >= seconds(has["GRACEFUL_TIMEOUT"]), where
+
+
+def winding_up():
+    """Seconds that the server takes beyond GRACEFUL_TIMEOUT: limits::health::DRAIN_MARGIN_MS and limits::drain::STORE_CLOSE."""
+    threads = re.search(r"DRAIN_MARGIN_MS: u64 = ([\d_]+)", limits()).group(1).replace("_", "")
+    return int(threads) / 1000 + int(re.search(r"STORE_CLOSE: Duration = Duration::from_secs\((\d+)\)", limits()).group(1))
 
 
 def limits():
@@ -295,8 +299,30 @@ def check_the_server_takes_the_manifests_settings(binary):
         has = {name: value for name, value in environment(container).items() if value is not None}
         has["DATABASE_URL"] = "postgresql://user:password@127.0.0.1:5432/roadtrip"
         has["REDIS_URL"] = "redis://127.0.0.1:6379/0"
+        # What the pod's control group would tell.
+        limit = container["resources"]["limits"]
+        has |= {"MEMORY_MAX": limit["memory"], "WORKERS": str(math.ceil(cpus(limit["cpu"])))}
         out = subprocess.run([binary, "check"], env=has, capture_output=True, text=True)
         assert out.returncode == 0, f"{where}: {out.stderr}"
+        # What it warns of at start was not thought through here. This machine may have fewer CPUs than the pod.
+        warned = [line for line in (out.stdout + out.stderr).splitlines() if line.startswith("warning: ") and "WORKERS=" not in line]
+        assert not warned, f"{where}: {warned}"
+
+
+def check_the_sums_of_these_pages(binary):
+    """Where a page adds up the end of a pod, the sum is the server's own: a grace of a second less is warned of."""
+    _, container = api(load(FILE))
+    has = {name: value for name, value in environment(container).items() if value is not None}
+    needs = seconds(has["DRAIN_DELAY"]) + seconds(has["GRACEFUL_TIMEOUT"]) + winding_up()
+    secret = {"DATABASE_URL": "postgresql://u:p@127.0.0.1:5432/r", "REDIS_URL": "redis://127.0.0.1:6379/0"}
+    for grace, fits in ((needs, True), (needs - 1, False)):
+        out = subprocess.run([binary, "check"], env={**has, **secret, "TERMINATION_GRACE": f"{grace:.0f}s"}, capture_output=True, text=True)
+        assert ("warning: TERMINATION_GRACE" not in out.stdout + out.stderr) == fits, f"{grace} s: {out.stdout}{out.stderr}"
+    for path in (FILE, DEPLOY / "README.md"):
+        (sum_,) = re.findall(r"GRACEFUL_TIMEOUT 30 \+ .*?= (\d+)\b", " ".join(path.read_text().replace("#", "").split()))
+        assert int(sum_) == needs, f"{path.relative_to(ROOT)} says {sum_}, the server {needs:.0f}"
+    (margin,) = re.findall(r"GRACEFUL_TIMEOUT \+ (\d+) s must be less", (DEPLOY / "helm/roadtrip-api/values.yaml").read_text())
+    assert int(margin) == winding_up(), margin
 
 
 def paths_of(binary):
@@ -333,13 +359,14 @@ KINDS = {
     "hpa": "HorizontalPodAutoscaler",
     "service": "Service",
     "pdb": "PodDisruptionBudget",
+    "scaledobject": "ScaledObject",
 }
 
 
 def check_runbooks_name_what_is_there(binary):
     objects = load(FILE)
     deployment, _ = api(objects)
-    names = {name_of(thing) for thing in objects}
+    names = {name_of(thing) for thing in [*objects, *load(DEPLOY / "overlays/keda/scaledobject.yaml")]}
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     inside = {container["name"] for container in containers(deployment)}
     known = paths_of(binary)
@@ -348,7 +375,7 @@ def check_runbooks_name_what_is_there(binary):
     for page in sorted(DEPLOY.glob("**/*.md")):
         for command in commands(page):
             what = f"{page.relative_to(ROOT)}: {command}"
-            for kind, name in re.findall(r"\b(deployment|deploy|hpa|service|pdb)[/ ](roadtrip[a-z-]*)(?![=a-z-])", command):
+            for kind, name in re.findall(r"\b(deployment|deploy|hpa|service|pdb|scaledobject)[/ ](roadtrip[a-z-]*)(?![=a-z-])", command):
                 assert (KINDS[kind], name) in names, what
                 seen += 1
             for key, value in re.findall(r"(?:^| )-l (\S+?)=(\S+)", command):
@@ -392,6 +419,26 @@ def check_metrics_of_the_autoscalers_are_served(_binary):
         asked |= set(re.findall(r"\b(\w+)\{", trigger["metadata"].get("query", "")))
     for name in asked:
         assert f'"{name}"' in text, f"the server has no metric {name}"
+    keda = find(render(DEPLOY / "overlays/keda"), "ScaledObject", "roadtrip-api")["spec"]["triggers"]
+    theirs = {trigger["metadata"]["serverAddress"] for trigger in keda if trigger["type"] == "prometheus"}
+    assert theirs == {f"{rules['prometheus']['url']}:{rules['prometheus']['port']}"}, "two ideas of where Prometheus is"
+    return load_that_would_scale(rules, hpa)
+
+
+def load_that_would_scale(rules, hpa):
+    """The runbook's load is counted by the adapter, and is more than the HPA lets pass at its fewest pods (a tenth: its tolerance)."""
+    query = next(rule["metricsQuery"] for rule in rules["rules"]["custom"] if "http_requests_total" in rule["seriesQuery"])
+    left_out = re.search(r'route!~"([^"]+)"', query).group(1)
+    ((path, rate),) = [
+        re.search(r"load --url http://roadtrip-api(\S+) .*--rate (\d+)", command).groups()
+        for command in commands(DEPLOY / "runbooks/scale.md")
+        if " load --url " in command
+    ]
+    assert not re.fullmatch(left_out, path), f"scale.md's load on {path} is not counted as load"
+    target = next(int(m["pods"]["target"]["averageValue"]) for m in hpa["spec"]["metrics"] if m["type"] == "Pods" and m["pods"]["metric"]["name"] == "http_requests_per_second")
+    needs = hpa["spec"]["minReplicas"] * target * 1.1
+    assert int(rate) > needs, f"scale.md's load of {rate} a second scales nothing: it takes {needs:.0f}"
+    return f"a load of {rate} a second scales, {needs:.0f} would not"
 
 
 def rules_of(profile):

@@ -158,8 +158,11 @@ def check_kubectl_and_docker_take_what_the_pages_say(_folder):
 def check_kubectl_carries_out_the_changes(_folder):
     if not shutil.which("kubectl"):
         return "no kubectl on this machine"
-    objects = load(FILE)
-    names = {"deployment/roadtrip-api": "Deployment", "hpa roadtrip-api-hpa": "HorizontalPodAutoscaler", "service roadtrip-api": "Service"}
+    objects = [*load(FILE), *load(DEPLOY / "overlays/keda/scaledobject.yaml")]
+    names = {
+        "deployment/roadtrip-api": "Deployment", "hpa roadtrip-api-hpa": "HorizontalPodAutoscaler", "service roadtrip-api": "Service",
+        "scaledobject roadtrip-api": "ScaledObject",
+    }
     done = 0
     for what, _, arguments in every({"kubectl"}):
         line = shlex.join(arguments)
@@ -182,6 +185,10 @@ def check_kubectl_carries_out_the_changes(_folder):
             spec = after["spec"]["template"]["spec"]
             images = {c["image"] for c in spec["containers"] + spec["initContainers"]}
             assert len(images) == 1, f"{what}: the migration would be of another version than the server"
+        if "RATE_LIMIT_ENABLED=true" in line and not any(e["name"] == "TRUSTED_PROXIES" for e in api(objects)[1]["env"]):
+            # All that comes through an ingress would be one client, with one client's rate over all pods.
+            (has,) = [c["env"] for c in after["spec"]["template"]["spec"]["containers"]]
+            assert {"name": "RATE_LIMIT_CLIENT", "value": "off"} in has, f"{what}: who is limited where no proxy is trusted?"
         done += 1
     assert done >= 4, done
     return f"{done} commands"

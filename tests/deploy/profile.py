@@ -1,6 +1,6 @@
 """Walks a server through its life under the seccomp profile of the io-uring overlay, on both drivers: PostgreSQL over TLS,
 Redis, TLS and HTTP/2 of its own, load, the journal while PostgreSQL is away, limits, a stuck worker whose stack is taken,
-SIGHUP, SIGTTIN, SIGTTOU, SIGUSR2, SIGTERM. tests/deploy/run calls it.
+SIGHUP, SIGTTIN, SIGTTOU, SIGUSR2, SIGTERM; and one that is short of memory. tests/deploy/run calls it.
 
     profile.py API BENCH [PROFILE]
 
@@ -204,6 +204,7 @@ def main():
                 fail(f"{server.driver}: it ended with {status}\n{server.tail()}")
             if server.log.read_text(errors="replace").count('"message":"ended"') != 1:
                 fail(f"{server.driver}: no word of its drain\n{server.tail()}")
+        short_of_memory(servers, lambda: Caged(api, profile, drivers[0], folder, {**settings, "STORE_OUTAGE": "refuse", "MEMORY_MAX": "16M"}))
         print(f"ok      seccomp: a whole life on {' and '.join(drivers)} meets no call that {Path(profile).name} forbids")
     finally:
         for server in servers:
@@ -221,6 +222,21 @@ def main():
             process.terminate()
             process.wait(20)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def short_of_memory(servers, start):
+    """One that has less than it needs: caches shrink, memory is given back, and the probes answer as the manifests expect."""
+    server = start()
+    servers.append(server)
+    server.until("memory is short", lambda: "memory_pressure_level 2" in server.ask("/metrics")[1])
+    for path, wanted in (("/health/v2/live", "200"), ("/health/v2/ready", "503"), ("/health", "200"), ("/api/v1/styles", "503")):
+        said, body = server.ask(path)
+        if not said.startswith(wanted):
+            fail(f"{server.driver}: {path} where memory is short: {said} {body[:300]}")
+    time.sleep(1)  # Some steps of the caches.
+    server.process.send_signal(signal.SIGTERM)
+    if (status := server.process.wait(30)) != 0:
+        fail(f"{server.driver}: short of memory, it ended with {status}\n{server.tail()}")
 
 
 FAILURES = []

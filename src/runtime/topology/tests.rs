@@ -220,6 +220,13 @@ fn kubernetes_static_cpus_pin_and_the_pool_beside_them_does_not() {
         shared.reasons
     );
     assert!(!pod("59\n").decide_in_pod("2-3").pin);
+    // Before Kubernetes 1.33 exclusive CPUs come with a quota for all of them. One for fewer, or by another hand, is a share.
+    let with_quota = |quota: &str, weight: &str| pod(weight).file("/sys/fs/cgroup/cpu.max", quota);
+    let own = with_quota("200000 100000", "79\n");
+    assert_eq!(outcome(&own.decide_in_pod("2-3")), (2, true, Some(2.0)));
+    assert!(!own.decide("2-3").pin, "no Kubernetes");
+    assert!(!with_quota("150000 100000", "79\n").decide_in_pod("2-3").pin);
+    assert!(!with_quota("200000 100000", "40\n").decide_in_pod("2-3").pin);
     let v1 = |shares: &str| {
         Machine::new("0-15")
             .v1("/kubepods/pod1/c1")
