@@ -18,13 +18,23 @@ const PREFACE: &str = "\
 # and commit the difference, which is then the price that the change is reviewed with.
 ";
 
+/// The architecture as Rust names it. Without AVX2 an x86-64 takes other ways through the same binary (JSON, searches), so
+/// that is another one here.
+fn here() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    if !std::arch::is_x86_feature_detected!("avx2") {
+        return "x86_64 without AVX2";
+    }
+    std::env::consts::ARCH
+}
+
 /// The file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ratchet {
     /// Growth up to this is noise, in per cent of the count.
     tolerance_percent: f64,
-    /// Architecture of the counts, as Rust names it.
+    /// Architecture of the counts, as [`here`] names it.
     architecture: String,
     /// Per request, by scenario.
     #[serde(default)]
@@ -51,6 +61,11 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
+    /// Whether a further count may say otherwise.
+    pub(super) fn is_dearer(self) -> bool {
+        matches!(self, Self::Dearer(_))
+    }
+
     /// Whether CI is to stop at it.
     pub(super) fn is_failure(self) -> bool {
         matches!(self, Self::Dearer(_) | Self::Unknown)
@@ -79,7 +94,7 @@ impl Ratchet {
             Ok(text) => toml::from_str(&text).map_err(|e| format!("{} is no ratchet file: {e}", path.display())),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self {
                 tolerance_percent: 2.0,
-                architecture: std::env::consts::ARCH.to_owned(),
+                architecture: here().to_owned(),
                 instructions: BTreeMap::new(),
                 allocations: BTreeMap::new(),
             }),
@@ -106,7 +121,7 @@ impl Ratchet {
     }
 
     pub(super) fn judge(&self, scenario: &str, instructions: f64) -> Verdict {
-        if self.architecture != std::env::consts::ARCH {
+        if self.architecture != here() {
             return Verdict::NotCompared;
         }
         let Some(allowed) = self.allowed(scenario).filter(|&allowed| allowed > 0.0) else {
@@ -124,9 +139,9 @@ impl Ratchet {
 
     /// Takes a count as what is allowed from now on.
     pub(super) fn accept(&mut self, scenario: &str, instructions: f64) {
-        if self.architecture != std::env::consts::ARCH {
+        if self.architecture != here() {
             // Counts of two architectures do not stand in one file.
-            self.architecture = std::env::consts::ARCH.to_owned();
+            self.architecture = here().to_owned();
             self.instructions.clear();
         }
         self.instructions
@@ -141,7 +156,7 @@ mod tests {
     fn ratchet() -> Ratchet {
         let text = format!(
             "tolerance_percent = 2.0\narchitecture = \"{}\"\n[instructions]\nlive = 1000\n[allocations]\nlive = 0.0\n",
-            std::env::consts::ARCH
+            here()
         );
         toml::from_str(&text).unwrap()
     }

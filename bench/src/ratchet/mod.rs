@@ -56,6 +56,9 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// Further counts of a scenario that seems to have become dearer; the lowest counts.
+const RECOUNTS_MAX: u32 = 2;
+
 /// What was found for one scenario.
 #[derive(Debug, serde::Serialize)]
 struct Row {
@@ -77,7 +80,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let mut ratchet = Ratchet::read(&args.file)?;
     let mut rows = Vec::new();
     for scenario in chosen {
-        let instructions = count(args, &scenario)?;
+        let mut instructions = count(args, &scenario)?;
+        // Work in the background falls into a run or beside it, on a busy machine now and then: what a request has really
+        // come to cost, it costs each time.
+        for _ in 0..RECOUNTS_MAX {
+            if args.accept || !ratchet.judge(scenario.name, instructions).is_dearer() {
+                break;
+            }
+            instructions = instructions.min(count(args, &scenario)?);
+        }
         let verdict = ratchet.judge(scenario.name, instructions);
         eprintln!(
             "{:<18} {instructions:>10.0} instructions a request: {verdict}",
