@@ -11,6 +11,7 @@ pub mod gazetteer;
 pub mod key;
 pub mod narrator;
 pub mod service;
+mod share;
 mod squeeze;
 mod tiers;
 pub mod types;

@@ -10,6 +10,7 @@ use super::flight::{Flight, Landing, Passenger, end_of, take_off};
 use super::gazetteer::{Found, Gazetteer};
 use super::key::{self, Asked};
 use super::narrator::{self, Ask};
+use super::share::Share;
 use super::tiers::Claimed;
 use super::types::uuid_text::UuidText;
 use super::types::{LocationQuery, Story, StoryRequest, Telling};
@@ -20,7 +21,7 @@ use crate::limits;
 use crate::resilience::overload::{self, Admission, End, Pass, Urgency};
 use crate::runtime::context;
 use crate::runtime::executor::spawn_detached;
-use crate::runtime::time::{sleep, timeout};
+use crate::runtime::time::timeout;
 use crate::store::{Cursor, Filter, Kept, Page, Record, Store, StoreError, StoryKey};
 use crate::telemetry::metrics::WorkerMetrics;
 use crate::telemetry::trace::Trace;
@@ -100,8 +101,8 @@ pub struct StoryService {
     pub(super) stale_if_error_ms: u64,
     pub(super) absent: RefCell<Absent>,
     flights: RefCell<Flights>,
-    /// The present window of `limits::story::CPU_WINDOW_NS`, and how much of it went into telling, nanoseconds.
-    cpu: Cell<(u64, u64)>,
+    /// What telling may use of the core.
+    share_of_core: Share,
     admission: Rc<Admission>,
     pub(super) metrics: Rc<WorkerMetrics>,
 }
@@ -149,7 +150,7 @@ impl StoryService {
             stale_if_error_ms: error,
             absent: RefCell::default(),
             flights: RefCell::default(),
-            cpu: Cell::default(),
+            share_of_core: Share::default(),
             admission: Admission::new(overload, Rc::clone(&metrics)),
             metrics,
         })
@@ -304,43 +305,12 @@ impl StoryService {
         self.flights.borrow_mut().remove(request);
     }
 
-    /// Waits until the telling of stories may use the core again: a burst of misses must not keep a cached story, or a
-    /// probe, waiting for all of them.
-    async fn take_turn(&self) {
-        loop {
-            let window = context::now_ns() / limits::story::CPU_WINDOW_NS;
-            let (current, used) = self.cpu.get();
-            if current != window {
-                self.cpu.set((window, 0));
-                return;
-            }
-            if used < limits::story::CPU_WINDOW_SHARE_NS {
-                return;
-            }
-            // Until the next window, and not to look again before that: a hundred who wait would be a load themselves.
-            let next_ns = (window + 1) * limits::story::CPU_WINDOW_NS;
-            sleep(Duration::from_nanos(next_ns.saturating_sub(context::now_ns()))).await;
-        }
-    }
-
-    /// Does a piece of a telling, and books its time.
-    fn work<T>(&self, piece: impl FnOnce() -> T) -> T {
-        let begun = context::precise_now_ns();
-        let done = piece();
-        let (window, used) = self.cpu.get();
-        self.cpu.set((
-            window,
-            used.saturating_add(context::precise_now_ns().saturating_sub(begun)),
-        ));
-        done
-    }
-
     /// `waited` is set where it waited for somebody else.
     async fn fly(&self, request: &[u8], asked: StoryRequest, waited: &Cell<bool>) -> Outcome {
         // Finding a misspelt name and telling a long story may take a good part of a millisecond each; others go
         // between.
-        self.take_turn().await;
-        let resolved = self.work(|| self.resolve(&asked.location));
+        self.share_of_core.take_turn().await;
+        let resolved = self.share_of_core.work(|| self.resolve(&asked.location));
         let words: Vec<std::borrow::Cow<'_, str>> = asked
             .interests
             .iter()
@@ -379,8 +349,8 @@ impl StoryService {
         asked: &StoryRequest,
         resolved: &Resolved,
     ) -> Result<(Kept, Source), TellError> {
-        self.take_turn().await;
-        let telling = self.work(|| resolved.tell(self.gazetteer, asked));
+        self.share_of_core.take_turn().await;
+        let telling = self.share_of_core.work(|| resolved.tell(self.gazetteer, asked));
         let record = self.record(key, asked, telling)?;
         let id = record.id;
         let begun = context::precise_now_ns();

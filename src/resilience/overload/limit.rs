@@ -39,6 +39,10 @@ pub(super) struct Adaptive {
     window: Window,
     /// Since when each window was congested.
     congested_ns: Option<u64>,
+    /// The limit and the baseline before that.
+    before: (f64, u64),
+    /// When the last one was.
+    last_congested_ns: u64,
     /// For how long they must be until the baseline is measured anew.
     probe_after_ns: u64,
     /// The baseline is being measured, until then at the latest.
@@ -50,6 +54,8 @@ pub(super) struct Adaptive {
 struct Window {
     begun_ns: u64,
     sum_ns: u64,
+    /// The same where no latency counts as less than it is.
+    whole_ns: u64,
     count: u64,
     /// The most that was in flight.
     peak: usize,
@@ -71,6 +77,8 @@ impl Adaptive {
                 ..Window::default()
             },
             congested_ns: None,
+            before: (0.0, 0),
+            last_congested_ns: now,
             probe_after_ns: limits::PROBE_FIRST_NS,
             probe_end_ns: None,
             last_end_ns: now,
@@ -120,6 +128,7 @@ impl Adaptive {
         }
         if self.probe_end_ns.is_none() {
             self.window.sum_ns = self.window.sum_ns.saturating_add(counted);
+            self.window.whole_ns = self.window.whole_ns.saturating_add(latency_ns);
             self.window.count = self.window.count.saturating_add(1);
         }
         self.step(now);
@@ -140,6 +149,13 @@ impl Adaptive {
             let mut sorted = self.low;
             sorted.sort_unstable();
             self.baseline_ns = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
+            let (limit, baseline) = self.before;
+            if self.congested_ns.is_some() && self.baseline_ns >= baseline.saturating_mul(2) {
+                // It was the backend that became slow: what was taken away for that is given back at once.
+                self.limit = self.limit.max(limit);
+                // What was counted until now was held against the old one.
+                self.begin_window(now);
+            }
             if self.probe_end_ns.is_some() {
                 self.end_probe(now);
             }
@@ -170,23 +186,28 @@ impl Adaptive {
         let Window {
             begun_ns,
             sum_ns,
+            whole_ns,
             count,
             peak,
         } = self.window;
         let lasted = now.saturating_sub(begun_ns);
         // Not before what the last step let in can have ended.
-        let whole = lasted >= limits::WINDOW_NS.max(self.baseline_ns.min(limits::WINDOW_NS_MAX));
+        let is_whole = lasted >= limits::WINDOW_NS.max(self.baseline_ns.min(limits::WINDOW_NS_MAX));
         let enough = count >= limits::WINDOW_SAMPLES || (count > 0 && lasted >= limits::WINDOW_NS_MAX);
-        if !whole || !enough {
+        if !is_whole || !enough {
             return;
         }
         let mean = sum_ns / count.max(1);
+        let whole = (whole_ns / count.max(1)).min(limits::PROBE_NS);
         if mean < self.baseline_ns {
             self.baseline_ns = mean;
         }
         let allowed = self.allowed_ns();
         let gradient = (allowed as f64 / mean.max(1) as f64).clamp(limits::CUT_PART, 1.0);
         let is_congested = mean > allowed;
+        if is_congested && self.congested_ns.is_none() {
+            self.before = (self.limit, self.baseline_ns);
+        }
         let is_used = peak as f64 * 2.0 >= self.limit;
         let grows = is_used || (!is_congested && self.limit < limits::LIMIT_FIRST as f64);
         if grows {
@@ -197,14 +218,18 @@ impl Adaptive {
         self.begin_window(now);
         if !is_congested || !is_used {
             self.congested_ns = None;
-            self.probe_after_ns = limits::PROBE_FIRST_NS;
+            if now.saturating_sub(self.last_congested_ns) >= limits::PROBE_NS {
+                // Another rush, of which nothing is known. What comes back at once is the one that was measured already.
+                self.probe_after_ns = limits::PROBE_FIRST_NS;
+            }
             return;
         }
+        self.last_congested_ns = now;
         let since = *self.congested_ns.get_or_insert(now);
         if now.saturating_sub(since) >= self.probe_after_ns {
             self.probe_after_ns = (2 * self.probe_after_ns).min(limits::PROBE_NS);
             self.low_count = 0;
-            self.probe_end_ns = Some(now.saturating_add(limits::PROBE_NS_MAX.max(mean.saturating_mul(6))));
+            self.probe_end_ns = Some(now.saturating_add(limits::PROBE_NS_MAX.max(whole.saturating_mul(6))));
         }
     }
 }
