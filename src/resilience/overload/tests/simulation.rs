@@ -263,9 +263,6 @@ fn a_backend_that_becomes_slow_is_asked_less_at_once_and_more_again_when_it_is_b
         "{least} to {most}"
     );
     assert!(world.limit_between(11, 14).0 < limits::LIMIT_FIRST / 2);
-    for t in 10..34 {
-        eprintln!(world.limit_between(t, t + 1), world.goodput(t, t + 1));
-    }
     let slow = world.goodput(20, 30);
     assert!(slow >= 0.8 * 40.0, "what it still can do is used: {slow} of 40");
     let waited = world.shed.iter().map(|(_, waited)| *waited).max().unwrap();
