@@ -143,7 +143,11 @@ impl Gazetteer {
         let here = self.point(id);
         let mut best: Option<(f64, PlaceId)> = None;
         for other in self.places().take_while(|&other| self.population(other) >= inhabitants) {
-            let km = geo::distance_km(here, self.point(other));
+            let there = self.point(other);
+            if best.is_some_and(|(least, _)| geo::is_beyond(here, there, least)) {
+                continue;
+            }
+            let km = geo::distance_km(here, there);
             if other != id && !self.is_part(other) && best.is_none_or(|(least, _)| km < least) {
                 best = Some((km, other));
             }

@@ -1,7 +1,7 @@
 //! Facts against truths known from elsewhere.
 
 use super::*;
-use crate::story::gazetteer::{Found, Gazetteer, PlaceId};
+use crate::story::gazetteer::{Found, Gazetteer, PlaceId, geo};
 
 #[track_caller]
 fn id(name: &str) -> PlaceId {
@@ -202,6 +202,21 @@ fn the_largest_place_has_no_larger() {
     let facts = Gazetteer::embedded().facts(first);
     assert_eq!(facts.nearest_larger, None);
     assert!(facts.nearest_metropolis.is_some());
+}
+
+#[test]
+fn the_nearest_metropolis_is_the_one_that_a_plain_scan_finds() {
+    let gazetteer = Gazetteer::embedded();
+    for id in gazetteer.places().step_by(991) {
+        let here = gazetteer.point(id);
+        let scanned = gazetteer
+            .places()
+            .filter(|&other| other != id && gazetteer.population(other) >= 1_000_000 && !gazetteer.is_part(other))
+            .map(|other| geo::distance_km(here, gazetteer.point(other)))
+            .fold(f64::INFINITY, f64::min);
+        let found = gazetteer.facts(id).nearest_metropolis.map(|near| near.km);
+        assert_eq!(found, Some(scanned), "{}", gazetteer.place(id).name);
+    }
 }
 
 #[test]

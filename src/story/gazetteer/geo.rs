@@ -15,6 +15,13 @@ pub(crate) fn distance_km(from: (f64, f64), to: (f64, f64)) -> f64 {
     2.0 * RADIUS_KM * h.sqrt().min(1.0).asin()
 }
 
+/// Whether two points are surely farther apart than `km`: their latitudes alone say so. Four operations, where
+/// [`distance_km`] takes four functions of angles; false says nothing.
+pub(crate) fn is_beyond(from: (f64, f64), to: (f64, f64), km: f64) -> bool {
+    // What the haversine may lose by rounding is micrometres.
+    (to.0 - from.0).abs() * KM_PER_DEGREE > km + 0.001
+}
+
 /// Initial bearing in degrees clockwise from north, 0 to 360.
 pub(crate) fn bearing_degrees(from: (f64, f64), to: (f64, f64)) -> f64 {
     let (p, q) = (from.0.to_radians(), to.0.to_radians());

@@ -284,7 +284,8 @@ impl Gazetteer {
         }
     }
 
-    /// Places around a point that `wanted` takes, with their distances in kilometres; see [`Grid::around`].
+    /// Places around a point that `wanted` takes, with their distances in kilometres; see [`Grid::around`]. Who is surely
+    /// beyond the reach is not visited, others beyond it may be.
     pub(super) fn around(
         &self,
         point: (f64, f64),
@@ -295,8 +296,9 @@ impl Gazetteer {
         let mut reach = reach_km;
         self.grid.around(point.0, point.1, reach_km, |index| {
             let id = PlaceId(index);
-            if wanted(id) {
-                reach = visit(id, geo::distance_km(point, self.point(id)));
+            let there = self.point(id);
+            if !geo::is_beyond(point, there, reach) && wanted(id) {
+                reach = visit(id, geo::distance_km(point, there));
             }
             reach
         });

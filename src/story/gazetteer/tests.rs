@@ -318,6 +318,21 @@ proptest! {
             .fold(f64::INFINITY, f64::min);
         prop_assert!((km - scanned).abs() < 1e-6, "{km} {scanned}");
     }
+
+    #[test]
+    fn what_is_surely_beyond_is_farther(
+        from in (-90.0f64..=90.0, -180.0f64..=180.0),
+        to in (-90.0f64..=90.0, -180.0f64..=180.0),
+        share in 0.99f64..=1.0,
+    ) {
+        // Straight north or south, where nothing but the latitude counts, and anywhere else.
+        for to in [to, (to.0, from.1)] {
+            let km = (to.0 - from.0).abs() * geo::KM_PER_DEGREE * share;
+            let distance = geo::distance_km(from, to);
+            prop_assert!(!geo::is_beyond(from, to, km) || distance > km, "{distance} {km}");
+            prop_assert!(!geo::is_beyond(from, to, distance));
+        }
+    }
 }
 
 /// Prints what the calls cost; `cargo test --release --lib costs -- --ignored --nocapture`.
