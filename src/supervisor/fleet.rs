@@ -174,14 +174,14 @@ impl Fleet {
 
     /// Takes a life's word.
     pub(super) fn hear(&mut self, word: Word) -> Told {
+        if word.what.is_last() {
+            self.shared.rescue.departures.stopped(word.worker, word.life);
+        }
         let at = word.worker as usize;
         let graceful = self.graceful();
         let Some(slot) = self.slots.get_mut(at) else {
             return Told::Nothing;
         };
-        if word.what.is_last() {
-            self.shared.rescue.departures.stopped(word.worker, word.life);
-        }
         let is = |life: &Life| life.number == word.life;
         match word.what {
             What::Serving(heartbeat) => {
@@ -449,10 +449,15 @@ impl Fleet {
     /// for so long.
     pub(super) fn leave(&mut self, idle: Duration) {
         let graceful = self.graceful();
-        for slot in &mut self.slots {
+        let departures = &self.shared.rescue.departures;
+        for (index, slot) in self.slots.iter_mut().enumerate() {
             let coming = slot.coming.take().map(|coming| coming.life);
             let lives = slot.present.take().into_iter().chain(coming);
-            slot.leaving.extend(lives.map(|life| life.leave(idle, graceful)));
+            slot.leaving.extend(lives.map(|life| {
+                // Where this process goes on after all, its next lives must know whom they come after.
+                departures.told(index as u32, life.number);
+                life.leave(idle, graceful)
+            }));
             slot.restart_at = None;
         }
     }
