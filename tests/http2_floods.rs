@@ -215,7 +215,9 @@ fn answers_that_nobody_reads_are_bounded() {
                     });
                 } else {
                     // Reset one after the other.
-                    assert_eq!(client.find(RST_STREAM).unwrap().code(), 8);
+                    // Or at once, where those of all connections together are too much (ENHANCE_YOUR_CALM).
+                    let code = client.find(RST_STREAM).unwrap().code();
+                    assert!([8, 11].contains(&code), "{code}");
                 }
             }
         });

@@ -47,6 +47,8 @@ impl Api {
 #[cold]
 pub(super) fn refuse(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
     call.worker.metrics.refused_for_memory();
+    // No line for each: the change of level has one, and they are counted.
+    call.shed.set(true);
     let mut problem = Problem::new(
         Status::SERVICE_UNAVAILABLE,
         "memory is short: new connections are not served for now; try again soon, elsewhere if you can",

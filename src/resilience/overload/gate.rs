@@ -146,7 +146,10 @@ impl<T> Gate<T> {
     /// called afterwards where he waits: others may have to go for it.
     pub(super) fn arrive(&mut self, now: u64, since_ns: u64, turn_ns: u64, urgency: Urgency, who: T) -> Arrival {
         if !self.settings.enabled {
-            return if self.in_flight < self.settings.in_flight_max {
+            let max = self.settings.in_flight_max;
+            return if urgency == Urgency::Background && self.in_flight.saturating_mul(2) >= max {
+                Arrival::Refused(Reason::Background)
+            } else if self.in_flight < max {
                 Arrival::In(self.begin(now))
             } else {
                 Arrival::Refused(Reason::Limit)
@@ -154,7 +157,10 @@ impl<T> Gate<T> {
         }
         self.see_turn(now, turn_ns);
         if self.is_lagging(now) {
-            return Arrival::Refused(Reason::Lag);
+            return Arrival::Refused(match urgency {
+                Urgency::Background => Reason::Background,
+                Urgency::Request => Reason::Lag,
+            });
         }
         let limit = self.limit();
         let has_room = self.queue.is_empty() && self.in_flight < limit;

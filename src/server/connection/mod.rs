@@ -195,7 +195,7 @@ enum Phase {
 
 impl<A: App, T: Transport> Connection<A, T> {
     fn new(stream: T, guest: Guest<A>) -> Connection<A, T> {
-        let sleep = Sleep::after(guest.server().settings.head_timeout);
+        let sleep = Sleep::after(guest.patience(guest.server().settings.head_timeout));
         Connection {
             stream,
             guest,
@@ -295,7 +295,7 @@ impl<A: App, T: Transport> Connection<A, T> {
     fn must_go(&mut self) -> bool {
         let spent = self.spent();
         let server = self.guest.server();
-        let mut idle_for = server.idle_for.get();
+        let mut idle_for = self.guest.patience(server.idle_for.get());
         if server.ending_idle.get() {
             // Who was served has had its time since the drain began.
             idle_for = if self.requests > 0 {

@@ -329,7 +329,10 @@ impl<A: App> Shared<A> {
             }
             Ok(_) => {}
         }
-        let patience = self.server.settings.body_timeout;
+        let mut patience = self.server.settings.body_timeout;
+        if self.peer.is_late() {
+            patience = patience.min(limits::memory::LATE_PATIENCE);
+        }
         let gathered = match timeout(patience, self.read(respond, upload, &mut held)).await {
             Ok(gathered) => gathered?,
             Err(_) => Err(Reject::new(
@@ -390,18 +393,22 @@ impl<A: App> Shared<A> {
         Ok(Ok(gathered))
     }
 
-    /// Awaits a reply; `None` if its handler panicked. Dropped when the client resets the stream; at rest while too many
-    /// answers wait to be taken, or are under way: other threads may be making them, whether they are asked or not.
+    /// Awaits a reply; `None` if its handler panicked. Dropped when the client resets the stream. It does not begin while too
+    /// many answers wait to be taken, or are under way; once begun it goes on, since it may hold a permit, or a place in a
+    /// queue, that are the whole worker's and not this client's to keep.
     async fn guarded(&self, respond: &mut SendResponse<Piece>, mut later: Later) -> Result<Option<Reply>, Gone> {
         let mut place = None;
         poll_fn(|cx| {
             if respond.poll_reset(cx).is_ready() {
                 return Poll::Ready(Err(Gone));
             }
-            if !self.answers.is_open_or_wait(cx) || place.is_none() && !self.laters.is_open_or_wait(cx) {
-                return Poll::Pending;
+            if place.is_none() {
+                if !self.answers.is_open_or_wait(cx) || !self.laters.is_open_or_wait(cx) {
+                    return Poll::Pending;
+                }
+                // From now on it goes on: what it holds of the worker, others wait for.
+                place = Some(self.laters.take(1));
             }
-            place.get_or_insert_with(|| self.laters.take(1));
             match catch_unwind(AssertUnwindSafe(|| later.as_mut().poll(cx))) {
                 Ok(Poll::Pending) => Poll::Pending,
                 Ok(Poll::Ready(reply)) => Poll::Ready(Ok(Some(reply))),
