@@ -7,9 +7,10 @@
 
 use super::absent::Absent;
 use super::flight::{Flight, Landing, Passenger, end_of, take_off};
-use super::gazetteer::{Found, Gazetteer};
+use super::gazetteer::Gazetteer;
 use super::key::{self, Asked};
-use super::narrator::{self, Ask};
+use super::narrator;
+use super::resolve::Resolved;
 use super::share::Share;
 use super::tiers::Claimed;
 use super::types::uuid_text::UuidText;
@@ -310,7 +311,9 @@ impl StoryService {
         // Finding a misspelt name and telling a long story may take a good part of a millisecond each; others go
         // between.
         self.share_of_core.take_turn().await;
-        let resolved = self.share_of_core.work(|| self.resolve(&asked.location));
+        let resolved = self
+            .share_of_core
+            .work(|| Resolved::of(self.gazetteer, &asked.location));
         let words: Vec<std::borrow::Cow<'_, str>> = asked
             .interests
             .iter()
@@ -428,49 +431,6 @@ impl StoryService {
             style: asked.style,
             created_ms,
         })
-    }
-
-    fn resolve(&self, location: &LocationQuery) -> Resolved {
-        match location {
-            LocationQuery::Name(name) => match self.gazetteer.find(name) {
-                Found::Exact(id) | Found::Close { id, .. } => Resolved::Place(id),
-                Found::Unknown => Resolved::Unknown,
-            },
-            LocationQuery::Point { lat, lng, .. } => match self.gazetteer.nearest(*lat, *lng) {
-                Some((id, _)) => Resolved::Place(id),
-                None => Resolved::Unknown,
-            },
-        }
-    }
-}
-
-/// The place of a request.
-enum Resolved {
-    Place(super::gazetteer::PlaceId),
-    Unknown,
-}
-
-impl Resolved {
-    fn place_id(&self, gazetteer: &Gazetteer) -> Option<u32> {
-        match self {
-            Resolved::Place(id) => Some(gazetteer.place(*id).id),
-            Resolved::Unknown => None,
-        }
-    }
-
-    fn tell(&self, gazetteer: &'static Gazetteer, asked: &StoryRequest) -> Telling {
-        let ask = Ask::from(asked);
-        match (self, &asked.location) {
-            (Resolved::Place(id), LocationQuery::Name(_)) => narrator::tell(&gazetteer.facts(*id), &ask),
-            (Resolved::Place(id), LocationQuery::Point { lat, lng, name }) => {
-                let facts = gazetteer.facts(*id).seen_from(*lat, *lng, name.clone());
-                narrator::tell(&facts, &ask)
-            }
-            (Resolved::Unknown, LocationQuery::Name(name)) => narrator::tell_unknown(name, &ask),
-            (Resolved::Unknown, LocationQuery::Point { lat, lng, .. }) => {
-                narrator::tell_unknown(&format!("{lat:.4}, {lng:.4}"), &ask)
-            }
-        }
     }
 }
 
