@@ -30,7 +30,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -231,23 +230,13 @@ impl StoryService {
             Ok(boarded) => boarded,
             Err(error) => return self.stale_on_error(request, error),
         };
-        let _aboard = Passenger::aboard(Rc::clone(&flight));
-        let outcome = timeout(
-            Duration::from_millis(limits::story::TELL_MS_MAX),
-            poll_fn(|cx| {
-                let mut flight = flight.borrow_mut();
-                match &flight.outcome {
-                    Some(outcome) => Poll::Ready(outcome.clone()),
-                    None => {
-                        flight.waiting.push(cx.waker().clone());
-                        Poll::Pending
-                    }
-                }
-            }),
-        )
-        .await
-        .unwrap_or(Err(TellError::Timeout))
-        .or_else(|error| self.stale_on_error(request, error))?;
+        let aboard = Passenger::aboard(flight);
+        // To be let in takes as long as the target says, at most; the rest has its own time.
+        let patience = Duration::from_millis(limits::story::TELL_MS_MAX).saturating_add(self.admission.wait_max());
+        let outcome = timeout(patience, poll_fn(|cx| aboard.poll_outcome(cx)))
+            .await
+            .unwrap_or(Err(TellError::Timeout))
+            .or_else(|error| self.stale_on_error(request, error))?;
         Ok(match outcome {
             (story, Source::Stale) => (story, Source::Stale),
             (story, _) if joined => (story, Source::Joined),
