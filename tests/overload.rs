@@ -4,6 +4,7 @@
 mod common;
 
 use common::exposition::Exposition;
+use common::frames::*;
 use common::http::story_request;
 use common::{PATIENCE, Server, Setup};
 use sonic_rs::JsonValueTrait;
@@ -179,4 +180,49 @@ fn switched_off_there_is_no_queue() {
     assert!(statuses.contains(&200) && statuses.iter().all(|status| [200, 503].contains(status)));
     assert!(figure(&server, "overload_shed_total", &[("reason", "limit")]) > 0.0);
     assert_eq!(figure(&server, "overload_queued", &[]), 0.0);
+}
+
+#[test]
+fn who_reads_no_answers_keeps_nobody_else_from_a_new_story() {
+    // Four may be in flight, and whoever waits for that waits for a minute.
+    let server = Setup::new()
+        .env("WORKERS", "1")
+        .env("LATENCY_TARGET", "60s")
+        .env("IN_FLIGHT_MAX", "4")
+        .env("WRITE_TIMEOUT", "300s")
+        .start();
+    let mut teller = server.connect();
+    for number in 0..60 {
+        teller
+            .tell(&format!(
+                r#"{{"location":"Cairo","length":"long","variation":{number}}}"#
+            ))
+            .expect(200);
+    }
+    let page = teller.get("/api/v1/stories?limit=100").expect(200).body.len();
+    assert!(page > 200_000);
+    // Two clients without a window ask for more pages than a connection may have made and not taken (two MiB): some are made,
+    // some are under way when it is too much, and some have to wait for those.
+    let clients: Vec<Frames> = (0..2)
+        .map(|_| {
+            let mut client = Frames::open_with(server.addr(), &[0, 4, 0, 0, 0, 0]);
+            // At once: none that comes when it is too much already is begun.
+            let asked = request("GET", "/api/v1/stories?limit=100", &[]);
+            let all = (0..32).flat_map(|stream| frame(HEADERS, END_STREAM | END_HEADERS, 2 * stream + 1, &asked));
+            client.send(&[&all.collect::<Vec<u8>>()]);
+            client
+        })
+        .collect();
+    // Whatever is let in ends, whoever reads what it was for: more than two MiB are made.
+    until("nothing is left in flight", || {
+        let answer = server.get("/metrics").expect(200).text();
+        let figures = Exposition::parse(&answer);
+        let of = |name| figures.sum(name, &[]);
+        of("overload_queue_wait_seconds_count") > 60.0 + 1.0 + 10.0
+            && of("overload_in_flight") == 0.0
+            && of("overload_queued") == 0.0
+    });
+    let mut other = server.connect();
+    other.tell(&wish(1)).expect(200);
+    drop(clients);
 }

@@ -4,7 +4,7 @@ use super::bytes;
 use super::target;
 use super::types::{Reject, Status, Version};
 
-/// Where a value stands in the head: byte offsets. Heads are bounded to 16 bits (asserted in `limits.rs`).
+/// Where a value stands in the head: byte offsets. Heads are bounded to 16 bits (asserted in `limits::http`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Span {
     start: u16,

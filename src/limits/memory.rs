@@ -45,6 +45,12 @@ pub const LOOK_SOFT: Duration = Duration::from_millis(100);
 /// Milliseconds of pause for each thousandth of the limit that the soft level is away: use that grows by a quarter of the
 /// limit in a second is seen as it crosses the level.
 pub const LOOK_MS_PER_SHARE: u64 = 4;
+/// Pause behind a look that panicked; doubled for each more in a row.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// The longest of these pauses.
+pub const LOOK_AGAIN_MAX: Duration = Duration::from_secs(30);
+/// So many looks in a row that panicked end whatever level there was: one may be chance, and the level still true.
+pub const LOOKS_FAILED: u32 = 2;
 /// Between two looks at what the limits are: a pod may be resized in place.
 pub const LIMITS_AGAIN: Duration = Duration::from_secs(30);
 
@@ -67,6 +73,7 @@ pub const RETRY_AFTER_S: u32 = 5;
 pub const MEMORY_MAX_MIN: u64 = 16 * 1024 * 1024;
 
 const _: () = assert!(ROOMY < SOFT_END && SOFT_END < SOFT && SOFT < HARD_END && HARD_END < HARD && HARD < WHOLE);
+const _: () = assert!(LOOK_AGAIN.as_millis() < LOOK_AGAIN_MAX.as_millis());
 const _: () = assert!(KEEP_MIN < KEEP_MAX && KEEP_MAX < WHOLE);
 const _: () = assert!(LOOK_MIN.as_millis() <= LOOK_SOFT.as_millis() && LOOK_SOFT.as_millis() <= LOOK_MAX.as_millis());
 const _: () = assert!(LOOK_SOFT.as_millis() < STEP.as_millis() && STEP.as_millis() <= SETTLE.as_millis());

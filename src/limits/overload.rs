@@ -44,12 +44,13 @@ pub const WINDOW_NS_MAX: u64 = 1_000_000_000;
 pub const CUT_PART: f64 = 0.5;
 /// A latency counts as at most so many times what is allowed: one of five seconds must not outweigh a thousand good ones.
 pub const SAMPLE_CAP: u64 = 4;
-/// Latencies of which the middle one becomes the baseline.
-pub const BASELINE_SAMPLES: usize = 9;
+/// Latencies that the baseline's moving average looks back on, and that a measurement takes: with fewer, chance makes it half or
+/// twice what it is; with more, measurements take too long, and a backend that became slow is seen too late.
+pub const BASELINE_SAMPLES: u64 = 16;
 /// Nanoseconds of congestion after which the baseline is measured anew, with [`LIMIT_MIN`] in flight, for the first time:
 /// perhaps it is not what is in flight that takes so long.
 pub const PROBE_FIRST_NS: u64 = 2_000_000_000;
-/// The same at most; doubled each time. A measurement takes some 50 ms, in which less is served.
+/// The same at most; doubled each time. A measurement takes some four times the latency, in which less is served.
 pub const PROBE_NS: u64 = 10_000_000_000;
 /// Nanoseconds that such a measurement takes at most, or six times the latency if that is longer.
 pub const PROBE_NS_MAX: u64 = 1_000_000_000;

@@ -2,14 +2,12 @@
 
 use super::checks::Dependency;
 use super::dress::NO_STORE;
+use super::journal;
 use super::problem::Problem;
 use super::process::Lifecycle;
 use super::{Call, JSON, Worker};
-use super::{journal, memory};
-use crate::cache::redis::Fault;
 use crate::http::negotiate::MediaType;
 use crate::http::{FieldName, Status, field};
-use crate::limits;
 use crate::resilience::memory::Level;
 use crate::runtime::context;
 use crate::server::{Outbox, Outcome, Request};
@@ -125,127 +123,6 @@ pub(super) fn ready(call: &Call<'_>, outbox: Outbox<'_>) -> Outcome {
     })
 }
 
-/// Figures of the process and the machine, read from /proc at most once a second: that is memory, it does not block.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct System {
-    status: &'static str,
-    rss_bytes: u64,
-    cpu_seconds: f64,
-    load_1m: f64,
-    open_files: u64,
-    uptime_seconds: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    memory: Option<memory::Part>,
-}
-
-fn read_system(worker: &Worker) -> System {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse().ok())
-        .unwrap_or_default();
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    System {
-        status: "healthy",
-        rss_bytes: pages * rustix::param::page_size() as u64,
-        cpu_seconds: cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9,
-        load_1m: load
-            .split(' ')
-            .next()
-            .and_then(|load| load.parse().ok())
-            .unwrap_or_default(),
-        open_files: crate::telemetry::metrics::open_files().unwrap_or_default(),
-        uptime_seconds: worker.process.uptime_seconds(),
-        memory: None,
-    }
-}
-
-fn system(worker: &Worker) -> System {
-    System {
-        status: memory::word(worker),
-        memory: memory::part(worker),
-        ..slow_figures(worker)
-    }
-}
-
-fn slow_figures(worker: &Worker) -> System {
-    let now = context::now_ns();
-    let mut cached = worker.system.borrow_mut();
-    match &*cached {
-        Some((at, system)) if now.saturating_sub(*at) < limits::health::SYSTEM_NS => system.clone(),
-        _ => {
-            let fresh = read_system(worker);
-            *cached = Some((now, fresh.clone()));
-            fresh
-        }
-    }
-}
-
-/// Redis as the worker that answers sees it.
-#[derive(Debug, Default, Serialize)]
-struct RedisPart {
-    status: &'static str,
-    configured: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    server: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    figures: Option<RedisFigures>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct RedisFigures {
-    breaker: &'static str,
-    takes_writes: bool,
-    hits: u64,
-    misses: u64,
-    in_flight: usize,
-    connections_made: u64,
-    ping_ms: f64,
-    version: String,
-    role: String,
-}
-
-fn redis_part(worker: &Worker) -> RedisPart {
-    let Some(redis) = worker.service.redis() else {
-        return RedisPart {
-            status: "healthy",
-            ..RedisPart::default()
-        };
-    };
-    let figures = redis.figures();
-    let status = match worker.checks.redis.word() {
-        "healthy" if figures.trouble.is_some() || figures.writes_off.is_some() => "degraded",
-        word => word,
-    };
-    let known = worker.checks.redis.reason.borrow().clone();
-    let trouble = figures.trouble.or(figures.writes_off);
-    RedisPart {
-        status,
-        configured: true,
-        server: Some(redis.server()),
-        reason: trouble.map(|fault| fault.to_string()).or(known),
-        figures: Some(RedisFigures {
-            breaker: match figures.trouble {
-                None => "closed",
-                Some(Fault::Lost) => "half_open",
-                Some(_) => "open",
-            },
-            takes_writes: figures.trouble.is_none() && figures.writes_off.is_none(),
-            hits: figures.hits,
-            misses: figures.misses,
-            in_flight: figures.in_flight,
-            connections_made: figures.connects,
-            ping_ms: worker.checks.redis.ping_ms(),
-            version: figures.version,
-            role: figures.role,
-        }),
-    }
-}
-
 pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>) -> Outcome {
     if !call.takes(&MediaType::JSON) {
         return call.refuse_kind(outbox, JSON);
@@ -262,10 +139,10 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
     struct Components<'c> {
         worker: WorkerPart<'c>,
         database: Database<'c>,
-        redis: RedisPart,
+        redis: super::redis::Part,
         external_api: Unused,
         rate_limit: super::rate::State,
-        system: System,
+        system: super::system::System,
     }
     #[derive(Serialize)]
     struct WorkerPart<'c> {
@@ -330,7 +207,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
         "healthy" if !is_well || store.state != crate::store::State::Serving => "degraded",
         word => word,
     };
-    let redis = redis_part(worker);
+    let redis = super::redis::part(worker);
     let rate_limit = super::rate::State::of(worker);
     let overload = worker.service.admission().figures();
     let worker_word = if !stuck.is_empty() {
@@ -341,7 +218,7 @@ pub(super) fn status(call: &Call<'_>, request: &Request<'_>, outbox: Outbox<'_>)
         "healthy"
     };
     // Redis away is never more than degraded: nothing is wrong with the answers.
-    let system = system(worker);
+    let system = super::system::part(worker);
     let overall = match (database, worker_word) {
         _ if draining => "shutting_down",
         _ if system.status == "unhealthy" => "unhealthy",

@@ -30,10 +30,12 @@ mod panics;
 mod problem;
 mod process;
 mod rate;
+mod redis;
 mod request_id;
 mod router;
 mod sse;
 mod stories;
+mod system;
 
 pub use docs::OPENAPI;
 pub use process::{Lifecycle, Process, Stuck};
@@ -94,7 +96,7 @@ pub(crate) struct Worker {
     accepting: Cell<bool>,
     checks: Checks,
     /// Figures of /proc, and when they were read.
-    system: RefCell<Option<(u64, health::System)>>,
+    system: RefCell<Option<(u64, system::System)>>,
     /// Canonical bytes of the request at hand: kept for its capacity.
     key: RefCell<Vec<u8>>,
     /// A body being written: kept for its capacity.

@@ -10,6 +10,7 @@ mod flight;
 pub mod gazetteer;
 pub mod key;
 pub mod narrator;
+mod resolve;
 pub mod service;
 mod share;
 mod squeeze;

@@ -7,9 +7,10 @@
 
 use super::absent::Absent;
 use super::flight::{Flight, Landing, Passenger, end_of, take_off};
-use super::gazetteer::{Found, Gazetteer};
+use super::gazetteer::Gazetteer;
 use super::key::{self, Asked};
-use super::narrator::{self, Ask};
+use super::narrator;
+use super::resolve::Resolved;
 use super::share::Share;
 use super::tiers::Claimed;
 use super::types::uuid_text::UuidText;
@@ -29,7 +30,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -230,23 +230,13 @@ impl StoryService {
             Ok(boarded) => boarded,
             Err(error) => return self.stale_on_error(request, error),
         };
-        let _aboard = Passenger::aboard(Rc::clone(&flight));
-        let outcome = timeout(
-            Duration::from_millis(limits::story::TELL_MS_MAX),
-            poll_fn(|cx| {
-                let mut flight = flight.borrow_mut();
-                match &flight.outcome {
-                    Some(outcome) => Poll::Ready(outcome.clone()),
-                    None => {
-                        flight.waiting.push(cx.waker().clone());
-                        Poll::Pending
-                    }
-                }
-            }),
-        )
-        .await
-        .unwrap_or(Err(TellError::Timeout))
-        .or_else(|error| self.stale_on_error(request, error))?;
+        let aboard = Passenger::aboard(flight);
+        // To be let in takes as long as the target says, at most; the rest has its own time.
+        let patience = Duration::from_millis(limits::story::TELL_MS_MAX).saturating_add(self.admission.wait_max());
+        let outcome = timeout(patience, poll_fn(|cx| aboard.poll_outcome(cx)))
+            .await
+            .unwrap_or(Err(TellError::Timeout))
+            .or_else(|error| self.stale_on_error(request, error))?;
         Ok(match outcome {
             (story, Source::Stale) => (story, Source::Stale),
             (story, _) if joined => (story, Source::Joined),
@@ -310,7 +300,9 @@ impl StoryService {
         // Finding a misspelt name and telling a long story may take a good part of a millisecond each; others go
         // between.
         self.share_of_core.take_turn().await;
-        let resolved = self.share_of_core.work(|| self.resolve(&asked.location));
+        let resolved = self
+            .share_of_core
+            .work(|| Resolved::of(self.gazetteer, &asked.location));
         let words: Vec<std::borrow::Cow<'_, str>> = asked
             .interests
             .iter()
@@ -428,49 +420,6 @@ impl StoryService {
             style: asked.style,
             created_ms,
         })
-    }
-
-    fn resolve(&self, location: &LocationQuery) -> Resolved {
-        match location {
-            LocationQuery::Name(name) => match self.gazetteer.find(name) {
-                Found::Exact(id) | Found::Close { id, .. } => Resolved::Place(id),
-                Found::Unknown => Resolved::Unknown,
-            },
-            LocationQuery::Point { lat, lng, .. } => match self.gazetteer.nearest(*lat, *lng) {
-                Some((id, _)) => Resolved::Place(id),
-                None => Resolved::Unknown,
-            },
-        }
-    }
-}
-
-/// The place of a request.
-enum Resolved {
-    Place(super::gazetteer::PlaceId),
-    Unknown,
-}
-
-impl Resolved {
-    fn place_id(&self, gazetteer: &Gazetteer) -> Option<u32> {
-        match self {
-            Resolved::Place(id) => Some(gazetteer.place(*id).id),
-            Resolved::Unknown => None,
-        }
-    }
-
-    fn tell(&self, gazetteer: &'static Gazetteer, asked: &StoryRequest) -> Telling {
-        let ask = Ask::from(asked);
-        match (self, &asked.location) {
-            (Resolved::Place(id), LocationQuery::Name(_)) => narrator::tell(&gazetteer.facts(*id), &ask),
-            (Resolved::Place(id), LocationQuery::Point { lat, lng, name }) => {
-                let facts = gazetteer.facts(*id).seen_from(*lat, *lng, name.clone());
-                narrator::tell(&facts, &ask)
-            }
-            (Resolved::Unknown, LocationQuery::Name(name)) => narrator::tell_unknown(name, &ask),
-            (Resolved::Unknown, LocationQuery::Point { lat, lng, .. }) => {
-                narrator::tell_unknown(&format!("{lat:.4}, {lng:.4}"), &ask)
-            }
-        }
     }
 }
 

@@ -3,24 +3,22 @@
 //! What can kill it: a control group of this process that reaches its limit, by whatever process of the pod; and this
 //! process alone where MEMORY_MAX names a size, or where no group has a limit, against the machine's memory. Of these
 //! the one that is nearest to its limit counts. A thread of its own looks (the files of a control group can take the
-//! kernel a while), seldom while there is room and often when there is not: see [`Levels`].
+//! kernel a while), seldom while there is room and often when there is not: see
+//! [`Levels`](crate::resilience::memory::Levels).
+
+mod obey;
+mod watch;
+
+pub(super) use watch::watch;
 
 use super::boot::Shared;
 use crate::config::{Config, MemoryMax};
 use crate::limits::{cache, memory as limits};
-use crate::resilience::memory::{Figures, Level, Levels, Order, Pressure, part, share};
-use crate::routes::{Api, Process};
-use crate::runtime::time::timeout;
+use crate::resilience::memory::{Figures, Order, part, share};
 use crate::runtime::topology::memory::{MemoryGroup, limited_groups, machine_bytes, resident_bytes};
-use crate::server::Server;
 use std::fmt;
-use std::io;
 use std::path::Path;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::watch::Receiver;
 
 /// What may end the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,7 +181,7 @@ fn pending_bytes(asked: usize, limit: Option<u64>, workers: u64) -> usize {
 /// What a worker needs to know.
 #[derive(Clone)]
 pub(super) struct Memory {
-    orders: watch::Receiver<Order>,
+    orders: Receiver<Order>,
     limit: Option<u64>,
 }
 
@@ -191,198 +189,6 @@ impl Memory {
     /// PENDING_BYTES_MAX of each worker.
     pub(super) fn pending_bytes(&self, asked: usize, workers: usize) -> usize {
         pending_bytes(asked, self.limit, workers as u64)
-    }
-
-    /// Runs for as long as the worker, and does what is ordered.
-    pub(super) async fn obey(self, server: Rc<Server<Api>>) {
-        let mut orders = self.orders;
-        let mut step = orders.borrow_and_update().step;
-        if orders.borrow().level > Level::Calm {
-            // A worker that begins while memory is short begins small.
-            server.app().keep_cache_small();
-        }
-        loop {
-            let order = *orders.borrow_and_update();
-            server.set_short(order.level == Level::Hard);
-            server.app().set_frugal(order.level > Level::Calm);
-            if order.step != step {
-                step = order.step;
-                server.app().shrink_cache(order.keep).await;
-            }
-            let changed = if order.may_grow && server.app().cache_is_small() {
-                match timeout(limits::GROW, orders.changed()).await {
-                    Ok(changed) => changed,
-                    Err(_) => {
-                        server.app().grow_cache();
-                        continue;
-                    }
-                }
-            } else {
-                orders.changed().await
-            };
-            if changed.is_err() {
-                // Nobody looks.
-                return;
-            }
-        }
-    }
-}
-
-/// Looks for the first time, and has a thread go on with it until `stop` is dropped.
-pub(super) fn watch(plan: Plan, process: &Arc<Process>) -> io::Result<(Memory, Sender<()>)> {
-    let (order, orders) = watch::channel(Order::default());
-    let (stop, stopped) = channel();
-    let memory = Memory {
-        orders,
-        limit: plan.limit(),
-    };
-    if plan.sources.is_empty() {
-        return Ok((memory, stop));
-    }
-    process.registry.watch_memory(Arc::clone(&process.memory));
-    let mut watcher = Watcher {
-        max: plan.max,
-        sources: plan.sources,
-        levels: Levels::default(),
-        order,
-        process: Arc::clone(process),
-        begun: Instant::now(),
-        limits_looked: Instant::now(),
-        is_blind: false,
-    };
-    watcher.look();
-    std::thread::Builder::new()
-        .name("memory".into())
-        .spawn(move || watcher.run(&stopped))?;
-    Ok((memory, stop))
-}
-
-struct Watcher {
-    max: MemoryMax,
-    sources: Vec<Source>,
-    levels: Levels,
-    order: watch::Sender<Order>,
-    process: Arc<Process>,
-    begun: Instant,
-    limits_looked: Instant,
-    /// Nothing could be read at the last look.
-    is_blind: bool,
-}
-
-impl Watcher {
-    fn run(mut self, stopped: &Receiver<()>) {
-        let mut pause = self.look();
-        loop {
-            match stopped.recv_timeout(pause) {
-                Err(RecvTimeoutError::Timeout) => pause = self.look(),
-                _ => return,
-            }
-        }
-    }
-
-    /// Takes a look and says when to take the next.
-    fn look(&mut self) -> Duration {
-        let root = Path::new("/");
-        if self.limits_looked.elapsed() >= limits::LIMITS_AGAIN {
-            self.limits_looked = Instant::now();
-            let now = sources(self.max, root);
-            if now != self.sources && !now.is_empty() {
-                let limits = now.iter().map(|source| format!("{} ({source})", mib(source.limit())));
-                tracing::info!(
-                    limits = limits.collect::<Vec<_>>().join(", "),
-                    "memory: the limits have changed"
-                );
-                self.sources = now;
-            }
-        }
-        let Some(first) = self.sources.first() else {
-            return limits::LOOK_MAX;
-        };
-        let found = nearest(&self.sources, root);
-        let was_blind = std::mem::replace(&mut self.is_blind, found.is_none());
-        if self.is_blind && !was_blind {
-            tracing::warn!("memory: nothing can be read of how much is in use; nothing is done about it");
-        }
-        let (source, figures) = found.unwrap_or_else(|| {
-            let limit = first.limit();
-            let unknown = Figures {
-                limit,
-                ..Figures::default()
-            };
-            (first, unknown)
-        });
-        let before = self.process.memory.level();
-        let (order, pause) = self
-            .levels
-            .look(share(figures.used, figures.limit), self.begun.elapsed());
-        let memory: &Pressure = &self.process.memory;
-        memory.set_source(&source.to_string());
-        memory.set(order.level, figures);
-        let told = |current: &mut Order| {
-            let is_new = *current != order;
-            *current = order;
-            is_new
-        };
-        // Workers wake for what is new to them only.
-        self.order.send_if_modified(told);
-        if order.level != before {
-            self.tell(source, figures, before, order.level);
-        }
-        if self.levels.is_in_vain() {
-            self.tell_vain(source, figures);
-        }
-        pause
-    }
-
-    fn tell(&self, source: &Source, figures: Figures, before: Level, level: Level) {
-        let rss = resident_bytes(Path::new("/"));
-        let caches = self.process.registry.cache_bytes();
-        macro_rules! say {
-            ($how:ident, $what:literal) => {
-                tracing::$how!(
-                    level = level.name(),
-                    before = before.name(),
-                    used_bytes = figures.used,
-                    working_set_bytes = figures.working_set,
-                    limit_bytes = figures.limit,
-                    limit = %source,
-                    rss_bytes = rss,
-                    cache_bytes = caches,
-                    $what
-                )
-            };
-        }
-        match (before, level) {
-            (_, Level::Hard) => {
-                say!(
-                    error,
-                    "memory is short: new connections get health and metrics only, and readiness is 503"
-                )
-            }
-            (Level::Hard, Level::Soft) => say!(warn, "memory is less short: new connections are served again"),
-            (_, Level::Soft) => say!(warn, "memory is getting short: caches shrink"),
-            (_, Level::Calm) => say!(info, "memory is no longer short"),
-        }
-    }
-
-    /// Whose memory it is, when it is not the caches'.
-    fn tell_vain(&self, source: &Source, figures: Figures) {
-        let rss = resident_bytes(Path::new("/"));
-        let others = figures.used.saturating_sub(rss);
-        let whose = if matches!(source, Source::Group(_)) && others > rss {
-            "most of it is not this process's: other processes of the pod, files in memory, or the kernel for them"
-        } else {
-            "it is this process's own: connections, requests under way, or a leak"
-        };
-        tracing::warn!(
-            used_bytes = figures.used,
-            limit_bytes = figures.limit,
-            limit = %source,
-            rss_bytes = rss,
-            cache_bytes = self.process.registry.cache_bytes(),
-            others_bytes = others,
-            "memory stays short although the caches were made smaller again and again; {whose}"
-        );
     }
 }
 

@@ -103,6 +103,20 @@ impl Levels {
         (self.order, self.pause(share, now, before))
     }
 
+    /// Nothing is known any more of where memory stands: what is to be done is what is done where it is not short. Steps are
+    /// counted on.
+    pub fn forget(&mut self) -> Order {
+        let order = Order {
+            step: self.order.step,
+            ..Order::default()
+        };
+        *self = Levels {
+            order,
+            ..Levels::default()
+        };
+        order
+    }
+
     /// So many steps have been taken and the level has not become calm since, or a multiple of it.
     pub fn is_in_vain(&self) -> bool {
         self.steps > 0

@@ -24,6 +24,8 @@ pub struct Pressure {
     working_set: AtomicU64,
     /// Changes of the level upwards, by the level that was reached.
     reached: [AtomicU64; 2],
+    /// Looks that panicked.
+    failed: AtomicU64,
     /// Where the limit stands, in words.
     source: Mutex<String>,
 }
@@ -46,6 +48,16 @@ impl Pressure {
         self.used.store(figures.used, Ordering::Relaxed);
         self.working_set.store(figures.working_set, Ordering::Relaxed);
         self.level.store(level as u8, Ordering::Relaxed);
+    }
+
+    /// A look has panicked.
+    pub fn look_failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many looks have.
+    pub fn looks_failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Names where the limit stands.

@@ -108,6 +108,15 @@ impl Admission {
         refused.is_some()
     }
 
+    /// For how long somebody waits to be let in, at most.
+    pub fn wait_max(&self) -> Duration {
+        if self.settings.enabled {
+            self.settings.target
+        } else {
+            Duration::ZERO
+        }
+    }
+
     /// Tells everybody whose turn it is.
     fn settle(&self) {
         let now = context::now_ns();

@@ -3,7 +3,8 @@
 //! In calm, whoever waits is let in by age. Where somebody has been waiting all the time for as long as the target, there is
 //! more than can be served (CoDel's criterion: a queue that does not become empty is no burst). Then the newest goes first,
 //! since it is the one that can still be answered in time, and what has waited for a tenth of the target is sent away,
-//! oldest first (adaptive LIFO with CoDel, as in "Fail at Scale", ACM Queue 13(8), 2015). It ends as soon as nobody waits.
+//! oldest first (adaptive LIFO with CoDel, as in "Fail at Scale", ACM Queue 13(8), 2015). It ends as soon as somebody can be let
+//! in and nobody waits.
 
 use super::limit::{Adaptive, End};
 use super::{Reason, Settings, Urgency};
@@ -50,7 +51,7 @@ pub(super) struct Gate<T> {
     in_flight: usize,
     queue: BTreeMap<Ticket, Waiting<T>>,
     next: Ticket,
-    /// Since when somebody waits.
+    /// Since when there is always somebody who waits, or there was until he was sent away and nothing has become free since.
     waited_since_ns: Option<u64>,
     /// Since when turns are long, and when that was last seen.
     lag_ns: Option<(u64, u64)>,
@@ -136,14 +137,19 @@ impl<T> Gate<T> {
         if self.is_lagging(now) {
             return Some(Reason::Lag);
         }
+        self.is_crowded(now).then_some(Reason::QueueFull)
+    }
+
+    /// There is more than can be served, and as many wait as can be let in soon: whoever comes now would wait in vain.
+    fn is_crowded(&self, now: u64) -> bool {
         let limit = self.limit();
         let enough = (limit / limits::WAITING_PART).max(1);
-        let is_full = self.in_flight >= limit && self.queue.len() >= enough;
-        (is_full && self.is_overloaded(now)).then_some(Reason::QueueFull)
+        self.in_flight >= limit && self.queue.len() >= enough && self.is_overloaded(now)
     }
 
     /// Somebody comes who has been here since `since_ns`; a turn of the loop takes `turn_ns`. [`Gate::next`] is to be
-    /// called afterwards where he waits: others may have to go for it.
+    /// called afterwards where he waits: others may have to go for it. What [`Gate::refuses`] holds here too, so that no way
+    /// in gets before the others by not asking.
     pub(super) fn arrive(&mut self, now: u64, since_ns: u64, turn_ns: u64, urgency: Urgency, who: T) -> Arrival {
         if !self.settings.enabled {
             let max = self.settings.in_flight_max;
@@ -167,7 +173,11 @@ impl<T> Gate<T> {
         match urgency {
             Urgency::Background if has_room && self.in_flight.saturating_mul(2) < limit => Arrival::In(self.begin(now)),
             Urgency::Background => Arrival::Refused(Reason::Background),
-            Urgency::Request if has_room => Arrival::In(self.begin(now)),
+            Urgency::Request if has_room => {
+                self.waited_since_ns = None;
+                Arrival::In(self.begin(now))
+            }
+            Urgency::Request if self.is_crowded(now) => Arrival::Refused(Reason::QueueFull),
             Urgency::Request => {
                 self.waited_since_ns.get_or_insert(now);
                 let ticket = self.next;
@@ -191,6 +201,9 @@ impl<T> Gate<T> {
         self.in_flight = self.in_flight.saturating_sub(1);
         let latency = now.saturating_sub(permit.begun_ns);
         self.limit.ended(now, latency, permit.was_low, end);
+        if self.in_flight < self.limit() {
+            self.look_whether_empty();
+        }
     }
 
     /// Somebody waits no longer; whether he did.
@@ -210,8 +223,12 @@ impl<T> Gate<T> {
             (self.queue.len() > limits::QUEUE_MAX).then_some(Reason::QueueFull)
         };
         if let Some(reason) = reason {
+            // An empty queue ends nothing here: where little comes, nobody else waits when the last one is sent away, and
+            // the next would wait for as long again.
             let (_, gone) = self.queue.pop_first()?;
-            self.look_whether_empty();
+            if self.in_flight < self.limit() {
+                self.look_whether_empty();
+            }
             return Some((gone.who, Verdict::Shed(reason)));
         }
         if self.in_flight >= self.limit() {

@@ -3,12 +3,15 @@
 //! A gradient, in the manner of Envoy's adaptive concurrency filter and of Netflix' concurrency-limits: ten times a second
 //! the mean latency is compared with what it is when hardly anything is in flight (the *baseline*), and the limit
 //! is scaled by how far it lies beyond; a square root of it is added each time, so that it finds out whether more would do.
-//! What differs from both: latency that is short against the target counts for nothing, because a group commit that
-//! takes 10 ms in place of 2 is how many are served at once, and no congestion.
+//! Both are means, of latencies that count as at most the same. In both models, too, the two sides are one statistic
+//! (percentiles of one rank with Envoy, a long and a short average with Netflix): a median beside a mean sees congestion wherever some
+//! answers take far longer than most. What differs from both: latency that is short against the target counts for nothing,
+//! because a group commit that takes 10 ms in place of 2 is how many are served at once, and no congestion.
 //!
-//! The baseline comes from requests that were let in with at most [`limits::LIMIT_MIN`] in flight. Where load is low that
-//! is most of them. A backend that became slower by itself drives the limit down to that number, so that the baseline follows within
-//! seconds and the limit rises again; and congestion that lasts has it measured anew after 2 s, and up to every 10 s.
+//! The baseline is a moving average of requests that were let in with at most [`limits::LIMIT_MIN`] in flight, and of windows
+//! that were faster than it. Where load is low that is most of them. A backend that became slower by itself drives the limit
+//! down to that number, so that the baseline follows within seconds and the limit rises again; and congestion that lasts has
+//! it measured anew after 2 s, and up to every 10 s.
 
 use super::Settings;
 use crate::limits::overload as limits;
@@ -31,9 +34,10 @@ pub(super) struct Adaptive {
     ceiling: f64,
     slack_ns: u64,
     baseline_ns: u64,
-    /// Latencies with little in flight, until there are enough of them.
-    low: [u64; limits::BASELINE_SAMPLES],
-    low_count: usize,
+    /// How many latencies with little in flight there were since there last were enough of them.
+    low_count: u64,
+    /// The first of them together.
+    low_sum_ns: u64,
     /// There have been enough once.
     is_measured: bool,
     window: Window,
@@ -69,8 +73,8 @@ impl Adaptive {
             ceiling,
             slack_ns: settings.target_ns() / limits::SLACK_PART,
             baseline_ns: 0,
-            low: [0; limits::BASELINE_SAMPLES],
             low_count: 0,
+            low_sum_ns: 0,
             is_measured: false,
             window: Window {
                 begun_ns: now,
@@ -124,7 +128,7 @@ impl Adaptive {
             End::Dropped => cap,
         };
         if was_low && end == End::Done {
-            self.learn(now, latency_ns);
+            self.learn(now, latency_ns, cap);
         }
         if self.probe_end_ns.is_none() {
             self.window.sum_ns = self.window.sum_ns.saturating_add(counted);
@@ -134,32 +138,41 @@ impl Adaptive {
         self.step(now);
     }
 
-    fn learn(&mut self, now: u64, latency_ns: u64) {
-        if let Some(place) = self.low.get_mut(self.low_count) {
-            *place = latency_ns;
-            self.low_count = self.low_count.saturating_add(1);
-        }
-        if !self.is_measured {
-            // A guess is better than none, and too high a one is set right by the first window.
+    /// A latency with little in flight, which counts as at most `cap`.
+    fn learn(&mut self, now: u64, latency_ns: u64, cap: u64) {
+        self.low_count = self.low_count.saturating_add(1);
+        if self.is_measured {
+            self.approach(latency_ns.min(cap), 1);
+        } else {
+            self.low_sum_ns = self.low_sum_ns.saturating_add(latency_ns);
+            // A guess is better than none, and too high a one is set right by the first windows.
             self.baseline_ns = self.baseline_ns.max(latency_ns);
         }
-        if self.low_count >= self.low.len() {
-            self.low_count = 0;
-            self.is_measured = true;
-            let mut sorted = self.low;
-            sorted.sort_unstable();
-            self.baseline_ns = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
-            let (limit, baseline) = self.before;
-            if self.congested_ns.is_some() && self.baseline_ns >= baseline.saturating_mul(2) {
-                // It was the backend that became slow: what was taken away for that is given back at once.
-                self.limit = self.limit.max(limit);
-                // What was counted until now was held against the old one.
-                self.begin_window(now);
-            }
-            if self.probe_end_ns.is_some() {
-                self.end_probe(now);
-            }
+        if self.low_count < limits::BASELINE_SAMPLES {
+            return;
         }
+        if !self.is_measured {
+            self.is_measured = true;
+            self.baseline_ns = self.low_sum_ns / limits::BASELINE_SAMPLES;
+        }
+        self.low_count = 0;
+        let (limit, baseline) = self.before;
+        if self.congested_ns.is_some() && self.baseline_ns >= baseline.saturating_mul(2) {
+            // It was the backend that became slow: what was taken away for that is given back at once.
+            self.limit = self.limit.max(limit);
+            // What was counted until now was held against the old one.
+            self.begin_window(now);
+        }
+        if self.probe_end_ns.is_some() {
+            self.end_probe(now);
+        }
+    }
+
+    /// Moves the baseline towards the mean of `count` latencies.
+    fn approach(&mut self, mean_ns: u64, count: u64) {
+        let weight = count as f64 / count.saturating_add(limits::BASELINE_SAMPLES - 1) as f64;
+        let baseline = self.baseline_ns as f64;
+        self.baseline_ns = (baseline + (mean_ns as f64 - baseline) * weight) as u64;
     }
 
     fn end_probe(&mut self, now: u64) {
@@ -200,7 +213,7 @@ impl Adaptive {
         let mean = sum_ns / count.max(1);
         let whole = (whole_ns / count.max(1)).min(limits::PROBE_NS);
         if mean < self.baseline_ns {
-            self.baseline_ns = mean;
+            self.approach(mean, count);
         }
         let allowed = self.allowed_ns();
         let gradient = (allowed as f64 / mean.max(1) as f64).clamp(limits::CUT_PART, 1.0);

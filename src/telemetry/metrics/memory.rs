@@ -43,6 +43,12 @@ pub(super) fn families(pressure: &Pressure) -> Vec<MetricFamily> {
                 .map(|(level, count)| counter(vec![label("level", level.name())], count))
                 .collect(),
         ),
+        family(
+            "memory_looks_failed_total",
+            "Looks at memory that failed by a mistake of this program: after two in a row it counts as not short.",
+            MetricType::COUNTER,
+            vec![counter(Vec::new(), pressure.looks_failed())],
+        ),
     ]
 }
 
@@ -89,6 +95,7 @@ mod tests {
             lines(),
             [
                 "memory_limit_bytes 1000",
+                "memory_looks_failed_total 0",
                 "memory_pressure_level 1",
                 "memory_pressure_reached_total{level=\"soft\"} 1",
                 "memory_pressure_reached_total{level=\"hard\"} 0",

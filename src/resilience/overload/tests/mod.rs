@@ -67,17 +67,67 @@ fn a_queue_that_does_not_become_empty_sheds_its_oldest_and_serves_its_newest() {
         request(&mut gate, u64::from(who) * MS, who);
     }
     assert_eq!(outcome(&mut gate, 200 * MS), (vec![], vec![]), "a burst is not shed");
-    request(&mut gate, 201 * MS, 201);
+    assert_eq!(
+        request(&mut gate, 201 * MS, 201),
+        Arrival::Refused(Reason::QueueFull),
+        "as many wait as can be let in soon"
+    );
     assert!(gate.is_overloaded(201 * MS));
     gate.leave(201 * MS, permits.pop().unwrap(), End::Done);
     gate.leave(201 * MS, permits.pop().unwrap(), End::Done);
     let (entered, shed) = outcome(&mut gate, 201 * MS);
-    assert_eq!(entered, [201, 200]);
+    assert_eq!(entered, [200, 199]);
     assert_eq!(shed, (1..=181).collect::<Vec<u32>>(), "20 ms are a tenth of the target");
     // Nobody leaves, and nobody has to come for the others to hear of it.
-    assert_eq!(outcome(&mut gate, 220 * MS).1, (182..=199).collect::<Vec<u32>>());
+    assert_eq!(outcome(&mut gate, 220 * MS).1, (182..=198).collect::<Vec<u32>>());
     assert_eq!(gate.queued(), 0);
-    assert!(!gate.is_overloaded(221 * MS), "it ends as soon as nobody waits");
+    assert!(gate.is_overloaded(221 * MS), "who was sent away was not served");
+    gate.leave(222 * MS, permits.pop().unwrap(), End::Done);
+    assert!(
+        !gate.is_overloaded(222 * MS),
+        "it ends as soon as there is room and nobody waits"
+    );
+}
+
+#[test]
+fn who_comes_alone_to_a_gate_that_stays_full_does_not_wait_anew_for_as_long_as_the_target() {
+    let (mut gate, mut permits) = full();
+    request(&mut gate, 0, 1);
+    assert_eq!(outcome(&mut gate, TARGET), (vec![], vec![1]));
+    // At this rate nobody else waits when the last one is sent away.
+    for who in 2..=5 {
+        let came = TARGET * u64::from(who);
+        assert!(gate.is_overloaded(came));
+        assert!(matches!(request(&mut gate, came, who), Arrival::Waits(_)));
+        assert_eq!(outcome(&mut gate, came + TARGET / 10), (vec![], vec![who]));
+    }
+    gate.leave(7 * TARGET, permits.pop().unwrap(), End::Untold);
+    assert!(matches!(request(&mut gate, 7 * TARGET, 6), Arrival::In(_)));
+    assert!(matches!(request(&mut gate, 7 * TARGET, 7), Arrival::Waits(_)));
+    assert_eq!(
+        outcome(&mut gate, 8 * TARGET - MS),
+        (vec![], vec![]),
+        "then it begins anew"
+    );
+}
+
+#[test]
+fn in_a_rush_every_way_in_is_refused_on_arrival_and_not_just_the_one_that_asks_before() {
+    let (mut gate, _permits) = full();
+    for who in 0..limits::LIMIT_FIRST as u32 {
+        assert!(matches!(
+            request(&mut gate, u64::from(who) * MS, who),
+            Arrival::Waits(_)
+        ));
+    }
+    assert!(matches!(request(&mut gate, TARGET - MS, 64), Arrival::Waits(_)));
+    // What is refused before anything is done for it, and what comes straight to the gate, as a lookup by its id does.
+    assert_eq!(gate.refuses(TARGET, 0), Some(Reason::QueueFull));
+    assert_eq!(request(&mut gate, TARGET, 65), Arrival::Refused(Reason::QueueFull));
+    assert_eq!(
+        gate.arrive(TARGET, TARGET, 0, Urgency::Background, 66),
+        Arrival::Refused(Reason::Background)
+    );
 }
 
 #[test]

@@ -25,6 +25,17 @@ struct Phase {
     servers: usize,
     /// Each, in the mean.
     service_ms: f64,
+    spread: Spread,
+}
+
+/// How the times that a server takes lie about their mean.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Spread {
+    /// Evenly between half and one and a half times it.
+    Even,
+    Exponential,
+    /// Half of them below a third of the mean, one in a hundred beyond ten times it.
+    LogNormal,
 }
 
 struct Served {
@@ -106,6 +117,23 @@ impl World {
         (-(1.0 - self.random.f64()).ln() * mean) as u64
     }
 
+    /// What a server takes for one.
+    fn service(&mut self, now: u64) -> u64 {
+        let phase = self.phase(now);
+        let mean = phase.service_ms * MS as f64;
+        match phase.spread {
+            Spread::Even => (mean * (0.5 + self.random.f64())) as u64,
+            Spread::Exponential => self.exponential(mean),
+            Spread::LogNormal => {
+                // Box and Muller's normal number; the mean of exp(sigma * n) is exp(sigma^2 / 2).
+                const SIGMA: f64 = 1.5;
+                let radius = (-2.0 * (1.0 - self.random.f64()).ln()).sqrt();
+                let normal = radius * (std::f64::consts::TAU * self.random.f64()).cos();
+                (mean * (SIGMA * normal - SIGMA * SIGMA / 2.0).exp()) as u64
+            }
+        }
+    }
+
     fn plan(&mut self, at: u64, event: Event) {
         self.sequence += 1;
         self.events.push(Reverse((at, self.sequence, event)));
@@ -154,9 +182,8 @@ impl World {
             && let Some(who) = self.inside.pop_front()
         {
             self.busy += 1;
-            // Between half and one and a half times the mean.
-            let takes = phase.service_ms * MS as f64 * (0.5 + self.random.f64());
-            self.plan(now + takes as u64, Event::Done(who));
+            let takes = self.service(now);
+            self.plan(now + takes, Event::Done(who));
         }
     }
 
@@ -202,6 +229,7 @@ fn phase(from_s: u64, rate: f64, servers: usize, service_ms: f64) -> Phase {
         rate,
         servers,
         service_ms,
+        spread: Spread::Even,
     }
 }
 
@@ -279,6 +307,66 @@ fn a_backend_that_is_slow_and_not_full_is_no_reason_to_serve_less_for_long() {
     assert_eq!(world.shed_between(0, 10), 0);
     let last = world.goodput(40, 60);
     assert!(last >= 0.95 * 500.0, "{last}: {:?}", world.limit_between(40, 60));
+}
+
+/// Of the limits in these seconds, those that a twentieth lies below and above. Not those of a probe.
+fn band(world: &World, from_s: u64, upto_s: u64) -> (usize, usize) {
+    let within =
+        |(at, limit): &&(u64, usize)| (from_s * SECOND..upto_s * SECOND).contains(at) && *limit > limits::LIMIT_MIN;
+    let mut all: Vec<usize> = world.limits.iter().filter(within).map(|(_, limit)| *limit).collect();
+    all.sort_unstable();
+    (all[all.len() / 20], all[all.len() * 19 / 20])
+}
+
+#[test]
+fn where_nothing_changes_the_limit_stays_however_the_latencies_are_spread() {
+    // Backends that take as much as one likes: whatever is shed is shed for nothing.
+    for (rate, service_ms) in [(300.0, 100.0), (400.0, 200.0), (1000.0, 50.0)] {
+        for spread in [Spread::Even, Spread::Exponential, Spread::LogNormal] {
+            for seed in 0..6 {
+                let steady = Phase {
+                    spread,
+                    ..phase(0, rate, 10_000, service_ms)
+                };
+                let world = World::run(&[steady], 40, seed);
+                let (least, most) = band(&world, 10, 40);
+                let shed = world.shed_between(10, 40) as f64 / (30.0 * rate);
+                let what = format!(
+                    "{spread:?}, {rate} a second of {service_ms} ms, seed {seed}: {least} to {most}, {shed:.3} shed"
+                );
+                let in_flight = (rate * service_ms / 1000.0) as usize;
+                assert!(
+                    least >= in_flight && most <= 4 * in_flight.max(limits::LIMIT_FIRST / 2),
+                    "{what}"
+                );
+                if spread == Spread::LogNormal {
+                    assert!(shed <= 0.03, "{what}");
+                } else {
+                    assert!(shed == 0.0 && most * 4 <= least * 5, "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn noise_does_not_hide_a_backend_that_becomes_slow_and_is_back() {
+    for seed in 0..4 {
+        // Thirty at once: 1500 a second, 300, and 1500 again.
+        let of = |from_s, service_ms| Phase {
+            spread: Spread::Exponential,
+            ..phase(from_s, 1000.0, 30, service_ms)
+        };
+        let world = World::run(&[of(0, 20.0), of(10, 100.0), of(30, 20.0)], 45, seed);
+        assert_eq!(world.shed_between(0, 10), 0);
+        let ((_, before), (least, most)) = (band(&world, 5, 10), band(&world, 20, 30));
+        let what = format!("seed {seed}: {before}, then {least} to {most}");
+        assert!(least < before && most < 4 * 30, "{what}");
+        let slow = world.goodput(20, 30);
+        assert!(slow >= 0.85 * 300.0, "{what}: {slow} of 300");
+        assert_eq!(world.shed_between(34, 45), 0, "{what}");
+        assert!(world.goodput(35, 45) >= 0.95 * 1000.0, "{what}");
+    }
 }
 
 proptest! {

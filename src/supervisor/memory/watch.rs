@@ -1,0 +1,320 @@
+//! The thread that looks. Should a look panic, it is taken again, and workers are not left at the last level for ever.
+
+use super::{Memory, Plan, Source, mib, nearest, sources};
+use crate::config::MemoryMax;
+use crate::limits::memory as limits;
+use crate::resilience::memory::{Figures, Level, Levels, Order, Pressure, share};
+use crate::routes::Process;
+use crate::runtime::topology::memory::resident_bytes;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Looks for the first time, and has a thread go on with it until `stop` is dropped.
+pub(in crate::supervisor) fn watch(plan: Plan, process: &Arc<Process>) -> io::Result<(Memory, Sender<()>)> {
+    let (order, orders) = watch::channel(Order::default());
+    let (stop, stopped) = channel();
+    let memory = Memory {
+        orders,
+        limit: plan.limit(),
+    };
+    if plan.sources.is_empty() {
+        return Ok((memory, stop));
+    }
+    process.registry.watch_memory(Arc::clone(&process.memory));
+    let mut watcher = Watcher {
+        max: plan.max,
+        sources: plan.sources,
+        levels: Levels::default(),
+        order,
+        process: Arc::clone(process),
+        begun: Instant::now(),
+        limits_looked: Instant::now(),
+        is_blind: false,
+    };
+    watcher.look();
+    std::thread::Builder::new()
+        .name("memory".into())
+        .spawn(move || watcher.run(&stopped))?;
+    Ok((memory, stop))
+}
+
+struct Watcher {
+    max: MemoryMax,
+    sources: Vec<Source>,
+    levels: Levels,
+    order: watch::Sender<Order>,
+    process: Arc<Process>,
+    begun: Instant,
+    limits_looked: Instant,
+    /// Nothing could be read at the last look.
+    is_blind: bool,
+}
+
+/// Who looks.
+trait Look {
+    /// Takes a look and says when to take the next.
+    fn look(&mut self) -> Duration;
+
+    /// So many looks in a row have panicked.
+    fn failed(&mut self, in_a_row: u32);
+}
+
+/// Looks until `stopped` is told, or dropped.
+fn keep_looking(watcher: &mut impl Look, stopped: &Receiver<()>) {
+    let mut failures: u32 = 0;
+    let mut pause = Duration::ZERO;
+    while matches!(stopped.recv_timeout(pause), Err(RecvTimeoutError::Timeout)) {
+        // Figures and levels are plain numbers: whatever a look leaves behind, the next one can go on from.
+        match catch_unwind(AssertUnwindSafe(|| watcher.look())) {
+            Ok(next) => {
+                failures = 0;
+                pause = next;
+            }
+            Err(_) => {
+                failures = failures.saturating_add(1);
+                let times = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+                pause = limits::LOOK_AGAIN.saturating_mul(times).min(limits::LOOK_AGAIN_MAX);
+                watcher.failed(failures);
+            }
+        }
+    }
+}
+
+impl Watcher {
+    fn run(mut self, stopped: &Receiver<()>) {
+        keep_looking(&mut self, stopped);
+    }
+
+    fn order(&self, order: Order) {
+        // Workers wake for what is new to them only.
+        self.order.send_if_modified(|current| {
+            let is_new = *current != order;
+            *current = order;
+            is_new
+        });
+    }
+}
+
+impl Look for Watcher {
+    fn look(&mut self) -> Duration {
+        let root = Path::new("/");
+        if self.limits_looked.elapsed() >= limits::LIMITS_AGAIN {
+            self.limits_looked = Instant::now();
+            let now = sources(self.max, root);
+            if now != self.sources && !now.is_empty() {
+                let limits = now.iter().map(|source| format!("{} ({source})", mib(source.limit())));
+                tracing::info!(
+                    limits = limits.collect::<Vec<_>>().join(", "),
+                    "memory: the limits have changed"
+                );
+                self.sources = now;
+            }
+        }
+        let Some(first) = self.sources.first() else {
+            return limits::LOOK_MAX;
+        };
+        let found = nearest(&self.sources, root);
+        let was_blind = std::mem::replace(&mut self.is_blind, found.is_none());
+        if self.is_blind && !was_blind {
+            tracing::warn!("memory: nothing can be read of how much is in use; nothing is done about it");
+        }
+        let (source, figures) = found.unwrap_or_else(|| {
+            let limit = first.limit();
+            let unknown = Figures {
+                limit,
+                ..Figures::default()
+            };
+            (first, unknown)
+        });
+        let before = self.process.memory.level();
+        let (order, pause) = self
+            .levels
+            .look(share(figures.used, figures.limit), self.begun.elapsed());
+        let memory: &Pressure = &self.process.memory;
+        memory.set_source(&source.to_string());
+        memory.set(order.level, figures);
+        self.order(order);
+        if order.level != before {
+            self.tell(source, figures, before, order.level);
+        }
+        if self.levels.is_in_vain() {
+            self.tell_vain(source, figures);
+        }
+        pause
+    }
+
+    fn failed(&mut self, in_a_row: u32) {
+        self.process.memory.look_failed();
+        let is_calmed = in_a_row >= limits::LOOKS_FAILED && self.process.memory.level() != Level::Calm;
+        if is_calmed {
+            // What was true of memory is not known to be true any more, and to refuse connections for ever is an outage.
+            let figures = self.process.memory.figures().unwrap_or_default();
+            self.process.memory.set(Level::Calm, figures);
+            let order = self.levels.forget();
+            self.order(order);
+        }
+        tracing::error!(
+            in_a_row,
+            level = self.process.memory.level().name(),
+            "memory: a look at how much is in use has failed by a mistake; the next is taken soon{}",
+            if is_calmed {
+                ". Until one succeeds, memory counts as not short"
+            } else {
+                ""
+            }
+        );
+    }
+}
+
+impl Watcher {
+    fn tell(&self, source: &Source, figures: Figures, before: Level, level: Level) {
+        let rss = resident_bytes(Path::new("/"));
+        let caches = self.process.registry.cache_bytes();
+        macro_rules! say {
+            ($how:ident, $what:literal) => {
+                tracing::$how!(
+                    level = level.name(),
+                    before = before.name(),
+                    used_bytes = figures.used,
+                    working_set_bytes = figures.working_set,
+                    limit_bytes = figures.limit,
+                    limit = %source,
+                    rss_bytes = rss,
+                    cache_bytes = caches,
+                    $what
+                )
+            };
+        }
+        match (before, level) {
+            (_, Level::Hard) => {
+                say!(
+                    error,
+                    "memory is short: new connections get health and metrics only, and readiness is 503"
+                )
+            }
+            (Level::Hard, Level::Soft) => say!(warn, "memory is less short: new connections are served again"),
+            (_, Level::Soft) => say!(warn, "memory is getting short: caches shrink"),
+            (_, Level::Calm) => say!(info, "memory is no longer short"),
+        }
+    }
+
+    /// Whose memory it is, when it is not the caches'.
+    fn tell_vain(&self, source: &Source, figures: Figures) {
+        let rss = resident_bytes(Path::new("/"));
+        let others = figures.used.saturating_sub(rss);
+        let whose = if matches!(source, Source::Group(_)) && others > rss {
+            "most of it is not this process's: other processes of the pod, files in memory, or the kernel for them"
+        } else {
+            "it is this process's own: connections, requests under way, or a leak"
+        };
+        tracing::warn!(
+            used_bytes = figures.used,
+            limit_bytes = figures.limit,
+            limit = %source,
+            rss_bytes = rss,
+            cache_bytes = self.process.registry.cache_bytes(),
+            others_bytes = others,
+            "memory stays short although the caches were made smaller again and again; {whose}"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routes::LABELS;
+    use crate::runtime::topology::{Pin, Topology};
+    use crate::telemetry::metrics::Registry;
+
+    /// Panics in these looks, and stops behind the last.
+    struct Clumsy {
+        looks: u32,
+        failing: std::ops::Range<u32>,
+        last: u32,
+        failures: Vec<u32>,
+        stop: Option<Sender<()>>,
+    }
+
+    impl Look for Clumsy {
+        fn look(&mut self) -> Duration {
+            self.looks += 1;
+            assert!(!self.failing.contains(&self.looks), "a mistake that was asked for");
+            if self.looks >= self.last {
+                self.stop = None;
+            }
+            Duration::ZERO
+        }
+
+        fn failed(&mut self, in_a_row: u32) {
+            self.failures.push(in_a_row);
+        }
+    }
+
+    #[test]
+    fn a_look_that_panics_is_not_the_last() {
+        let (stop, stopped) = channel();
+        let mut clumsy = Clumsy {
+            looks: 0,
+            failing: 2..4,
+            last: 5,
+            failures: Vec::new(),
+            stop: Some(stop),
+        };
+        let begun = Instant::now();
+        keep_looking(&mut clumsy, &stopped);
+        assert_eq!((clumsy.looks, clumsy.failures), (5, vec![1, 2]));
+        assert!(
+            begun.elapsed() >= 3 * limits::LOOK_AGAIN,
+            "the second pause is twice the first"
+        );
+    }
+
+    #[test]
+    fn a_mistake_that_stays_leaves_no_worker_at_the_hard_level() {
+        let (order, orders) = watch::channel(Order::default());
+        let process = Process::new(
+            "pod".into(),
+            Topology::detect(None, Pin::Never),
+            Registry::new(LABELS),
+            None,
+            "embedded",
+        );
+        let mut watcher = Watcher {
+            max: MemoryMax::Auto,
+            sources: Vec::new(),
+            levels: Levels::default(),
+            order,
+            process: Arc::clone(&process),
+            begun: Instant::now(),
+            limits_looked: Instant::now(),
+            is_blind: false,
+        };
+        let figures = Figures {
+            limit: 100,
+            used: 90,
+            working_set: 90,
+        };
+        let (hard, _) = watcher.levels.look(900, Duration::ZERO);
+        process.memory.set(hard.level, figures);
+        watcher.order(hard);
+        watcher.failed(1);
+        assert_eq!(
+            (process.memory.level(), orders.borrow().level),
+            (Level::Hard, Level::Hard)
+        );
+        watcher.failed(2);
+        assert_eq!(
+            (process.memory.level(), orders.borrow().level),
+            (Level::Calm, Level::Calm)
+        );
+        assert_eq!(orders.borrow().step, hard.step, "no cache shrinks for it");
+        assert_eq!(process.memory.looks_failed(), 2);
+        // The next look that succeeds finds what is true.
+        assert_eq!(watcher.levels.look(900, Duration::from_secs(1)).0.level, Level::Hard);
+    }
+}
