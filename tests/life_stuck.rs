@@ -1,0 +1,90 @@
+//! Signals to a process one of whose workers makes no turns.
+//!
+//! The faults are asked for by `X-Fault`, which a release build does not know.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::exposition::Exposition;
+use common::house::{House, is_gone, signal};
+use common::http::Connection;
+use common::load::{Kind, Load};
+use common::postgres::Postgres;
+use common::{Server, Setup, on_each_driver, until, uring_is_here};
+use rustix::process::Signal;
+use sonic_rs::JsonValueTrait;
+use std::time::{Duration, Instant};
+
+fn setup(driver: &str) -> Setup {
+    Setup::new().driver(driver).env("FAULTS", "1").env("WORKERS", "2")
+}
+
+fn is_release() -> bool {
+    if !cfg!(debug_assertions) {
+        println!("not in a release build: it cannot be asked for faults");
+    }
+    !cfg!(debug_assertions)
+}
+
+/// Holds that worker for so long, by the request of the connection that is given.
+fn hold(server: &Server, worker: u64, ms: u64) -> Connection {
+    let mut found = None;
+    until("a connection to that worker", || {
+        let mut connection = server.connect();
+        let answer = connection.get("/health/v2/worker").expect(200);
+        found = (answer.json()["worker"].as_u64() == Some(worker)).then_some(connection);
+        found.is_some()
+    });
+    let mut held = found.unwrap();
+    held.send(format!(
+        "GET /api/v1/styles HTTP/1.1\r\nHost: t\r\nX-Fault: block={ms}\r\n\r\n"
+    ));
+    held
+}
+
+fn said(server: &Server, what: &str) -> usize {
+    server.all_said().matches(what).count()
+}
+
+fn workers(server: &Server) -> u64 {
+    server.json("/health/v2/status")["components"]["worker"]["workers"]
+        .as_u64()
+        .unwrap()
+}
+
+/// Ends a load in which liveness may have told of the stuck worker, and nothing else failed.
+fn expect_none_failed(load: Load, what: &str) {
+    let mut tally = load.stop();
+    tally.failed.retain(|why| !why.contains(r#"{"status":"stuck""#));
+    println!("{}", tally.row(what));
+    assert!(tally.failed.is_empty(), "{what}: {:#?}", tally.failed);
+}
+
+/// The stuck worker of the old process is woken for connections of the socket, too, and comes for none: not in the first
+/// seconds, and not later, while its process is there.
+#[test]
+fn a_new_process_serves_everybody_while_the_old_one_is_stuck() {
+    if is_release() || !uring_is_here() {
+        println!("io_uring alone wakes one of those who wait");
+        return;
+    }
+    let database = Postgres::start();
+    let setup = setup("uring").env("DATABASE_URL", &database.url());
+    let house = House::start(setup.env("UPGRADE_STAY", "true").env("GRACEFUL_TIMEOUT", "1s"));
+    let first = house.server.pid();
+    let held = hold(&house.server, 0, 120_000);
+    let second = house.upgrade();
+    until("the first to stay", || house.said("stays behind") == 1);
+    // The next one has the sockets from the second, which knows of the first and tells it.
+    signal(second, Signal::USR2);
+    until("a third", || house.serving() != second);
+    until("the second to end", || is_gone(second));
+    // Longer than a new life asks in any case.
+    std::thread::sleep(Duration::from_secs(6));
+    let begun = Instant::now();
+    for _ in 0..40 {
+        house.server.get("/health").expect(200);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(!is_gone(first) && !held.has_ended());
+}
