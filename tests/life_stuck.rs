@@ -10,7 +10,7 @@ use common::house::{House, is_gone, signal};
 use common::http::Connection;
 use common::load::{Kind, Load};
 use common::postgres::Postgres;
-use common::{Server, Setup, on_each_driver, until, uring_is_here};
+use common::{Server, Setup, until, uring_is_here};
 use rustix::process::Signal;
 use sonic_rs::JsonValueTrait;
 use std::time::{Duration, Instant};
@@ -87,4 +87,71 @@ fn a_new_process_serves_everybody_while_the_old_one_is_stuck() {
     }
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert!(!is_gone(first) && !held.has_ended());
+}
+
+/// A worker that is given up must end in its time, or is left alone: who waits for the number of workers to settle, waits no
+/// longer. What comes for it meanwhile goes to others.
+#[test]
+fn a_stuck_worker_can_be_given_up_and_keeps_no_signal_waiting() {
+    if is_release() {
+        return;
+    }
+    on_each_driver_at_once(|driver| {
+        let setup = setup(driver).env("WORKER_TIMEOUT", "1s").env("GRACEFUL_TIMEOUT", "1s");
+        let house = House::start(setup);
+        let server = &house.server;
+        let first = server.pid();
+        let held = hold(server, 1, 120_000);
+        until("somebody to stand in", || said(server, "standing in") == 1);
+        let load = Load::start(server.addr(), &Kind::MIX);
+        server.signal(Signal::TTOU);
+        until("it to be given up", || said(server, "nothing new is led to it") == 1);
+        server.signal(Signal::TTIN);
+        until("it to wait", || said(server, "the signal is followed later") == 1);
+        until("one worker more", || said(server, "one worker more starts") == 1);
+        assert_eq!(said(server, "there is one fewer"), 1);
+        until("two workers that serve", || {
+            Exposition::parse(&server.get("/metrics").text()).sum("worker_health_status", &[]) == 2.0
+        });
+        for _ in 0..20 {
+            server.get("/health").expect(200);
+        }
+        assert_ne!(house.upgrade(), first);
+        assert!(!held.has_ended() || is_gone(first));
+        load.go_on_for(100);
+        expect_none_failed(load, &format!("TTOU, TTIN, USR2, a worker is stuck, {driver}"));
+    });
+}
+
+#[test]
+fn workers_come_and_go_beside_one_that_is_stuck() {
+    if is_release() {
+        return;
+    }
+    on_each_driver_at_once(|driver| {
+        let server = setup(driver).env("WORKER_TIMEOUT", "1s").start();
+        let held = hold(&server, 0, 120_000);
+        until("somebody to stand in", || said(&server, "standing in") == 1);
+        let load = Load::start(server.addr(), &Kind::MIX);
+        server.signal(Signal::TTIN);
+        until("the third to be asked", || {
+            server.json("/health/v2/worker")["worker"].as_u64() == Some(2)
+        });
+        assert_eq!(workers(&server), 3);
+        server.signal(Signal::TTOU);
+        until("it to be gone", || said(&server, "there is one fewer") == 1);
+        assert_eq!(workers(&server), 2);
+        load.go_on_for(100);
+        assert!(!held.has_ended());
+        expect_none_failed(load, &format!("TTIN, TTOU, another worker is stuck, {driver}"));
+    });
+}
+
+/// Most of the time is spent in waiting.
+fn on_each_driver_at_once(test: impl Fn(&str) + Sync) {
+    std::thread::scope(|scope| {
+        let uring = uring_is_here().then(|| scope.spawn(|| test("uring")));
+        test("epoll");
+        uring.map(|uring| uring.join().expect("on io_uring"));
+    });
 }

@@ -305,7 +305,8 @@ impl Fleet {
                 reason,
                 "the worker that was asked for could not begin; there is none more"
             );
-            self.slots.truncate(at);
+            // One that hangs may still come to something: it is told to leave, and not that its supervisor is gone.
+            self.lost.extend(self.slots.drain(at..).flat_map(|slot| slot.leaving));
             self.shared.rescue.dismiss(at as u32);
             self.ports.remove_last();
             self.want(at);
@@ -332,6 +333,8 @@ impl Fleet {
         for thread in self.ended.extract_if(.., |thread| thread.is_finished()) {
             let _ = thread.join();
         }
+        // Late, but not lost.
+        self.lost.retain(|life| !life.thread.is_finished());
         let mut told = Told::Nothing;
         for at in 0..self.slots.len() {
             if let Told::Fatal(error) = self.tick_slot(at, now) {
@@ -376,6 +379,18 @@ impl Fleet {
             self.shared.rescue.give_up(at as u32);
             present.tell(Want::Close, graceful);
         }
+        if slot.closing
+            && let Some(present) = slot.present.take_if(|present| is_due(present.until))
+        {
+            tracing::error!(
+                worker = at,
+                "the worker that is given up does not end; it is left alone, and another takes what waits for it"
+            );
+            self.lost.push(present);
+            self.shared.rescue.abandon(at as u32);
+            slot.abandoned = Some(now + limits::ABANDON_SETTLE);
+        }
+        slot.abandoned = slot.abandoned.filter(|until| now < *until);
         if is_due(slot.restart_at)
             && !ending
             && slot.coming.is_none()
@@ -402,6 +417,8 @@ impl Fleet {
                     workers = self.slots.len(),
                     "the worker has ended; there is one fewer"
                 );
+                // Another number may be wanted by now, and nothing else brings this thread here again.
+                self.fit();
             }
             return;
         }
@@ -522,6 +539,20 @@ impl Fleet {
     pub(super) fn is_settled(&self) -> bool {
         let is_steady = |slot: &Slot| slot.coming.is_none() && !slot.is_closing();
         self.slots.len() == self.wanted && self.slots.iter().all(is_steady)
+    }
+
+    /// What it is that keeps it from being settled.
+    pub(super) fn why_unsettled(&self) -> Option<&'static str> {
+        let last = self.slots.last();
+        Some(if last.is_some_and(Slot::is_closing) {
+            "a worker is being given up"
+        } else if self.slots.iter().any(|slot| slot.coming.is_some()) {
+            "a new life of a worker has not begun to serve"
+        } else if !self.is_settled() {
+            "another number of workers is wanted"
+        } else {
+            return None;
+        })
     }
 
     /// True if some life did not end in time. It is left as it is: one that loses its supervisor ends its sockets, which

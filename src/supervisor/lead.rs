@@ -207,10 +207,10 @@ impl Course {
         }
         if self.phase == Phase::Serving {
             if self.upgrade.is_none() {
-                next.extend(self.rounds.tick(&mut self.lead.fleet, now));
+                next.extend(self.rounds.tick(&mut self.lead.fleet, now, self.wants_upgrade));
                 next.extend(self.look_at_memory(now));
             }
-            if self.wants_upgrade && self.rounds.is_idle() && self.lead.fleet.is_settled() {
+            if self.wants_upgrade && self.rounds.is_between() && self.lead.fleet.is_settled() {
                 self.wants_upgrade = false;
                 self.start_upgrade();
             }
@@ -272,6 +272,11 @@ impl Course {
             Phase::Serving => {}
         }
         let wanted = self.lead.fleet.wanted();
+        if matches!(signal, SIGTTIN | SIGTTOU | SIGUSR2)
+            && let Some(why) = self.what_comes_first(signal)
+        {
+            tracing::info!(signal = name, why, "the signal is followed later");
+        }
         match signal {
             SIGTERM | SIGQUIT | SIGINT => self.begin_end(),
             SIGUSR1 => self.reopen_log(),
@@ -285,6 +290,15 @@ impl Course {
             SIGUSR2 => self.wants_upgrade = true,
             _ => tracing::warn!(signal = name, "nothing is done on this signal"),
         }
+    }
+
+    /// Each of these has an end in sight: a life begins in `BEGIN_MAX` or is given up, and ends in GRACEFUL_TIMEOUT or is left
+    /// alone.
+    fn what_comes_first(&self, signal: i32) -> Option<&'static str> {
+        if signal == SIGUSR2 && !self.rounds.is_between() {
+            return Some("workers are being replaced");
+        }
+        self.lead.fleet.why_unsettled()
     }
 
     fn reopen_log(&self) {

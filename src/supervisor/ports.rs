@@ -159,14 +159,18 @@ impl Ports {
         }
     }
 
-    /// Closes the last worker's sockets, whose queues are empty; connections are spread over the others.
+    /// Closes the last worker's sockets, whose queues are empty; connections are spread over the others. A life that hangs
+    /// has duplicates of them: from now on they do not listen, or the kernel would lead connections there.
     pub(super) fn remove_last(&mut self) {
         for port in self
             .0
             .iter_mut()
             .filter(|port| !port.whose.is_shared() && port.sockets.len() > 1)
         {
-            port.sockets.pop();
+            if let Some(socket) = port.sockets.pop() {
+                // ENOTCONN: whoever had it has done so already.
+                let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Read);
+            }
         }
         self.spread();
     }
@@ -510,5 +514,41 @@ impl Drop for SocketFile {
         {
             tracing::warn!(%error, path = %self.path.display(), "the socket's file is left");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, TcpStream};
+
+    /// A life that hangs at its start, or is stuck, has its duplicates for as long as it likes.
+    #[test]
+    fn nobody_is_led_to_a_socket_that_was_given_up_whoever_has_duplicates_of_it() {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let socket = listen::tcp_of(any, false, 64).unwrap();
+        let addr = listen::local_addr(&socket).unwrap();
+        let mut ports = Ports(vec![Port {
+            name: addr.to_string(),
+            bind: addr.to_string(),
+            addr: Some(addr),
+            v6only: false,
+            terms: Terms::default(),
+            sockets: vec![socket],
+            whose: Whose::Workers,
+            path: None,
+            file: None,
+        }]);
+        ports.add().unwrap();
+        let hangs = ports.lend(1).unwrap();
+        ports.spread();
+        ports.remove_last();
+        // By hash one in two would go there.
+        let clients: Vec<TcpStream> = (0..32).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        let first = ports.lend(0).unwrap();
+        rustix::io::ioctl_fionbio(&first[0].socket, true).unwrap();
+        let taken = std::iter::from_fn(|| rustix::net::accept(&first[0].socket).ok()).count();
+        assert_eq!(taken, clients.len());
+        drop(hangs);
     }
 }
