@@ -5,7 +5,7 @@ use super::elders::Presence;
 use super::handover::Left;
 use super::lead::{Course, Phase};
 use super::stay::{self, Successors};
-use super::upgrade::{Stage, Upgrade};
+use super::upgrade::Stage;
 use crate::limits::life as limits;
 use crate::runtime::driver::choose::IoDriver;
 use crate::store::Opened;
@@ -93,7 +93,9 @@ impl Course {
             ),
             Stage::Stopping(_) => {}
         }
-        self.upgrade.as_mut().map(Upgrade::go);
+        if let Some(upgrade) = &mut self.upgrade {
+            upgrade.go();
+        }
         Some(until)
     }
 

@@ -202,9 +202,7 @@ impl Course {
         next.extend(due);
         self.take(told);
         next.extend(self.look_at_elders(now));
-        if matches!(self.phase, Phase::HandedOver(_)) && self.departures().are_over() {
-            self.lead.presence = None;
-        }
+        next.extend(self.look_at_departures(now));
         if self.phase == Phase::Serving {
             if self.upgrade.is_none() {
                 next.extend(self.rounds.tick(&mut self.lead.fleet, now, self.wants_upgrade));
@@ -358,6 +356,16 @@ impl Course {
             self.elders_at = are_there.then(|| now + limits::LOOK);
         }
         self.elders_at
+    }
+
+    /// Lets the successor know once no worker of this process waits for connections any more.
+    fn look_at_departures(&mut self, now: Instant) -> Option<Instant> {
+        let Phase::HandedOver(_) = self.phase else { return None };
+        if self.departures().are_over() {
+            self.lead.presence = None;
+        }
+        // That a worker stops is no event.
+        self.lead.presence.is_some().then(|| now + limits::LOOK)
     }
 
     fn look_at_memory(&mut self, now: Instant) -> Option<Instant> {
