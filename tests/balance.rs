@@ -5,6 +5,7 @@
 mod common;
 
 use common::exposition::Exposition;
+use common::house::{House, is_gone};
 use common::http::Connection;
 use common::load::{Kind, Load};
 use common::tls::{self, Authority};
@@ -173,9 +174,7 @@ fn connections_of_every_kind_of_port_are_shared_out() {
 fn nobody_is_lost_between_workers_that_come_and_go() {
     on_each_driver(|driver| {
         let mut server = Setup::new().driver(driver).env("WORKERS", "3").start();
-        let mut kinds = vec![Kind::Short; 12];
-        kinds.extend([Kind::KeepAlive(Duration::from_millis(5)); 8]);
-        let load = Load::start(server.addr(), &kinds);
+        let load = Load::start(server.addr(), &comers());
         let said = |server: &Server, what: &str| server.all_said().matches(what).count();
         for round in 1..=3 {
             server.signal(Signal::HUP);
@@ -195,6 +194,69 @@ fn nobody_is_lost_between_workers_that_come_and_go() {
         load.stop()
             .expect_none_failed(&format!("HUP, TTIN, TTOU x3, then TERM, {driver}"));
         assert_eq!(said(&server, "is lost"), 0, "{}", server.all_said());
+    });
+}
+
+/// Clients of all sorts, most of whom come and go.
+fn comers() -> Vec<Kind> {
+    let mut kinds = vec![Kind::Short; 12];
+    kinds.extend([Kind::KeepAlive(Duration::from_millis(5)); 8]);
+    kinds
+}
+
+/// As lives that share out stand beside lives that do not.
+#[test]
+fn balance_is_switched_by_a_reload_and_nobody_waits_for_it() {
+    on_each_driver(|driver| {
+        let env_file = tempfile::NamedTempFile::new().unwrap();
+        let switch = |balance: &str| std::fs::write(env_file.path(), format!("BALANCE={balance}\n")).unwrap();
+        switch("on");
+        let mut server = Setup::new()
+            .driver(driver)
+            .env("WORKERS", "2")
+            .env("ENV_FILE", env_file.path().to_str().unwrap())
+            .start();
+        let load = Load::start(server.addr(), &comers());
+        let handed = || metric(&server, "worker_connections_handed_total");
+        let rounds = || server.all_said().matches("the round is over").count();
+        for (round, balance) in (1..).zip(["off", "on", "off", "on"]) {
+            switch(balance);
+            server.signal(Signal::HUP);
+            until("the round to be over", || rounds() == round);
+            if balance == "on" {
+                let before = handed();
+                until("one to be handed over", || handed() > before);
+            } else {
+                // By one that was accepted in the last moment.
+                load.go_on_for(20);
+                let before = handed();
+                load.go_on_for(200);
+                assert_eq!(handed(), before, "round {round}");
+            }
+        }
+        let tally = load.stop();
+        tally.expect_none_failed(&format!("BALANCE off, on, off, on by HUP, {driver}"));
+        assert!(tally.longest_wait < Duration::from_secs(10), "{tally:?}");
+        server.stop();
+    });
+}
+
+#[test]
+fn nobody_is_lost_between_workers_of_a_process_that_is_upgraded() {
+    on_each_driver(|driver| {
+        let house = House::start(Setup::new().driver(driver));
+        let load = Load::start(house.server.addr(), &comers());
+        for _ in 0..2 {
+            let old = house.serving();
+            let handed = || metric(&house.server, "worker_connections_handed_total");
+            until("one to be handed over", || handed() > 0.0);
+            house.upgrade();
+            until("the old process to end", || is_gone(old));
+            load.go_on_for(100);
+        }
+        load.stop()
+            .expect_none_failed(&format!("USR2 x2, connections are shared out, {driver}"));
+        assert_eq!(house.said("is lost"), 0, "{}", house.server.all_said());
     });
 }
 

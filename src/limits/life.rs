@@ -18,10 +18,17 @@ pub const BEGIN_MAX: Duration = Duration::from_secs(super::health::BOOT_MS_MAX /
 /// From the moment when no new connection is led to a socket to its end: handshakes that have begun, with a round trip
 /// of a second, come through.
 pub const STEER_SETTLE: Duration = Duration::from_secs(1);
+/// From the moment when a worker that is given up should have ended, and has not, to the end of its sockets: another worker is
+/// told to take what waits in their queues, and has taken it.
+pub const ABANDON_SETTLE: Duration = Duration::from_secs(3);
 
-/// From its beginning a life asks the kernel for connections again and again for so long: another process, or the ring of
-/// a life that broke down, may have been woken in its place. Longer than those take to stop accepting.
-pub const ASK_FIRST: Duration = Duration::from_secs(10);
+/// From its beginning a life asks the kernel for connections again and again for so long: the ring of a life that broke
+/// down, or of a process that has just ended, may have been woken in its place. Longer than the kernel takes to wind those up.
+pub const ASK_FIRST: Duration = Duration::from_secs(5);
+/// The same in a process whose predecessor does not say when it stops accepting: an older version, from the start of this one.
+pub const ASK_UNKNOWN: Duration = Duration::from_secs(10);
+/// Processes that a successor hears the end of: those of as many upgrades in a row, each with a worker that never ended.
+pub const ELDERS_MAX: usize = 16;
 /// The same after another life has said that it accepts no more.
 pub const ASK_AFTER: Duration = Duration::from_secs(1);
 
@@ -50,7 +57,13 @@ pub const RSS_BOUND: u64 = 1 << 50;
 pub const ENV_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Sockets taken over from another process: so many addresses with so many workers each.
 pub const INHERITED_MAX: usize = super::listen::ADDRESSES_MAX * super::server::WORKERS_MAX;
+/// Between two looks whether the workers of the old process have stopped accepting, in an upgrade that waits for it.
+pub const STOPPED_LOOK: Duration = Duration::from_millis(5);
 
 const _: () = assert!(HANDOVER_IDLE.as_millis() < HANDOVER_MAX.as_millis());
 const _: () = assert!(ROUND_STEP_MAX.as_millis() < RETIRE_IDLE.as_millis());
+const _: () = assert!(ASK_FIRST.as_millis() <= ASK_UNKNOWN.as_millis());
+const _: () = assert!(ELDERS_MAX > 1);
+// The watchdog has looked twice.
+const _: () = assert!(ABANDON_SETTLE.as_millis() > 2 * super::health::WATCH_MS as u128);
 const _: () = assert!(RESTART_PAUSE.as_millis() < RESTART_PAUSE_MAX.as_millis());

@@ -266,3 +266,32 @@ fn a_task_that_holds_the_core_is_counted() {
         );
     }
 }
+
+/// As a process with another driver that takes the socket over, while this one did not get to stop.
+#[test]
+fn epoll_does_not_block_on_a_listener_that_was_made_blocking() {
+    let (say, hear) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (driver, _) = choose::open(IoDriver::Epoll).unwrap();
+        Runtime::new(driver, 1)
+            .block_on(async move {
+                let socket = listen::tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 0)), 8).unwrap();
+                let addr = listen::local_addr(&socket).unwrap();
+                let mut listener = Listener::new(socket.try_clone().unwrap()).unwrap();
+                let armed = timeout(Duration::from_millis(20), listener.accept()).await;
+                assert!(armed.is_err());
+                rustix::io::ioctl_fionbio(&socket, false).unwrap();
+                let client = std::net::TcpStream::connect(addr).unwrap();
+                let refused = listener.accept().await.unwrap_err();
+                assert_eq!(refused.kind(), std::io::ErrorKind::WouldBlock);
+                // The connection is the other process's, or this one's once the mode is its own again.
+                rustix::io::ioctl_fionbio(&socket, true).unwrap();
+                listener.accept().await.unwrap();
+                drop(client);
+            })
+            .unwrap();
+        say.send(()).unwrap();
+    });
+    hear.recv_timeout(Duration::from_secs(30))
+        .expect("it blocks, or failed");
+}

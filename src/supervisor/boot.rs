@@ -2,6 +2,7 @@
 
 use super::certificate;
 use super::drain;
+use super::elders::Elders;
 use super::fleet::{Fleet, Told};
 use super::handover::Inherited;
 use super::lead::{Event, Lead};
@@ -73,9 +74,9 @@ pub enum BootError {
         /// Why.
         reason: String,
     },
-    /// The process that this one was to replace did not let go of the store.
+    /// The process that this one was to replace did not let go of the store, or of the sockets.
     #[error(
-        "the process before does not hand the store over: {0}.\nCause: it is stopped, or hangs.\nRemedy: end it, and start anew."
+        "the process before does not make way: {0}.\nCause: it is stopped, or hangs.\nRemedy: end it, and start anew."
     )]
     Handover(io::Error),
     /// The system refuses threads or signals.
@@ -250,14 +251,17 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
     let workers = topology.workers;
     let redis = plan_redis(&config, workers)?;
     let parent = inherited.parent();
+    let mut elders = Elders::new(inherited.alive(), parent.is_some());
     let pids = inherited.pids();
     let ports = Ports::open(&config, workers, &mut inherited)?;
     inherited.close_rest();
     let (io_driver, fallback) = choose_driver(config.io_driver.into(), workers)?;
-    if let (Some(parent), StoreAt::Folder(_)) = (&parent, &config.store) {
-        // Everything else is known to work by now: the store is away for as short as can be.
+    if let Some(parent) = &parent
+        && (matches!(config.store, StoreAt::Folder(_)) || !parent.agrees_on(io_driver))
+    {
+        // Everything else is known to work by now: nobody serves for as short as can be.
         let time = config.life.upgrade_timeout + Duration::from_secs(1);
-        parent.wait_for_store(time).map_err(BootError::Handover)?;
+        parent.wait_for_go(time).map_err(BootError::Handover)?;
     }
     let lock_wait = if parent.is_some() { HANDOVER_MAX } else { Duration::ZERO };
     let store = open_store(&config, workers, lock_wait)?;
@@ -305,6 +309,7 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
         balance: Arc::default(),
     });
 
+    shared.rescue.departures.set_elders(elders.look(Instant::now()));
     // Of inherited sockets there may be more: each has its worker until its queue is empty.
     let lives = workers.max(ports.sockets());
     let mut fleet = Fleet::new(Arc::clone(&shared), ports, store.lend(), sender.clone());
@@ -354,6 +359,8 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
         origin,
         pid_file,
         pids,
+        elders,
+        presence: None,
         stays,
         is_ending,
     }

@@ -1,40 +1,33 @@
 //! A hot upgrade in the old process, step by step: see [`super::upgrade`] for the agreement.
 
 use super::boot;
+use super::elders::Presence;
+use super::handover::Left;
 use super::lead::{Course, Phase};
 use super::stay::{self, Successors};
 use super::upgrade::Stage;
 use crate::limits::life as limits;
 use crate::runtime::driver::choose::IoDriver;
 use crate::store::Opened;
+use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 impl Course {
     /// Starts the new process.
     pub(super) fn start_upgrade(&mut self) {
-        if self.lead.stays && self.successors.is_none() {
-            match Successors::new() {
-                Ok(successors) => self.successors = Some(successors),
-                Err(error) => return tracing::error!(%error, "SIGUSR2: no upgrade, as there is no pipe for it"),
-            }
+        if let Err(error) = self.make_pipes() {
+            return tracing::error!(%error, "SIGUSR2: no upgrade, as there is no pipe for it");
         }
         if let Some(file) = &mut self.lead.pid_file {
             file.step_aside();
         }
         self.upgrades += 1;
         let lead = &self.lead;
-        let pids = self
-            .successors
-            .as_ref()
-            .map(|successors| &successors.say)
-            .or(lead.pids.as_ref());
         let time = self.shared().config.life.upgrade_timeout;
         let program = lead.origin.program();
-        match lead
-            .origin
-            .start_again(self.upgrades, &lead.fleet.ports, pids, time, &lead.sender)
-        {
+        let leave = |left: &mut Left| self.leave_to(left);
+        match lead.origin.start_again(self.upgrades, leave, time, &lead.sender) {
             Ok(upgrade) => {
                 tracing::info!(%program, pid = %upgrade.child.as_raw_nonzero(), "SIGUSR2: the new process starts");
                 self.upgrade = Some(upgrade);
@@ -46,39 +39,85 @@ impl Course {
         }
     }
 
+    /// For all successors that there may come to be.
+    fn make_pipes(&mut self) -> io::Result<()> {
+        if self.lead.stays && self.successors.is_none() {
+            self.successors = Some(Successors::new()?);
+        }
+        if self.lead.presence.is_none() {
+            self.lead.presence = Some(Presence::new()?);
+        }
+        Ok(())
+    }
+
+    /// What the new process is to have.
+    fn leave_to(&self, left: &mut Left) -> io::Result<()> {
+        let lead = &self.lead;
+        for (bind, whose, sockets) in lead.fleet.ports.groups() {
+            left.sockets(bind, whose, sockets)?;
+        }
+        left.driver(self.shared().io_driver);
+        let own = lead.presence.as_ref().map(|presence| &presence.hear);
+        for end in lead.elders.ends().iter().chain(own) {
+            left.pipe("alive", end)?;
+        }
+        let successors = self.successors.as_ref().map(|successors| &successors.say);
+        match successors.or(lead.pids.as_ref()) {
+            Some(pids) => left.pipe("pids", pids),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn tick_upgrade(&mut self, now: Instant) -> Option<Instant> {
-        let upgrade = self.upgrade.as_mut()?;
-        if upgrade.until <= now {
+        let (until, stage) = self.upgrade.as_ref().map(|upgrade| (upgrade.until, upgrade.stage))?;
+        if until <= now {
             self.upgrade_failed("it did not become ready in UPGRADE_TIMEOUT");
             return Some(now);
         }
-        let until = upgrade.until;
-        let Stage::Emptying(end) = upgrade.stage else {
-            return Some(until);
-        };
-        if !self.lead.fleet.is_empty() && now < end {
-            return Some(until.min(end));
+        match stage {
+            Stage::Starting | Stage::Given => return Some(until),
+            Stage::Emptying(end) if !self.lead.fleet.is_empty() && now < end => return Some(until.min(end)),
+            // No word tells.
+            Stage::Stopping(end) if !self.departures().are_over() && now < end => {
+                return Some(until.min(now + limits::STOPPED_LOOK));
+            }
+            Stage::Emptying(_) => {
+                if let Some(store) = self.lead.store.take()
+                    && store.close(limits::HANDOVER_MAX).is_err()
+                {
+                    tracing::error!("the store did not close in time; every answered story is kept");
+                }
+            }
+            Stage::Stopping(_) if !self.departures().are_over() => tracing::warn!(
+                "a worker does not stop accepting; should it go on, connections may wait until it has ended"
+            ),
+            Stage::Stopping(_) => {}
         }
-        if let Some(store) = self.lead.store.take()
-            && store.close(limits::HANDOVER_MAX).is_err()
-        {
-            tracing::error!("the store did not close in time; every answered story is kept");
+        if let Some(upgrade) = &mut self.upgrade {
+            upgrade.go();
         }
-        upgrade.go();
         Some(until)
     }
 
-    /// The new process waits for the store.
+    /// The new process waits for what one process has at a time.
     pub(super) fn prepared(&mut self) {
         let is_embedded = matches!(self.lead.store, Some(Opened::Embedded(_)));
-        let Some(upgrade) = &mut self.upgrade else { return };
-        if !is_embedded {
-            // It has another kind of store than this one.
-            return upgrade.go();
+        let starting = self.upgrade.as_mut();
+        let Some(upgrade) = starting.filter(|upgrade| upgrade.stage == Stage::Starting) else {
+            return;
+        };
+        let end = Instant::now() + limits::HANDOVER_MAX;
+        if is_embedded {
+            tracing::info!("the new process is prepared; new connections wait while the store is handed over");
+            upgrade.stage = Stage::Emptying(end);
+            self.lead.fleet.leave(limits::HANDOVER_IDLE);
+        } else {
+            tracing::info!(
+                "the new process is prepared; new connections wait for it, as it takes another IO_DRIVER, or another store"
+            );
+            upgrade.stage = Stage::Stopping(end);
+            self.lead.fleet.leave(limits::RETIRE_IDLE);
         }
-        tracing::info!("the new process is prepared; new connections wait while the store is handed over");
-        upgrade.stage = Stage::Emptying(Instant::now() + limits::HANDOVER_MAX);
-        self.lead.fleet.leave(limits::HANDOVER_IDLE);
     }
 
     /// The new process serves.

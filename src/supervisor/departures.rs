@@ -7,8 +7,9 @@
 //! One that was told to stop and makes no turn waits before his successor for good: meanwhile that one asks again and
 //! again.
 //!
-//! Lives of one slot have its sockets in common, and all lives a Unix socket. Across processes (a hot upgrade, a life that
-//! broke down and whose ring the kernel still winds up) nothing is said: each life asks for a while after its beginning.
+//! Lives of one slot have its sockets in common, and all lives a Unix socket. Of a life that broke down and whose ring the
+//! kernel still winds up nothing is said: each life asks for a while after its beginning. And it asks for as long as a worker
+//! of a process before this one may be waiting ([`super::elders`]).
 
 use crate::limits::{drain, life as limits};
 use crate::routes::Api;
@@ -26,19 +27,44 @@ type Who = (u32, u64);
 #[derive(Default)]
 pub(super) struct Departures {
     /// Who was told to stop accepting and has not said that he did.
-    leaving: watch::Sender<Vec<Who>>,
+    leaving: watch::Sender<Leaving>,
+}
+
+#[derive(Default)]
+struct Leaving {
+    lives: Vec<Who>,
+    /// A process before this one may have a worker that waits.
+    elders: bool,
+}
+
+impl Leaving {
+    /// Somebody waits for connections of the same sockets as that life, has done so for longer, and is to stop.
+    fn is_before(&self, life: Who) -> bool {
+        self.elders || self.lives.iter().any(|one| is_before(*one, life))
+    }
 }
 
 impl Departures {
+    /// Whether a worker of a process before this one may be waiting for connections.
+    pub(super) fn set_elders(&self, are_there: bool) {
+        self.leaving
+            .send_if_modified(|leaving| std::mem::replace(&mut leaving.elders, are_there) != are_there);
+    }
+
+    /// Everybody who was told to stop has said that he did, or is no more.
+    pub(super) fn are_over(&self) -> bool {
+        self.leaving.borrow().lives.is_empty()
+    }
+
     /// This life is about to be told to stop.
     pub(super) fn told(&self, worker: u32, life: u64) {
-        self.leaving.send_modify(|leaving| leaving.push((worker, life)));
+        self.leaving.send_modify(|leaving| leaving.lives.push((worker, life)));
     }
 
     /// It has, or is no more.
     pub(super) fn stopped(&self, worker: u32, life: u64) {
         self.leaving
-            .send_modify(|leaving| leaving.retain(|one| *one != (worker, life)));
+            .send_modify(|leaving| leaving.lives.retain(|one| *one != (worker, life)));
     }
 
     /// Somebody has stopped who was not told to.
@@ -51,10 +77,7 @@ impl Departures {
         let mut leaving = self.leaving.subscribe();
         let mut until_ns = after(limits::ASK_FIRST);
         loop {
-            let is_before_us = leaving
-                .borrow_and_update()
-                .iter()
-                .any(|one| is_before(*one, (worker, life)));
+            let is_before_us = leaving.borrow_and_update().is_before((worker, life));
             let more = if is_before_us || context::now_ns() < until_ns {
                 timeout(drain::ASK_AGAIN, leaving.changed()).await.ok()
             } else {

@@ -20,6 +20,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
+mod ending;
+mod size;
+
 /// See the page of this module.
 pub(super) struct Fleet {
     pub(super) shared: Arc<Shared>,
@@ -83,22 +86,6 @@ impl Fleet {
             moving_on: false,
             ending: false,
         }
-    }
-
-    /// Slots, those that are being given up included.
-    pub(super) fn len(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// How many workers there should be. Changes follow one at a time.
-    pub(super) fn want(&mut self, count: usize) {
-        self.wanted = count;
-        self.shared.process.registry.lives.set_workers(count);
-    }
-
-    /// See [`want`](Self::want).
-    pub(super) fn wanted(&self) -> usize {
-        self.wanted
     }
 
     /// Begins a first life in so many slots.
@@ -305,7 +292,8 @@ impl Fleet {
                 reason,
                 "the worker that was asked for could not begin; there is none more"
             );
-            self.slots.truncate(at);
+            // One that hangs may still come to something: it is told to leave, and not that its supervisor is gone.
+            self.lost.extend(self.slots.drain(at..).flat_map(|slot| slot.leaving));
             self.shared.rescue.dismiss(at as u32);
             self.ports.remove_last();
             self.want(at);
@@ -332,6 +320,8 @@ impl Fleet {
         for thread in self.ended.extract_if(.., |thread| thread.is_finished()) {
             let _ = thread.join();
         }
+        // Late, but not lost.
+        self.lost.retain(|life| !life.thread.is_finished());
         let mut told = Told::Nothing;
         for at in 0..self.slots.len() {
             if let Told::Fatal(error) = self.tick_slot(at, now) {
@@ -376,6 +366,18 @@ impl Fleet {
             self.shared.rescue.give_up(at as u32);
             present.tell(Want::Close, graceful);
         }
+        if slot.closing
+            && let Some(present) = slot.present.take_if(|present| is_due(present.until))
+        {
+            tracing::error!(
+                worker = at,
+                "the worker that is given up does not end; it is left alone, and another takes what waits for it"
+            );
+            self.lost.push(present);
+            self.shared.rescue.abandon(at as u32);
+            slot.abandoned = Some(now + limits::ABANDON_SETTLE);
+        }
+        slot.abandoned = slot.abandoned.filter(|until| now < *until);
         if is_due(slot.restart_at)
             && !ending
             && slot.coming.is_none()
@@ -386,156 +388,8 @@ impl Fleet {
         Told::Nothing
     }
 
-    /// One slot more or fewer, where another number is wanted and nothing of the kind is under way.
-    fn fit(&mut self) {
-        let Some(last) = self.slots.last() else { return };
-        if last.is_closing() {
-            if last.closing && last.is_empty() {
-                self.slots.pop();
-                let index = self.slots.len() as u32;
-                self.shared.rescue.dismiss(index);
-                self.ports.remove_last();
-                self.shared.process.registry.dismiss(index);
-                note(&self.watched, index, None);
-                tracing::info!(
-                    worker = index,
-                    workers = self.slots.len(),
-                    "the worker has ended; there is one fewer"
-                );
-            }
-            return;
-        }
-        if self.slots.len() < self.wanted {
-            let index = self.slots.len();
-            // Nothing is led to its sockets before it serves.
-            if let Err(error) = self.ports.add() {
-                tracing::error!(%error, "there can be no more workers");
-                self.want(index);
-                return;
-            }
-            match self.ports.lend(index) {
-                Ok(sockets) => self.shared.rescue.lend(index as u32, sockets),
-                Err(error) => tracing::warn!(worker = index, %error, "nobody could stand in for the new worker"),
-            }
-            self.slots.push(Slot::new());
-            match self.begin(index, None) {
-                Ok(()) => tracing::info!(worker = index, workers = self.slots.len(), "one worker more starts"),
-                Err(error) => {
-                    let _ = self.not_begun(index, &error.to_string());
-                }
-            }
-        } else if self.slots.len() > self.wanted
-            && self.slots.len() > 1
-            && last.present.is_some()
-            && last.coming.is_none()
-        {
-            self.ports.steer_past_last();
-            let index = self.slots.len() - 1;
-            tracing::info!(
-                worker = index,
-                "one worker fewer: nothing new is led to it, and it ends"
-            );
-            if let Some(last) = self.slots.last_mut() {
-                last.close_at = Some(Instant::now() + limits::STEER_SETTLE);
-            }
-        }
-    }
-
     fn graceful(&self) -> Duration {
         self.shared.config.timeouts.graceful
-    }
-
-    /// Every life stops accepting and finishes what it has; the sockets' queues stay for others. Idle connections are kept
-    /// for so long.
-    pub(super) fn leave(&mut self, idle: Duration) {
-        let graceful = self.graceful();
-        let departures = &self.shared.rescue.departures;
-        for (index, slot) in self.slots.iter_mut().enumerate() {
-            let coming = slot.coming.take().map(|coming| coming.life);
-            let lives = slot.present.take().into_iter().chain(coming);
-            slot.leaving.extend(lives.map(|life| {
-                // Where this process goes on after all, its next lives must know whom they come after.
-                departures.told(index as u32, life.number);
-                life.leave(idle, graceful)
-            }));
-            slot.restart_at = None;
-        }
-    }
-
-    /// After [`leave`](Self::leave), begins again with this store.
-    ///
-    /// # Errors
-    /// No thread, or no descriptor.
-    pub(super) fn resume(&mut self, store: Lent) -> Result<(), BootError> {
-        self.store = store;
-        for index in 0..self.slots.len() {
-            self.begin(index, None)?;
-        }
-        Ok(())
-    }
-
-    /// Everything is served, and clients are told to move on.
-    pub(super) fn move_on(&mut self) {
-        self.moving_on = true;
-        for slot in &self.slots {
-            // One that is given up leaves anyway.
-            let present = slot.present.iter().filter(|life| life.until.is_none());
-            for life in present.chain(slot.coming.iter().map(|coming| &coming.life)) {
-                let _ = life.want.send(Want::MoveOn);
-            }
-        }
-    }
-
-    /// Every life ends, the sockets' queues included.
-    pub(super) fn end(&mut self) {
-        self.ending = true;
-        for index in 0..self.slots.len() {
-            let is_served = |slot: &Slot| slot.present.is_some() || slot.coming.is_some();
-            if !self.slots.get(index).is_some_and(is_served)
-                && let Err(error) = self.begin(index, None)
-            {
-                // It has broken down; who waits in its sockets' queues was to be served by its next life.
-                tracing::error!(worker = index, %error, "a worker cannot begin again; who waits for it is turned away");
-            }
-        }
-        let graceful = self.graceful();
-        for slot in &mut self.slots {
-            slot.restart_at = None;
-            slot.close_at = None;
-            let coming = slot.coming.take().map(|coming| coming.life);
-            let lives = slot
-                .present
-                .take()
-                .into_iter()
-                .chain(coming)
-                .chain(slot.leaving.drain(..));
-            slot.leaving = lives
-                .map(|mut life| {
-                    life.tell(Want::End, graceful);
-                    life
-                })
-                .collect();
-        }
-    }
-
-    /// True while nothing of it changes: no slot is coming or going.
-    pub(super) fn is_settled(&self) -> bool {
-        let is_steady = |slot: &Slot| slot.coming.is_none() && !slot.is_closing();
-        self.slots.len() == self.wanted && self.slots.iter().all(is_steady)
-    }
-
-    /// True if some life did not end in time. It is left as it is: one that loses its supervisor ends its sockets, which
-    /// may be another process's by now.
-    pub(super) fn forget_lost(&mut self) -> bool {
-        let lost = std::mem::take(&mut self.lost);
-        let any = !lost.is_empty();
-        std::mem::forget(lost);
-        any
-    }
-
-    /// True once no life is left; with its threads.
-    pub(super) fn is_empty(&self) -> bool {
-        self.slots.iter().all(Slot::is_empty) && self.ended.iter().all(JoinHandle::is_finished)
     }
 }
 

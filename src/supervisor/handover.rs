@@ -5,12 +5,15 @@
 //! a hot upgrade, in [`TABLE`]: words with spaces between, of which `listen=KEY:OWN:3,4,5` (KEY: the configured address in
 //! hexadecimal; OWN: 1 where each worker has a socket of its own, 2 where it is systemd's, 0 else) names the sockets, `ready=6` the pipe on which the new
 //! process says how far it is, `go=7` the one on which it is told to open the store, `pids=8` the one on which a process
-//! that stays behind (`stay`) hears of its successors.
+//! that stays behind (`stay`) hears of its successors, `alive=9` (more than one may be) a pipe whose other end a process before holds
+//! for as long as a worker of its may wait for connections (`elders`), and `driver=epoll` how the workers of the old process talk to
+//! the kernel.
 //!
 //! Called by `boot` (taking) and `upgrade` (leaving).
 
 use crate::config::{At, Bind};
-use crate::limits::life::INHERITED_MAX;
+use crate::limits::life::{ELDERS_MAX, INHERITED_MAX};
+use crate::runtime::driver::choose::IoDriver;
 use crate::runtime::driver::inherit::{Nature, take};
 use crate::runtime::net::listen;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -23,11 +26,12 @@ use std::time::Duration;
 
 /// The variable of a hot upgrade.
 pub(super) const TABLE: &str = "ROADTRIP_API_HANDOVER";
-/// "All but the store": sent where the store is this machine's file, which one process has at a time.
+/// "All but what one process has at a time": the store, where it is this machine's file, and the mode of the sockets, where
+/// this process's driver wants another one than the old process's.
 pub(super) const PREPARED: u8 = b'P';
 /// "Serving."
 pub(super) const READY: u8 = b'R';
-/// "The store is yours."
+/// "It is yours."
 pub(super) const GO: u8 = b'G';
 /// The first descriptor of systemd's.
 const SYSTEMD_FIRST: RawFd = 3;
@@ -66,6 +70,7 @@ pub(super) struct Inherited {
     activated: Vec<OwnedFd>,
     parent: Option<Parent>,
     pids: Option<OwnedFd>,
+    alive: Vec<OwnedFd>,
 }
 
 /// The process that this one is to replace.
@@ -73,6 +78,8 @@ pub(super) struct Inherited {
 pub(super) struct Parent {
     ready: OwnedFd,
     go: OwnedFd,
+    /// How its workers talk to the kernel; an older version does not say.
+    driver: Option<IoDriver>,
 }
 
 impl Inherited {
@@ -104,7 +111,7 @@ impl Inherited {
 
     fn of_table(table: &str) -> Result<Inherited, String> {
         let mut inherited = Inherited::default();
-        let (mut ready, mut go) = (None, None);
+        let (mut ready, mut go, mut driver) = (None, None, None);
         let pipe = |number: &str| one(number, Nature::Pipe);
         for word in table.split(' ').filter(|word| !word.is_empty()) {
             let (name, value) = word.split_once('=').ok_or("a word of it has no value")?;
@@ -112,6 +119,8 @@ impl Inherited {
                 "ready" => ready = Some(pipe(value)?),
                 "go" => go = Some(pipe(value)?),
                 "pids" => inherited.pids = Some(pipe(value)?),
+                "alive" if inherited.alive.len() < ELDERS_MAX => inherited.alive.push(pipe(value)?),
+                "driver" => driver = value.parse().ok(),
                 "listen" => {
                     let mut parts = value.split(':');
                     let mut part = || parts.next().ok_or("a listen word of it is too short");
@@ -133,7 +142,7 @@ impl Inherited {
             }
         }
         if let (Some(ready), Some(go)) = (ready, go) {
-            inherited.parent = Some(Parent { ready, go });
+            inherited.parent = Some(Parent { ready, go, driver });
         }
         Ok(inherited)
     }
@@ -171,6 +180,11 @@ impl Inherited {
     /// Whom to tell of the progress.
     pub(super) fn parent(&mut self) -> Option<Parent> {
         self.parent.take()
+    }
+
+    /// Where this process hears that those before it wait for connections no more.
+    pub(super) fn alive(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.alive)
     }
 
     /// Where a process that stays behind hears of successors.
@@ -225,11 +239,18 @@ fn unhex(hex: &str) -> Option<String> {
 }
 
 impl Parent {
-    /// Says that all is ready but the store, and waits until it is free. A parent that has ended has let go of it, too.
+    /// Its workers want the listening sockets in the mode in which those of this driver do: O_NONBLOCK belongs to the socket,
+    /// which both processes have. Not known is no.
+    pub(super) fn agrees_on(&self, driver: IoDriver) -> bool {
+        self.driver == Some(driver)
+    }
+
+    /// Says that all is ready but what one process has at a time, and waits until it is free. A parent that has ended has let
+    /// go of it, too.
     ///
     /// # Errors
     /// It has not answered in this time.
-    pub(super) fn wait_for_store(&self, time: Duration) -> io::Result<()> {
+    pub(super) fn wait_for_go(&self, time: Duration) -> io::Result<()> {
         let _ = rustix::io::write(&self.ready, &[PREPARED]);
         let time = Timespec::try_from(time).map_err(|_| io::ErrorKind::InvalidInput)?;
         loop {
@@ -291,6 +312,11 @@ impl Left {
         Ok(())
     }
 
+    /// Leaves word of the driver.
+    pub(super) fn driver(&mut self, driver: IoDriver) {
+        self.word("driver", format_args!("{driver}"));
+    }
+
     fn word(&mut self, name: &str, value: std::fmt::Arguments<'_>) {
         let space = if self.table.is_empty() { "" } else { " " };
         // Writing to a String cannot fail.
@@ -349,6 +375,9 @@ mod tests {
         left.sockets("unix:/of systemd", Whose::Giver, &[d]).unwrap();
         left.pipe("ready", &say).unwrap();
         left.pipe("go", &hear).unwrap();
+        left.pipe("alive", &hear).unwrap();
+        left.pipe("alive", &hear).unwrap();
+        left.driver(IoDriver::Epoll);
         let mut found = Inherited::of_table(&handed(left)).unwrap();
         assert!(found.sockets_of(&bind(2)).is_none());
         let group = found.sockets_of(&bind(1)).unwrap();
@@ -363,9 +392,11 @@ mod tests {
         assert_eq!(rest, wanted);
         // One pipe has both ends here: what it says it hears, and does not take for the word to go on.
         let parent = found.parent().unwrap();
-        assert!(parent.wait_for_store(Duration::from_secs(5)).is_err());
+        assert!(parent.wait_for_go(Duration::from_secs(5)).is_err());
         rustix::io::write(&say, &[GO]).unwrap();
-        parent.wait_for_store(Duration::from_secs(5)).unwrap();
+        parent.wait_for_go(Duration::from_secs(5)).unwrap();
+        assert!(parent.agrees_on(IoDriver::Epoll) && !parent.agrees_on(IoDriver::Uring));
+        assert_eq!((found.alive().len(), found.alive().len()), (2, 0));
         assert!(found.pids().is_none());
     }
 

@@ -5,7 +5,9 @@
 
 use super::boot::{BootError, Shared};
 use super::certificate::Reloader;
+use super::departures::Departures;
 use super::drain::Delay;
+use super::elders::{Elders, Presence};
 use super::fleet::{Fleet, Told};
 use super::pid_file::PidFile;
 use super::rounds::{Asked, Rounds};
@@ -64,6 +66,10 @@ pub(super) struct Lead {
     pub(super) pid_file: Option<PidFile>,
     /// Where a process that stays behind hears of this one's successor.
     pub(super) pids: Option<OwnedFd>,
+    /// Who may still wait for connections of the same sockets.
+    pub(super) elders: Elders,
+    /// What says the same of this process to its successor, once there has been one.
+    pub(super) presence: Option<Presence>,
     /// This process stays behind its successor.
     pub(super) stays: bool,
     /// A second SIGINT is to end the process at once.
@@ -82,6 +88,8 @@ pub(super) struct Over {
     pub(super) failed: Option<BootError>,
     /// The process to stay behind, with how it ended if it has.
     pub(super) stay: Option<(Pid, Successors, Option<u8>)>,
+    /// Held to the process's end where a worker of it may still wait for connections.
+    pub(super) _presence: Option<Presence>,
     pub(super) events: Receiver<Event>,
 }
 
@@ -97,6 +105,8 @@ pub(super) struct Course {
     /// How the process that was handed over to has ended.
     gone: Option<u8>,
     next_look: Instant,
+    /// When to look at those before this process; none when they are gone.
+    elders_at: Option<Instant>,
     rss_pause_until: Instant,
     rss_turn: u32,
     pub(super) failed: Option<BootError>,
@@ -116,6 +126,7 @@ impl Lead {
             successors: None,
             gone: None,
             next_look: now,
+            elders_at: Some(now),
             rss_pause_until: now,
             rss_turn: 0,
             failed: None,
@@ -143,6 +154,10 @@ impl Course {
         &self.lead.fleet.shared
     }
 
+    pub(super) fn departures(&self) -> &Departures {
+        &self.shared().rescue.departures
+    }
+
     fn is_delaying(&self) -> bool {
         matches!(self.phase, Phase::Delaying(_))
     }
@@ -163,6 +178,7 @@ impl Course {
             in_time: !fleet.forget_lost(),
             failed: self.failed,
             stay,
+            _presence: self.lead.presence,
             events: self.lead.events,
         }
     }
@@ -185,12 +201,14 @@ impl Course {
         let (due, told) = self.lead.fleet.tick(now);
         next.extend(due);
         self.take(told);
+        next.extend(self.look_at_elders(now));
+        next.extend(self.look_at_departures(now));
         if self.phase == Phase::Serving {
             if self.upgrade.is_none() {
-                next.extend(self.rounds.tick(&mut self.lead.fleet, now));
+                next.extend(self.rounds.tick(&mut self.lead.fleet, now, self.wants_upgrade));
                 next.extend(self.look_at_memory(now));
             }
-            if self.wants_upgrade && self.rounds.is_idle() && self.lead.fleet.is_settled() {
+            if self.wants_upgrade && self.rounds.is_between() && self.lead.fleet.is_settled() {
                 self.wants_upgrade = false;
                 self.start_upgrade();
             }
@@ -252,6 +270,11 @@ impl Course {
             Phase::Serving => {}
         }
         let wanted = self.lead.fleet.wanted();
+        if matches!(signal, SIGTTIN | SIGTTOU | SIGUSR2)
+            && let Some(why) = self.what_comes_first(signal)
+        {
+            tracing::info!(signal = name, why, "the signal is followed later");
+        }
         match signal {
             SIGTERM | SIGQUIT | SIGINT => self.begin_end(),
             SIGUSR1 => self.reopen_log(),
@@ -265,6 +288,15 @@ impl Course {
             SIGUSR2 => self.wants_upgrade = true,
             _ => tracing::warn!(signal = name, "nothing is done on this signal"),
         }
+    }
+
+    /// Each of these has an end in sight: a life begins in `BEGIN_MAX` or is given up, and ends in GRACEFUL_TIMEOUT or is left
+    /// alone.
+    fn what_comes_first(&self, signal: i32) -> Option<&'static str> {
+        if signal == SIGUSR2 && !self.rounds.is_between() {
+            return Some("workers are being replaced");
+        }
+        self.lead.fleet.why_unsettled()
     }
 
     fn reopen_log(&self) {
@@ -314,6 +346,26 @@ impl Course {
                 tracing::error!("SIGHUP: the settings stay as they are, and no worker is replaced, because {errors}");
             }
         }
+    }
+
+    /// Has the workers ask for connections while somebody before this process may be woken in their place.
+    fn look_at_elders(&mut self, now: Instant) -> Option<Instant> {
+        if self.elders_at.is_some_and(|at| at <= now) {
+            let are_there = self.lead.elders.look(now);
+            self.departures().set_elders(are_there);
+            self.elders_at = are_there.then(|| now + limits::LOOK);
+        }
+        self.elders_at
+    }
+
+    /// Lets the successor know once no worker of this process waits for connections any more.
+    fn look_at_departures(&mut self, now: Instant) -> Option<Instant> {
+        let Phase::HandedOver(_) = self.phase else { return None };
+        if self.departures().are_over() {
+            self.lead.presence = None;
+        }
+        // That a worker stops is no event.
+        self.lead.presence.is_some().then(|| now + limits::LOOK)
     }
 
     fn look_at_memory(&mut self, now: Instant) -> Option<Instant> {

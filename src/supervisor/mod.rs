@@ -6,8 +6,8 @@
 //! - [`boot`]: from a configuration to a serving process; [`lead`]: what its thread does from then on, [`rounds`]: which
 //!   workers it replaces.
 //! - [`fleet`]: the workers, each a [`slot`] with its lives; [`worker`]: one life; [`ports`]: the sockets.
-//! - [`upgrade`], [`changeover`], [`handover`]: the old and the new process of a hot upgrade; [`stay`]: what process 1 does after it;
-//!   [`pid_file`].
+//! - [`upgrade`], [`changeover`], [`handover`]: the old and the new process of a hot upgrade; [`elders`]: whether the old one still
+//!   waits for connections; [`stay`]: what process 1 does after it; [`pid_file`].
 //! - [`watchdog`]: looks for a worker that makes no turns; [`rescue`]: who stands in for it meanwhile; [`drain`]: times of the end;
 //!   [`certificate`]: TLS files, read again at SIGHUP; [`memory`]: looks at memory, and has the workers use less.
 //!
@@ -20,6 +20,7 @@ mod certificate;
 mod changeover;
 mod departures;
 mod drain;
+mod elders;
 mod fleet;
 mod handover;
 mod lead;

@@ -23,8 +23,8 @@ use tokio::sync::watch;
 #[derive(Default)]
 pub(super) struct Rescue {
     sockets: Mutex<BTreeMap<u32, Vec<Lent>>>,
-    /// A worker that is given up, and stands in for nobody any more.
-    closing: Mutex<Option<u32>>,
+    /// A worker that is given up, and stands in for nobody any more; true where it has not ended in time.
+    closing: Mutex<Option<(u32, bool)>>,
     /// The worker that stands in, by the one that is away.
     posts: watch::Sender<BTreeMap<u32, u32>>,
     /// Who has stopped accepting.
@@ -40,7 +40,13 @@ impl Rescue {
 
     /// Worker `index` is being given up: nobody is to count on it.
     pub(super) fn give_up(&self, index: u32) {
-        *self.closing.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(index);
+        *self.closing.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((index, false));
+    }
+
+    /// Worker `index` was given up and does not end: somebody is to take what waits for it, whether it is known to be stuck
+    /// or not.
+    pub(super) fn abandon(&self, index: u32) {
+        *self.closing.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some((index, true));
     }
 
     /// Worker `index` is no more: its sockets can be closed.
@@ -59,10 +65,17 @@ impl Rescue {
     /// Of the workers, those in `away` do not accept, and those in `here` do. Who stands in goes on for as long as it can.
     pub(super) fn assign(&self, away: &[u32], here: &[u32]) {
         let closing = *self.closing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let here: Vec<u32> = here.iter().copied().filter(|worker| Some(*worker) != closing).collect();
+        let given_up = closing.map(|(worker, _)| worker);
+        let here: Vec<u32> = here
+            .iter()
+            .copied()
+            .filter(|worker| Some(*worker) != given_up)
+            .collect();
+        let abandoned = closing.filter(|(worker, abandoned)| *abandoned && !away.contains(worker));
+        let abandoned = abandoned.map(|(worker, _)| worker);
         self.posts.send_if_modified(|posts| {
             let mut next = BTreeMap::new();
-            for worker in away {
+            for worker in away.iter().chain(&abandoned) {
                 let present = posts.get(worker).filter(|stand_in| here.contains(stand_in));
                 let busy = |stand_in: &u32| next.values().filter(|other| *other == stand_in).count();
                 let stand_in = present.or_else(|| here.iter().min_by_key(|stand_in| busy(stand_in)));
@@ -216,6 +229,22 @@ mod tests {
         rescue.dismiss(2);
         rescue.assign(&[0, 1], &[2]);
         assert_eq!(rescue.stand_in_of(0), Some(2));
+    }
+
+    #[test]
+    fn somebody_stands_in_for_who_is_given_up_and_does_not_end() {
+        let rescue = Rescue::default();
+        rescue.give_up(1);
+        rescue.assign(&[], &[0, 1]);
+        assert_eq!(rescue.stand_in_of(1), None);
+        rescue.abandon(1);
+        for away in [&[][..], &[1]] {
+            rescue.assign(away, &[0]);
+            assert_eq!(rescue.stand_in_of(1), Some(0));
+        }
+        rescue.dismiss(1);
+        rescue.assign(&[], &[0]);
+        assert_eq!(rescue.stand_in_of(1), None);
     }
 
     #[test]

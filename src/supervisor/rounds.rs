@@ -45,6 +45,11 @@ impl Rounds {
         self.queue.is_empty() && self.current.is_none() && !self.again
     }
 
+    /// True while no worker is being replaced, and no round is under way or to come. One or the other may stand in the queue.
+    pub(super) fn is_between(&self) -> bool {
+        self.current.is_none() && !self.reloading
+    }
+
     /// Asks for every worker to be replaced.
     pub(super) fn reload(&mut self, workers: usize) -> Asked {
         if self.reloading {
@@ -75,8 +80,9 @@ impl Rounds {
         *self = Rounds::default();
     }
 
-    /// Goes on as far as it can now; gives when to come again, if no word of a worker tells.
-    pub(super) fn tick(&mut self, fleet: &mut Fleet, now: Instant) -> Option<Instant> {
+    /// Goes on as far as it can now; gives when to come again, if no word of a worker tells. With `hold` nothing begins but
+    /// what belongs to a round: somebody waits for the end.
+    pub(super) fn tick(&mut self, fleet: &mut Fleet, now: Instant, hold: bool) -> Option<Instant> {
         loop {
             if let Some(step) = &mut self.current {
                 match fleet.progress(step.worker) {
@@ -95,6 +101,9 @@ impl Rounds {
                     Progress::Failed => self.give_up(),
                 }
                 self.current = None;
+            }
+            if hold && !self.reloading {
+                return None;
             }
             let Some((worker, why)) = self.queue.front().copied() else {
                 if !self.reloading {

@@ -30,6 +30,8 @@ pub(super) struct Slot {
     pub(super) close_at: Option<Instant>,
     /// They are, or are about to be.
     pub(super) closing: bool,
+    /// The life that was to empty them did not end in time: until then another worker does it.
+    pub(super) abandoned: Option<Instant>,
 }
 
 /// One life, begun or told to end.
@@ -62,6 +64,7 @@ impl Slot {
             not_replaced: false,
             close_at: None,
             closing: false,
+            abandoned: None,
         }
     }
 
@@ -71,7 +74,11 @@ impl Slot {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.present.is_none() && self.coming.is_none() && self.leaving.is_empty() && self.restart_at.is_none()
+        self.present.is_none()
+            && self.coming.is_none()
+            && self.leaving.is_empty()
+            && self.restart_at.is_none()
+            && self.abandoned.is_none()
     }
 
     /// Takes a life out; true if it was the present one.
@@ -95,7 +102,13 @@ impl Slot {
         let coming = self.coming.as_ref().and_then(|coming| coming.life.until);
         // While the slot is closing, it is the present life's word that is waited for.
         let close = self.close_at.filter(|_| self.present.is_some());
-        leaving.chain(coming).chain(self.restart_at).chain(close)
+        let closed = self.present.as_ref().and_then(|present| present.until);
+        leaving
+            .chain(coming)
+            .chain(self.restart_at)
+            .chain(close)
+            .chain(closed)
+            .chain(self.abandoned)
     }
 }
 

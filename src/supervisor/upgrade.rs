@@ -2,17 +2,17 @@
 //! when it serves. Until then nothing is given up that cannot be had back.
 //!
 //! With PostgreSQL the two serve side by side for a moment: the new process says "ready", the old one leaves. The embedded
-//! store is one process's at a time, so there the new process first says "all but the store". Then the old one accepts no
+//! store is one process's at a time, so there the new process first says "all but that". Then the old one accepts no
 //! more (connections wait in the sockets' queues, which both processes have), finishes what it has, lets go of the store
 //! and says "go". If the new process then fails all the same, the old one opens the store and accepts again.
+//! The mode of the sockets (O_NONBLOCK) is one process's at a time, too: where the new process takes the other IO_DRIVER, it
+//! is the same with PostgreSQL, but that the old one says "go" as soon as none of its workers accepts any more.
 
 use super::handover::{GO, Left, PREPARED, READY, TABLE};
 use super::lead::Event;
-use super::ports::Ports;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::mpsc::Sender;
@@ -47,14 +47,16 @@ pub(super) enum Stage {
     Starting,
     /// It waits for the store, and the old one finishes what it has; until then at most.
     Emptying(Instant),
-    /// The store is the new process's.
+    /// It waits for the sockets, and the old one stops accepting; until then at most.
+    Stopping(Instant),
+    /// What it has waited for is the new process's.
     Given,
 }
 
 /// What the new process says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Said {
-    /// All but the store.
+    /// All but the store, or the sockets.
     Prepared,
     /// It serves.
     Ready,
@@ -78,30 +80,23 @@ impl Origin {
         })
     }
 
-    /// Starts the program again, with the sockets of `ports`. `events` hears what it says, `pids` is where a process that
-    /// stays behind all of them hears of them.
+    /// Starts the program again, with what `leave` leaves to it. `events` hears what it says.
     ///
     /// # Errors
     /// It cannot be started: no such file, no right, no descriptors.
     pub(super) fn start_again(
         &self,
         number: u64,
-        ports: &Ports,
-        pids: Option<&OwnedFd>,
+        leave: impl FnOnce(&mut Left) -> io::Result<()>,
         time: Duration,
         events: &Sender<Event>,
     ) -> io::Result<Upgrade> {
         let (mut hear, ready) = io::pipe()?;
         let (going, go) = io::pipe()?;
         let mut left = Left::default();
-        for (bind, whose, sockets) in ports.groups() {
-            left.sockets(bind, whose, sockets)?;
-        }
+        leave(&mut left)?;
         left.pipe("ready", &ready.into())?;
         left.pipe("go", &going.into())?;
-        if let Some(pids) = pids {
-            left.pipe("pids", pids)?;
-        }
         let mut command = Command::new(&self.program);
         // systemd's word was for this process.
         for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
@@ -150,7 +145,7 @@ impl Origin {
 }
 
 impl Upgrade {
-    /// Says that the store is free.
+    /// Says that what it waits for is free.
     pub(super) fn go(&mut self) {
         // Fails where it has died: that is told otherwise.
         let _ = self.go.write_all(&[GO]);

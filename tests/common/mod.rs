@@ -133,7 +133,17 @@ impl Setup {
         };
         let mut command = self.command(&[], Some(&dir));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let deadline = Instant::now() + PATIENCE;
+        let mut child = loop {
+            match command.spawn() {
+                Ok(child) => break child,
+                // A fresh copy of the binary: a child that another thread is about to start has it open for writing still.
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(error) => panic!("{command:?}: {error}"),
+            }
+        };
         let log = Log::default();
         let readers = vec![
             log.follow(child.stdout.take().unwrap()),

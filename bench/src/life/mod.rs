@@ -175,14 +175,17 @@ fn write(args: &Args, report: &Report) -> Result<(), String> {
 
 /// Which drivers a run is done on.
 fn drivers(args: &Args, on_both: bool) -> Vec<&'static str> {
-    let has_uring = io_uring::IoUring::new(8).is_ok();
     match args.driver.as_str() {
         "uring" => vec!["uring"],
         "epoll" => vec!["epoll"],
-        _ if !has_uring => vec!["epoll"],
+        _ if !has_uring() => vec!["epoll"],
         _ if on_both => vec!["uring", "epoll"],
         _ => vec!["uring"],
     }
+}
+
+fn has_uring() -> bool {
+    io_uring::IoUring::new(8).is_ok()
 }
 
 fn bench(args: &Args) -> Result<Bench, String> {

@@ -51,6 +51,12 @@ pub(super) const RUNS: &[Run] = &[
         signals::upgrade_with_postgres,
     ),
     run(
+        "usr2-driver",
+        "SIGUSR2 to the other IO_DRIVER and back, PostgreSQL",
+        true,
+        signals::upgrade_to_the_other_driver,
+    ),
+    run(
         "usr2-broken",
         "SIGUSR2 to a binary that ends",
         true,

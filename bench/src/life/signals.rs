@@ -5,6 +5,7 @@ use super::runs::Stand;
 use super::stage::{Plan, Server, Stop, is_gone, is_there, signal};
 use crate::tiers::backends::Backends;
 use rustix::process::Signal;
+use sonic_rs::JsonValueTrait;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -43,7 +44,6 @@ pub(super) fn hup10(stand: &Stand<'_>) -> Result<Row, Stop> {
 }
 
 fn workers(server: &Server) -> Option<u64> {
-    use sonic_rs::JsonValueTrait;
     server.json("/health/v2/status").ok()?["components"]["worker"]["workers"].as_u64()
 }
 
@@ -115,6 +115,36 @@ pub(super) fn backends() -> Result<Backends, Stop> {
 pub(super) fn upgrade_with_postgres(stand: &Stand<'_>) -> Result<Row, Stop> {
     let backends = backends()?;
     upgrade_twice(stand, stand.plan()?.env("DATABASE_URL", &backends.database_url()))
+}
+
+/// To the other driver and back: both processes have the listening sockets, which each driver wants in its own mode.
+pub(super) fn upgrade_to_the_other_driver(stand: &Stand<'_>) -> Result<Row, Stop> {
+    if !super::has_uring() {
+        return Err(Stop::Skip("io_uring is refused here: there is one driver".to_owned()));
+    }
+    let backends = backends()?;
+    let folder = super::stage::Folder::new()?;
+    let settings = folder.0.join("api.env");
+    let take = |driver: &str| {
+        fs::write(&settings, format!("IO_DRIVER={driver}\n")).map_err(|e| format!("cannot write the settings: {e}"))
+    };
+    take(stand.driver)?;
+    let plan = stand
+        .plan()?
+        .env("DATABASE_URL", &backends.database_url())
+        .env("ENV_FILE", &settings.display().to_string());
+    let other = if stand.driver == "epoll" { "uring" } else { "epoll" };
+    stand.under_load(plan, |scene| {
+        let mut serving = scene.server.first();
+        for driver in [other, stand.driver] {
+            take(driver)?;
+            serving = upgraded(scene.server, serving, false)?;
+            if scene.server.json("/health/v2/worker")?["io_driver"].as_str() != Some(driver) {
+                return Err(format!("the new process does not use {driver}").into());
+            }
+        }
+        Ok(format!("{}, {other}, {}", stand.driver, stand.driver))
+    })
 }
 
 pub(super) fn broken_upgrade(stand: &Stand<'_>) -> Result<Row, Stop> {

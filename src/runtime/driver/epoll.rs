@@ -16,12 +16,14 @@
 //!
 //! A listener's O_NONBLOCK belongs to the open socket, not to the descriptor: it holds for every worker and process
 //! that has a duplicate. io_uring answers EAGAIN on such a listener, and epoll would block in `accept` on one that
-//! io_uring has made blocking. All workers that share a listener must therefore use the same driver.
+//! io_uring has made blocking. All workers that share a listener must therefore use the same driver. A process that takes
+//! over with the other one waits until nobody here accepts; a worker that was stuck then looks before it accepts, and gets EAGAIN.
 
 use super::buffers::{BufferId, BufferPool};
 use super::{Driver, Event, Op, OpId, Park, SocketAddrAny, Unparker, system};
 use crate::limits;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use std::io;
@@ -305,7 +307,12 @@ impl EpollDriver {
     }
 
     fn accept(&mut self, fd: RawFd, op: OpId) {
-        let shared = self.socket_of(fd).is_ok_and(|socket| socket.shared);
+        let Ok(listener) = self.socket_of(fd) else { return };
+        let shared = listener.shared;
+        if !fcntl_getfl(&listener.fd).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK)) {
+            self.stop_accepting(fd);
+            return self.event(op, -Errno::AGAIN.raw_os_error());
+        }
         for _ in 0..if shared { 1 } else { ACCEPTS_PER_TURN } {
             let Ok(socket) = self.socket_of(fd) else { return };
             match rustix::net::accept_with(&socket.fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
