@@ -94,6 +94,7 @@ impl Fleet {
     pub(super) fn want(&mut self, count: usize) {
         self.wanted = count;
         self.shared.process.registry.lives.set_workers(count);
+        self.shared.memory.divide_by(count);
     }
 
     /// See [`want`](Self::want).
