@@ -12,6 +12,7 @@
 //! - what a worker does not take within [`limits::TAKE_BACK`] is taken back by who handed it over, and until that worker has
 //!   made a turn it is handed no more: so a stuck one costs its new connections that time, once;
 //! - a life that leaves takes what waits for it, and takes back what it has handed over;
+//! - a worker without a place hands over to any other that has one, and while nobody has, it accepts nothing;
 //! - of one that breaks down both are left to all ([`Leaves`]), and whoever comes first serves them, its successor included.
 //!
 //! Deliberately absent: moving connections that are served, and any weighing of what they do.
