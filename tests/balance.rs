@@ -83,6 +83,32 @@ fn connections_that_stay_are_even_and_so_are_a_hundred_that_do_not() {
     });
 }
 
+/// A worker whose places are all taken leaves nobody in its queue to whom another has a place.
+#[test]
+fn newcomers_are_served_wherever_there_is_a_place() {
+    on_each_driver(|driver| {
+        let server = Setup::new()
+            .driver(driver)
+            .env("WORKERS", "2")
+            .env("CONNECTIONS_MAX", "4")
+            .env("CONNECTIONS_PER_ADDRESS", "0")
+            .start();
+        let mut held = gather(&server, 8);
+        // Each new one has an even chance to come to the one that is full.
+        for _ in 0..5 {
+            let mut stays = 1;
+            held.retain(|(_, worker)| {
+                let is_kept = *worker == 0 || stays > 0;
+                stays -= i32::from(*worker == 1 && is_kept);
+                is_kept
+            });
+            held.extend(gather(&server, 3));
+        }
+        let spread = Spread::of(2, held.iter().map(|(_, worker)| *worker));
+        assert_eq!(spread.0, [4, 4]);
+    });
+}
+
 #[test]
 fn balance_can_be_switched_off() {
     let server = Setup::new().env("WORKERS", "2").env("BALANCE", "off").start();

@@ -71,6 +71,39 @@ fn who_waits_in_the_kernels_queue_is_served() {
     });
 }
 
+/// Requests that do not end hold all places until the end: who waits for one is served all the same.
+#[test]
+fn who_waits_in_the_kernels_queue_is_served_though_no_place_becomes_free() {
+    on_each_driver(|driver| {
+        let mut server = setup(driver)
+            .env("WORKERS", "1")
+            .env("CONNECTIONS_MAX", "2")
+            .env("DRAIN_DELAY", "0s")
+            .env("GRACEFUL_TIMEOUT", "3s")
+            .start();
+        let request = story_request(r#"{"location":"Cusco"}"#);
+        let (begin, end) = request.split_at(request.len() - 3);
+        let mut within: Vec<Connection> = (0..2).map(|_| server.connect()).collect();
+        within.iter_mut().for_each(|connection| connection.send(begin));
+        let mut waiting: Vec<Connection> = (0..20).map(|_| server.connect()).collect();
+        for connection in &mut waiting {
+            connection.send("GET /api/v1/styles HTTP/1.1\r\nHost: test\r\n\r\n");
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        server.terminate();
+        for connection in &mut waiting {
+            assert!(connection.read().expect(200).closes());
+            assert!(connection.is_closed());
+        }
+        assert!(server.try_wait().is_none(), "it ended with requests in flight");
+        for connection in &mut within {
+            connection.send(end);
+            assert!(connection.read().expect(200).closes());
+        }
+        assert_eq!(server.wait().code(), Some(0), "{}", server.all_said());
+    });
+}
+
 #[test]
 fn a_batch_that_has_come_is_answered_whole_and_its_last_answer_says_close() {
     on_each_driver(|driver| {

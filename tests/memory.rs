@@ -8,6 +8,7 @@ mod common;
 use common::exposition::Exposition;
 use common::http::Connection;
 use common::{Server, Setup, until};
+use rustix::process::Signal;
 use sonic_rs::{JsonContainerTrait, JsonValueTrait, Value};
 use std::fs;
 use std::io::Write;
@@ -205,6 +206,42 @@ fn a_size_that_is_given_by_hand_is_compared_with_the_process() {
             .get("memory")
             .is_none()
     );
+}
+
+/// Idle connections take all places that there are at the hard level, and a probe is answered.
+#[test]
+fn who_says_nothing_does_not_shut_out_probes() {
+    common::raise_open_files();
+    common::on_each_driver(|driver| {
+        let server = Setup::new()
+            .driver(driver)
+            .env("MEMORY_MAX", "16M")
+            .env("WORKERS", "1")
+            .start();
+        let mut silent: Vec<Connection> = (0..600).map(|_| server.connect()).collect();
+        for _ in 0..20 {
+            server.get("/health/v2/live").expect(200);
+        }
+        // The oldest had to make way, and the newest did not. Those are closed after two seconds.
+        assert!(silent[0].is_closed());
+        let mut newest = silent.pop().unwrap();
+        newest.get("/health/v2/live").expect(200);
+    });
+}
+
+/// What a worker's clients may leave unfinished follows the number of workers.
+#[test]
+fn budgets_are_divided_anew_when_there_are_other_numbers_of_workers() {
+    let server = Setup::new().env("MEMORY_MAX", "256M").env("WORKERS", "1").start();
+    let said = |what: &str| server.all_said().matches(what).count();
+    server.signal(Signal::TTIN);
+    // Of the first; the second begins with it, or hears of it.
+    until("half as much", || said("PENDING_BYTES_MAX of a worker is 16M now") >= 1);
+    until("two workers", || figure(&server, "worker_health_status") == 2.0);
+    server.signal(Signal::TTOU);
+    until("as much as before", || {
+        said("PENDING_BYTES_MAX of a worker is 32M now") >= 1
+    });
 }
 
 #[test]

@@ -207,7 +207,7 @@ variables! {
     ]), Preset::Word("on"),
         "Whether a worker hands a fresh connection to one that has fewer, or leaves them as the kernel's hash spreads them. See Balance between cores.";
     CONNECTIONS_MAX: Kind::Count { min: 1, max: limits::CONNECTIONS_BOUND }, Preset::Number(limits::CONNECTIONS_MAX),
-        "Connections that a worker serves at once, at most; more wait until one ends. In the last eighth of them an idle connection is kept for HEAD_TIMEOUT only.";
+        "Connections that a worker serves at once, at most; more go to a worker that has places (see Balance between cores), or wait until one ends. In the last eighth of them an idle connection is kept for HEAD_TIMEOUT only.";
     CONNECTIONS_PER_ADDRESS: Kind::Count { min: 0, max: limits::CONNECTIONS_BOUND }, Preset::Unset("half of CONNECTIONS_MAX"),
         "Connections of a worker that one IPv4 address, or one IPv6 /64, may hold; more are closed at once. Set it to 0, no limit, behind a proxy that is not trusted.";
     REQUESTS_PER_CONNECTION: Kind::Count { min: 0, max: u32::MAX as u64 - 1 }, Preset::Number(limits::REQUESTS_PER_CONNECTION),

@@ -9,6 +9,9 @@ pub const WAITING_MAX: usize = 256;
 /// for. Longer than a turn takes that has to wait for its CPU (at 20 ms, on a machine with four times as much to do as it
 /// has CPUs, a burst of a thousand was taken back in part), and a client of a stuck worker waits for it once.
 pub const TAKE_BACK: Duration = Duration::from_millis(50);
+/// A worker whose places are all taken, as are those of the others, looks again after so long whether one of them has some.
+/// Its clients wait for no longer than that, and to look costs a cache miss for each worker.
+pub const ROOM_AGAIN: Duration = Duration::from_millis(20);
 /// Workers that are looked at before a connection is handed over; of more, others each time. Each look may be a cache
 /// miss (some 100 ns), and an accept takes some 10 us.
 pub const PEERS_MAX: usize = 16;

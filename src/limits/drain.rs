@@ -7,6 +7,9 @@ use std::time::Duration;
 pub const HANDSHAKE: Duration = Duration::from_millis(150);
 /// Nobody has come for so long: the kernel's queue is empty.
 pub const LULL: Duration = Duration::from_millis(20);
+/// For who waits in the kernel's queue for a place, as others end, when all of them are taken: requests end within this as a
+/// rule, and what takes longer may take the whole graceful time. At most a quarter of that.
+pub const ROOM: Duration = Duration::from_millis(500);
 /// From the begin of draining to the end of idle connections, and from a late connection to its own end if it says
 /// nothing: longer than a request takes that was sent before, or right behind the handshake, and nothing against the
 /// graceful timeout.
@@ -42,6 +45,11 @@ pub const INTERRUPT: Duration = Duration::from_millis(250);
 /// When bodies come to an end, from the begin of draining.
 pub fn bodies_end_after(graceful: Duration) -> Duration {
     graceful.saturating_sub(BODIES_END_BEFORE.min(graceful / 4))
+}
+
+/// How long those in the kernel's queue wait for places.
+pub fn room_within(graceful: Duration) -> Duration {
+    ROOM.min(graceful / 4)
 }
 
 const _: () = assert!(IDLE.as_millis() < super::connection::LINGER_MS as u128);

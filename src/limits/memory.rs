@@ -54,8 +54,8 @@ pub const LOOKS_FAILED: u32 = 2;
 /// Between two looks at what the limits are: a pod may be resized in place.
 pub const LIMITS_AGAIN: Duration = Duration::from_secs(30);
 
-/// Connections of a worker that came at the hard level, at most; more are closed at once. Probes and scrapers are a dozen;
-/// over TLS each takes some 20 KB while it is greeted.
+/// Connections of a worker that came at the hard level, at most; where more come, the oldest that has not asked for anything
+/// makes way. Probes and scrapers are a dozen; over TLS each takes some 20 KB while it is greeted.
 pub const LATE_MAX: usize = 512;
 /// For such a connection to send its request.
 pub const LATE_PATIENCE: Duration = Duration::from_secs(2);

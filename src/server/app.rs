@@ -47,7 +47,7 @@ pub trait App: 'static {
     /// One that was handed to another worker was not taken, and is served here after all.
     fn handed_back(&self) {}
 
-    /// A connection that came while memory is short was closed at once: there are too many of them.
+    /// A connection that came while memory is short was closed unheard: there are too many of them.
     fn refused_for_memory(&self) {}
 
     /// So many bytes came in.

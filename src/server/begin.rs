@@ -1,11 +1,10 @@
 //! From an accepted socket to what is spoken on it.
 
 use super::app::App;
-use super::guests::{Guest, Origin};
+use super::guests::{Guest, Origin, spawn_served};
 use super::proxy::{self, Fault, Source};
 use super::{Server, connection, tls};
 use crate::limits;
-use crate::runtime::executor::spawn_detached;
 use crate::runtime::net::Stream;
 use crate::runtime::time::Sleep;
 use std::future::poll_fn;
@@ -24,8 +23,8 @@ pub struct Terms {
 /// Serves a fresh connection on a task of its own.
 pub(super) fn begin<A: App>(server: &Rc<Server<A>>, terms: Terms, stream: Stream) {
     let mut guest = Guest::new(Rc::clone(server));
-    if server.short.get() && !guest.comes_late() {
-        return;
+    if server.short.get() {
+        guest.comes_late();
     }
     if terms.proxy {
         let origin = Origin::of(&stream);
@@ -38,7 +37,7 @@ pub(super) fn begin<A: App>(server: &Rc<Server<A>>, terms: Terms, stream: Stream
         if is_proxy {
             // A task of its own, which ends when the connection's begins: that stays small, and so does what waits
             // for a header.
-            spawn_detached("proxy header", introduced(terms, stream, guest, origin));
+            spawn_served("proxy header", guest, |guest| introduced(terms, stream, guest, origin));
             return;
         }
     }
@@ -54,9 +53,9 @@ pub(super) fn begin<A: App>(server: &Rc<Server<A>>, terms: Terms, stream: Stream
 fn speak<A: App>(terms: Terms, stream: Stream, guest: Guest<A>, early: Vec<u8>) {
     if terms.tls {
         // What a handshake needs is gone with its task: the connection gets another.
-        spawn_detached("handshake", tls::greet(stream, guest, early));
+        spawn_served("handshake", guest, |guest| tls::greet(stream, guest, early));
     } else {
-        spawn_detached("connection", connection::serve(stream, guest, early));
+        spawn_served("connection", guest, |guest| connection::serve(stream, guest, early));
     }
 }
 

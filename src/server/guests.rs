@@ -3,7 +3,9 @@
 use super::Server;
 use super::app::App;
 use super::crowd;
+use super::late::{self, Ticket};
 use crate::limits;
+use crate::runtime::executor::spawn_detached;
 use crate::runtime::net::Stream;
 use std::cell::OnceCell;
 use std::net::SocketAddr;
@@ -25,8 +27,8 @@ struct Told {
     /// Where it comes from, once that is known: because a trusted proxy said so on the connection itself (PROXY protocol), or
     /// because it was looked up to be remembered.
     origin: OnceCell<Origin>,
-    /// It came while memory was short.
-    late: bool,
+    /// It came while memory was short: its place among those.
+    late: Option<Rc<Ticket>>,
 }
 
 impl<A: App> Guest<A> {
@@ -80,14 +82,19 @@ impl<A: App> Guest<A> {
         &self.server
     }
 
-    /// It has come while memory is short. False if too many have: it is to be closed.
-    #[must_use = "one too many must be closed"]
-    pub(super) fn comes_late(&mut self) -> bool {
+    /// It has come while memory is short.
+    pub(super) fn comes_late(&mut self) {
         self.told = OnceCell::from(Box::new(Told {
-            late: true,
+            late: Some(self.server.lets_in_late()),
             ..Told::default()
         }));
-        self.server.lets_in_late()
+    }
+
+    /// It has asked for something: one that came late does not make way any more for others that have not.
+    pub(super) fn asks(&self) {
+        if let Some(ticket) = self.ticket() {
+            self.server.late.asks(ticket);
+        }
     }
 
     /// It has come while memory was short, and memory still is.
@@ -105,7 +112,11 @@ impl<A: App> Guest<A> {
     }
 
     fn came_late(&self) -> bool {
-        self.told.get().is_some_and(|told| told.late)
+        self.ticket().is_some()
+    }
+
+    fn ticket(&self) -> Option<&Rc<Ticket>> {
+        self.told.get().and_then(|told| told.late.as_ref())
     }
 
     /// Takes a proxy's word for where the connection comes from, and counts it there. False if that address has too
@@ -114,7 +125,7 @@ impl<A: App> Guest<A> {
     pub(super) fn comes_from(&mut self, origin: Origin) -> bool {
         self.told = OnceCell::from(Box::new(Told {
             origin: OnceCell::from(origin),
-            late: self.came_late(),
+            late: self.ticket().cloned(),
         }));
         match origin {
             Origin::Addr(addr) => self.arrives_from(Some(addr)),
@@ -135,10 +146,22 @@ impl<A: App> Guest<A> {
 impl<A: App> Drop for Guest<A> {
     fn drop(&mut self) {
         self.leave();
-        if self.came_late() {
-            self.server.late_left();
+        if let Some(ticket) = self.ticket() {
+            self.server.late.leave(ticket);
         }
         self.server.closed();
+    }
+}
+
+/// Has a connection served on a task of its own by what `serve` makes of its guest. One that came late may have to make way.
+pub(super) fn spawn_served<A: App, F: Future<Output = ()> + 'static>(
+    name: &'static str,
+    guest: Guest<A>,
+    serve: impl FnOnce(Guest<A>) -> F,
+) {
+    match guest.ticket().cloned() {
+        None => spawn_detached(name, serve(guest)),
+        Some(ticket) => spawn_detached(name, late::until_over(ticket, serve(guest))),
     }
 }
 

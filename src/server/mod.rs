@@ -15,6 +15,7 @@ mod connection;
 mod crowd;
 mod guests;
 mod http2;
+mod late;
 mod pace;
 pub mod proxy;
 mod short;
@@ -36,6 +37,7 @@ use crate::limits;
 use crate::runtime::{context, executor};
 use budget::Budget;
 use crowd::Crowd;
+use late::Late;
 use rustls::ServerConfig;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
@@ -105,9 +107,9 @@ pub struct Server<A> {
     drain_idle: Cell<Duration>,
     /// Nearly all places are taken.
     crowded: Cell<bool>,
-    /// Memory is short; and how many connections are open that came since.
+    /// Memory is short; and the connections that came since.
     short: Cell<bool>,
-    late: Cell<usize>,
+    late: Late,
     /// Idle connections must look at their time again: they end, or they have less of it than they thought.
     hurried: Cell<bool>,
     /// How long an idle connection is kept now.
@@ -118,6 +120,8 @@ pub struct Server<A> {
     look: Duration,
     /// Who holds how many connections.
     crowd: Crowd,
+    /// What the two that follow have where memory is not short.
+    pending_bytes_max: Cell<usize>,
     /// What requests that are not whole may hold; of all protocols.
     pending: Rc<Budget>,
     /// What answers may hold that their peers are slow to take; of all protocols.
@@ -149,7 +153,7 @@ impl<A: App> Server<A> {
             drain_idle: Cell::new(limits::drain::IDLE),
             crowded: Cell::new(false),
             short: Cell::new(false),
-            late: Cell::new(0),
+            late: Late::default(),
             hurried: Cell::new(false),
             idle_for: Cell::new(settings.keep_alive),
             requests_before_close: Cell::new(match settings.requests_per_connection {
@@ -158,6 +162,7 @@ impl<A: App> Server<A> {
             }),
             look: pace::first_look_after(&settings),
             crowd: Crowd::default(),
+            pending_bytes_max: Cell::new(settings.pending_bytes_max),
             pending: Budget::new(settings.pending_bytes_max),
             answers: Budget::new(settings.pending_bytes_max),
             settings,

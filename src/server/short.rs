@@ -5,8 +5,10 @@
 
 use super::Server;
 use super::app::App;
+use super::late::Ticket;
 use crate::limits::memory as limits;
 use crate::runtime::executor;
+use std::rc::Rc;
 
 impl<A: App> Server<A> {
     /// From now on memory is short, or is not any more.
@@ -14,15 +16,34 @@ impl<A: App> Server<A> {
         if self.short.replace(short) == short {
             return;
         }
-        let max = self.settings.pending_bytes_max;
-        let (requests, answers) = if short {
+        if !short {
+            self.late.forget();
+        }
+        self.budget_as_fits();
+        self.keep_idle_as_fits();
+    }
+
+    /// From now on requests that are not whole may hold so many bytes, and answers that are not taken as many: less while
+    /// memory is short. What is held beyond that stays held.
+    pub fn set_pending_bytes_max(&self, bytes: usize) {
+        self.pending_bytes_max.set(bytes);
+        self.budget_as_fits();
+    }
+
+    /// See [`set_pending_bytes_max`](Self::set_pending_bytes_max).
+    pub fn pending_bytes_max(&self) -> usize {
+        self.pending_bytes_max.get()
+    }
+
+    fn budget_as_fits(&self) {
+        let max = self.pending_bytes_max.get();
+        let (requests, answers) = if self.short.get() {
             (0, max / limits::ANSWERS_PART)
         } else {
             (max, max)
         };
         self.pending.set_max(requests);
         self.answers.set_max(answers);
-        self.keep_idle_as_fits();
     }
 
     /// How long idle connections are kept, by how many places are free and whether memory is short. Those that have less
@@ -44,18 +65,13 @@ impl<A: App> Server<A> {
         }
     }
 
-    /// One more that came while memory is short. False where there are so many that it is closed at once: those that are
-    /// there, probes among them, are to have an answer.
-    pub(super) fn lets_in_late(&self) -> bool {
-        self.late.set(self.late.get() + 1);
-        let is_in = self.late.get() <= limits::LATE_MAX;
-        if !is_in {
+    /// One more that came while memory is short: its place among those. Where there are too many, the oldest of them makes
+    /// way, so that those who come, probes among them, have their answer.
+    pub(super) fn lets_in_late(&self) -> Rc<Ticket> {
+        let (ticket, ousts) = self.late.enter(limits::LATE_MAX);
+        if ousts {
             self.app.refused_for_memory();
         }
-        is_in
-    }
-
-    pub(super) fn late_left(&self) {
-        self.late.set(self.late.get().saturating_sub(1));
+        ticket
     }
 }

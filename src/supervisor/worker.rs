@@ -3,7 +3,7 @@
 use super::boot::Shared;
 use super::certificate;
 use super::lead::Event;
-use super::{memory, ports, rescue};
+use super::{ports, rescue};
 use crate::cache::redis::Redis;
 use crate::config;
 use crate::limits::life as limits;
@@ -156,14 +156,12 @@ fn live(birth: &Birth) -> io::Result<Life> {
     let (events, want) = (birth.events.clone(), birth.want.clone());
     let beat = Arc::clone(&heartbeat);
     // Ends its place in the balance behind everything else, a panic included.
-    let mut leaves = None;
-    let seat = shared.config.balance.then(|| {
-        let (seat, end) = shared
-            .balance
-            .join(Arc::clone(&heartbeat), shared.config.connections_max, runtime.now_ns());
-        leaves = Some(end);
-        seat
-    });
+    let (seat, leaves) = shared.balance.join(
+        Arc::clone(&heartbeat),
+        shared.config.connections_max,
+        shared.config.balance,
+        runtime.now_ns(),
+    );
     let lived = runtime.block_on(async move {
         let config = &shared.config;
         let store = store.attach();
@@ -200,7 +198,7 @@ fn live(birth: &Birth) -> io::Result<Life> {
             trusted: Arc::clone(&shared.trusted),
             connections_per_address: config.connections_per_address,
             requests_per_connection: config.requests_per_connection,
-            pending_bytes_max: memory::pending_bytes_of(&shared),
+            pending_bytes_max: shared.memory.pending_bytes(config.pending_bytes_max),
             body_rate_min: config.body_rate_min,
             write_rate_min: config.write_rate_min,
         };
@@ -213,9 +211,7 @@ fn live(birth: &Birth) -> io::Result<Life> {
             });
         }
         let server = Rc::new(Server::new(api, settings));
-        if let Some(seat) = seat {
-            server.share(seat);
-        }
+        server.share(seat);
         let renewing = shared.tls.clone().map(|settings| {
             // Before the first connection.
             renew(&server, &settings);
@@ -232,6 +228,11 @@ fn live(birth: &Birth) -> io::Result<Life> {
         let rescue = Arc::clone(&shared.rescue);
         server.when_shut(move || rescue.departures.stopped(worker, life));
         let obeying = spawn("memory", shared.memory.clone().obey(Rc::clone(&server)));
+        let share = shared
+            .memory
+            .clone()
+            .keep_share(Rc::clone(&server), config.pending_bytes_max);
+        let sharing = spawn("memory share", share);
         let moving_on = spawn("leaving", told_to_move_on(Rc::clone(&server), want.clone()));
         say(&events, worker, life, What::Serving(beat));
         if let Some(requests) = worn_after(&config.life) {
@@ -252,6 +253,7 @@ fn live(birth: &Birth) -> io::Result<Life> {
         asking.abort();
         moving_on.abort();
         obeying.abort();
+        sharing.abort();
         if let Some(renewing) = renewing {
             renewing.abort();
         }

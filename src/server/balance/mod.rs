@@ -12,6 +12,7 @@
 //! - what a worker does not take within [`limits::TAKE_BACK`] is taken back by who handed it over, and until that worker has
 //!   made a turn it is handed no more: so a stuck one costs its new connections that time, once;
 //! - a life that leaves takes what waits for it, and takes back what it has handed over;
+//! - a worker without a place hands over to any other that has one, and while nobody has, it accepts nothing;
 //! - of one that breaks down both are left to all ([`Leaves`]), and whoever comes first serves them, its successor included.
 //!
 //! Deliberately absent: moving connections that are served, and any weighing of what they do.
@@ -146,8 +147,15 @@ impl Place {
 
 impl Balance {
     /// A life of a worker that is about to serve at most so many connections: its own end, and what is to be dropped when it
-    /// is over, however that comes. It is handed none before its accept loop runs.
-    pub fn join(self: &Arc<Balance>, heartbeat: Arc<Heartbeat>, connections_max: usize, now_ns: u64) -> (Seat, Leaves) {
+    /// is over, however that comes. It is handed none before its accept loop runs. One that does not `share` hands none over,
+    /// and is handed none but those of lives that broke down, which are everybody's.
+    pub fn join(
+        self: &Arc<Balance>,
+        heartbeat: Arc<Heartbeat>,
+        connections_max: usize,
+        shares: bool,
+        now_ns: u64,
+    ) -> (Seat, Leaves) {
         let now = epoch(now_ns);
         let mut places = lock(&self.places);
         // As many as the others: what it did not have lately is not made up for.
@@ -171,6 +179,7 @@ impl Balance {
         let seat = Seat {
             balance: Arc::clone(self),
             place: Arc::clone(&place),
+            shares,
             peers: RefCell::default(),
             seen: Cell::new(u64::MAX),
             first: Cell::new(0),
@@ -236,6 +245,8 @@ impl Drop for Leaves {
 pub struct Seat {
     balance: Arc<Balance>,
     place: Arc<Place>,
+    /// Fresh connections are shared with the others.
+    shares: bool,
     peers: RefCell<Vec<Arc<Place>>>,
     /// The version of the list that those are of.
     seen: Cell<u64>,
@@ -260,15 +271,31 @@ impl Seat {
         self.place.figures.open.store(open, Ordering::Relaxed);
     }
 
-    /// Hands a fresh connection to another worker, or gives it back, which is to be served here then.
-    pub(super) fn give(&self, terms: Terms, stream: Stream) -> Result<(), Stream> {
+    /// Fresh connections are handed over here at all.
+    pub(super) fn gives(&self) -> bool {
+        self.shares
+    }
+
+    /// Another worker has a place.
+    pub(super) fn others_have_room(&self) -> bool {
+        self.look_for_peers();
+        let now = epoch(context::now_ns());
+        self.peers.borrow().iter().any(|peer| peer.has_room(peer.load(now)))
+    }
+
+    /// Hands a fresh connection to another worker, or gives it back, which is to be served here then. With `anyway` there is no
+    /// place for it here, and any other's is better.
+    pub(super) fn give(&self, terms: Terms, stream: Stream, anyway: bool) -> Result<(), Stream> {
+        if !self.shares {
+            return Err(stream);
+        }
         self.look_for_peers();
         let peers = self.peers.borrow();
         if peers.is_empty() {
             return Err(stream);
         }
         let now_ns = context::now_ns();
-        let Some(peer) = self.least(&peers, epoch(now_ns)) else {
+        let Some(peer) = self.least(&peers, epoch(now_ns), anyway) else {
             return Err(stream);
         };
         let waker = {
@@ -301,18 +328,19 @@ impl Seat {
         }
     }
 
-    /// Who is to have the next connection in place of this worker.
-    fn least<'p>(&self, peers: &'p [Arc<Place>], now: u32) -> Option<&'p Place> {
+    /// Who is to have the next connection in place of this worker; `anyway`: whoever has a place.
+    fn least<'p>(&self, peers: &'p [Arc<Place>], now: u32, anyway: bool) -> Option<&'p Place> {
         let own = self.place.load(now);
         let count = peers.len();
         let first = self.first.get() % count.max(1);
-        self.first.set(first.saturating_add(limits::PEERS_MAX.min(count)));
-        let looked_at = peers.iter().cycle().skip(first).take(count.min(limits::PEERS_MAX));
+        let looks = if anyway { count } else { count.min(limits::PEERS_MAX) };
+        self.first.set(first.saturating_add(looks));
+        let looked_at = peers.iter().cycle().skip(first).take(looks);
         let loads = looked_at.map(|peer| (peer, peer.load(now)));
         let (peer, load) = loads
             .filter(|(peer, load)| peer.has_room(*load))
             .min_by_key(|(_, load)| load.key())?;
-        choice::goes_over(own, load).then_some(&**peer)
+        (anyway || choice::goes_over(own, load)).then_some(&**peer)
     }
 
     /// What other workers have handed over, at most so many; wakes the task when there is more. Others hand over from the
@@ -324,7 +352,7 @@ impl Seat {
             let mut queue = lock(&self.place.queue);
             if !queue.closed {
                 queue.waker = Some(cx.waker().clone());
-                self.place.taking.store(true, Ordering::Relaxed);
+                self.place.taking.store(self.shares, Ordering::Relaxed);
             }
         }
         let mut taken = self.balance.take_left(room);
@@ -337,19 +365,19 @@ impl Seat {
         taken
     }
 
-    /// What was handed over and not taken for so long; and whether anything else waits.
-    pub(super) fn take_back(&self, after: Duration) -> (Vec<Handed>, bool) {
+    /// What was handed over and not taken for so long; and if anything else waits, in how long the first of it will have.
+    pub(super) fn take_back(&self, after: Duration) -> (Vec<Handed>, Option<Duration>) {
         self.look_for_peers();
         let now_ns = context::now_ns();
-        let after = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+        let after_ns = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
         let own = |handed: &Handed| handed.from == self.place.number;
-        let (mut back, mut more) = (Vec::new(), false);
+        let (mut back, mut oldest_ns) = (Vec::new(), None::<u64>);
         for peer in self.peers.borrow().iter() {
             if peer.waiting.load(Ordering::Acquire) == 0 {
                 continue;
             }
             let mut queue = lock(&peer.queue);
-            let late = |handed: &Handed| own(handed) && now_ns.saturating_sub(handed.since_ns) >= after;
+            let late = |handed: &Handed| own(handed) && now_ns.saturating_sub(handed.since_ns) >= after_ns;
             let taken = peer.extract(&mut queue, late);
             if !taken.is_empty() {
                 // Until it has made a turn it is handed no more.
@@ -357,9 +385,12 @@ impl Seat {
                 peer.late.store(turns, Ordering::Relaxed);
             }
             back.extend(taken);
-            more |= queue.waiting.iter().any(own);
+            // They are queued in the order in which they came.
+            let oldest = queue.waiting.iter().find(|handed| own(handed));
+            oldest_ns = oldest_ns.into_iter().chain(oldest.map(|handed| handed.since_ns)).min();
         }
-        (back, more)
+        let due = |since_ns: u64| after_ns.saturating_sub(now_ns.saturating_sub(since_ns));
+        (back, oldest_ns.map(|since_ns| Duration::from_nanos(due(since_ns))))
     }
 
     /// Takes part no more: what waits here or elsewhere is to be served by this worker, which leaves.

@@ -72,6 +72,7 @@ impl<A: App, T: Transport> Connection<A, T> {
     fn may_stay(&self, more: bool) -> bool {
         // One answer, whatever was asked for.
         if self.guest.is_late() {
+            self.guest.asks();
             return false;
         }
         self.requests < self.guest.server().requests_before_close.get() || self.must_stay(more)

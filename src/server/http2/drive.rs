@@ -59,7 +59,14 @@ pub(super) async fn serve<A: App, T: Transport>(stream: T, guest: Guest<A>, earl
         // What it has sent by now is answered, and no more.
         drive.leave();
     }
-    poll_fn(|cx| drive.poll(cx)).await;
+    poll_fn(|cx| {
+        let polled = drive.poll(cx);
+        if drive.requests > 0 && guest.is_late() {
+            guest.asks();
+        }
+        polled
+    })
+    .await;
     // With it go the tasks of its streams, and what the library holds.
     drop(drive);
     if wire.borrow().is_half_closed() {

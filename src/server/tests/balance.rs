@@ -14,7 +14,7 @@ use crate::runtime::executor::{JoinHandle, Runtime, spawn};
 use crate::runtime::heartbeat::Heartbeat;
 use crate::runtime::net::Listener;
 use crate::runtime::time::{sleep, timeout};
-use crate::server::{Balance, Leaves, Seat, Server, accept};
+use crate::server::{Balance, Leave, Leaves, Port, Seat, Server, accept};
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
@@ -29,6 +29,9 @@ struct Crew {
     balance: Arc<Balance>,
     heartbeat: Arc<Heartbeat>,
     workers: Vec<Worker>,
+    /// A socket that is none of theirs, to stand in for.
+    other: Rc<RefCell<Option<Listener>>>,
+    other_addr: SocketAddrAny,
 }
 
 #[derive(Clone)]
@@ -42,7 +45,7 @@ struct Worker {
 impl Crew {
     /// A life that is no server: it takes what it is told to take.
     fn another(&self, heartbeat: Arc<Heartbeat>, room: usize) -> (Seat, Leaves) {
-        let (seat, leaves) = self.balance.join(heartbeat, room, context::now_ns());
+        let (seat, leaves) = self.balance.join(heartbeat, room, true, context::now_ns());
         // From now on it is handed some.
         assert!(seat.take(0, &Context::from_waker(Waker::noop())).is_empty());
         (seat, leaves)
@@ -76,13 +79,27 @@ fn simulate<F: Future<Output = ()> + 'static>(
     count: usize,
     scenario: impl FnOnce(Crew) -> F + 'static,
 ) {
+    simulate_some(seed, settings, count, count, scenario);
+}
+
+/// The same, where the first `sharing` of the workers share what comes to them.
+fn simulate_some<F: Future<Output = ()> + 'static>(
+    seed: u64,
+    settings: Settings,
+    count: usize,
+    sharing: usize,
+    scenario: impl FnOnce(Crew) -> F + 'static,
+) {
     let config = if seed.is_multiple_of(2) {
         SimConfig::calm()
     } else {
         SimConfig::rough()
     };
     let (driver, net) = SimDriver::new(seed, config);
-    let network = net.clone();
+    let (network, stands_in_for) = (
+        net.clone(),
+        SocketAddrAny::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 79)),
+    );
     let runtime = Runtime::new(Box::new(driver), seed);
     let heartbeat = runtime.heartbeat();
     let run = async move {
@@ -93,7 +110,8 @@ fn simulate<F: Future<Output = ()> + 'static>(
             let addr = SocketAddrAny::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80 + at as u16));
             let listener = Listener::from_driver(net.listen(addr.clone()));
             let server = Rc::new(Server::new(TestApp::default(), settings.clone()));
-            let (seat, leaves) = balance.join(Arc::clone(&heartbeat), settings.connections_max, context::now_ns());
+            let max = settings.connections_max;
+            let (seat, leaves) = balance.join(Arc::clone(&heartbeat), max, at < sharing, context::now_ns());
             server.share(seat);
             ends.push(leaves);
             let (stop, stopped) = oneshot::channel::<()>();
@@ -109,6 +127,10 @@ fn simulate<F: Future<Output = ()> + 'static>(
             balance,
             heartbeat,
             workers,
+            other: Rc::new(RefCell::new(Some(Listener::from_driver(
+                net.listen(stands_in_for.clone()),
+            )))),
+            other_addr: stands_in_for,
         };
         let scenario = spawn("scenario", scenario(crew.clone()));
         timeout(secs(3000), scenario)
@@ -122,6 +144,7 @@ fn simulate<F: Future<Output = ()> + 'static>(
             assert_eq!(worker.server.app().opened.get(), worker.server.app().closed.get());
         }
         drop(ends);
+        drop(crew.other.take());
         sleep(secs(2)).await;
         assert_eq!(context::in_flight(), (0, 0), "operations and timers are left");
     };
@@ -283,4 +306,146 @@ fn who_is_full_is_handed_nothing() {
             drop((seat, leaves));
         });
     });
+}
+
+fn places(max: usize) -> Settings {
+    Settings {
+        connections_max: max,
+        ..settings()
+    }
+}
+
+#[test]
+fn who_is_full_hands_to_whoever_has_a_place() {
+    run_seeds("who_is_full_hands_to_whoever_has_a_place", 40, |seed| {
+        simulate(seed, places(4), 2, move |crew| async move {
+            let (mut first, mut second) = (Vec::new(), Vec::new());
+            for n in 0..8 {
+                let before = crew.open()[1];
+                let client = ask(crew.connect(n as usize % 2, Terms::Strict).await, n).await;
+                let to = if crew.open()[1] > before {
+                    &mut second
+                } else {
+                    &mut first
+                };
+                to.push(client);
+            }
+            assert_eq!(crew.open(), [4, 4]);
+            second.truncate(1);
+            while crew.open()[1] > 1 {
+                sleep(millis(1)).await;
+            }
+            let newcomers = (10..13).map(|n| {
+                let crew = crew.clone();
+                spawn(
+                    "client",
+                    async move { ask(crew.connect(0, Terms::Strict).await, n).await },
+                )
+            });
+            second.extend(all(newcomers.collect()).await);
+            assert_eq!(crew.open(), [4, 4]);
+            // Now there is a place nowhere, and then elsewhere.
+            let mut waits = crew.connect(0, Terms::Strict).await;
+            waits.ask(&Ask::size(20, 50));
+            waits.dwell(millis(200)).await;
+            assert_eq!((waits.answered, crew.open()), (0, vec![4, 4]));
+            second.truncate(3);
+            let from = context::now_ns();
+            waits.until_answered(1).await;
+            let took = Duration::from_nanos(context::now_ns() - from);
+            assert_eq!(waits.answered, 1);
+            assert!(took < limits::ROOM_AGAIN + secs(1), "{took:?}");
+            assert_eq!(crew.handed_back(), 0);
+        });
+    });
+}
+
+#[test]
+fn what_a_stand_in_has_handed_over_is_taken_back_when_it_stands_in_no_more() {
+    run_seeds(
+        "what_a_stand_in_has_handed_over_is_taken_back_when_it_stands_in_no_more",
+        20,
+        |seed| {
+            simulate(seed, settings(), 1, move |crew| async move {
+                let server = Rc::clone(&crew.workers[0].server);
+                // So that the next is one too many here.
+                let held = ask(crew.connect(0, Terms::Strict).await, 1).await;
+                let (_still, heartbeat) = standing();
+                let (seat, leaves) = crew.another(heartbeat, 1000);
+                let (stop, stopped) = oneshot::channel::<()>();
+                let ports = vec![Port::from(crew.other.take().expect("once"))];
+                let stop_it = async move {
+                    drop(stopped.await);
+                    Leave::ToOwner
+                };
+                let standing_in = accept::stand_in(server, ports, stop_it, |_| Vec::new());
+                let standing_in = spawn("stand in", standing_in);
+                let mut client = Client::connect(crew.other_addr.clone(), Terms::Strict).await.unwrap();
+                client.ask(&Ask::size(2, 50));
+                while crew.handed_over() == 0 {
+                    sleep(Duration::from_micros(100)).await;
+                }
+                drop(stop);
+                assert_eq!(standing_in.await.expect("it stood in"), 1);
+                client.until_answered(1).await;
+                assert_eq!((client.answered, crew.handed_back()), (1, 1));
+                assert_eq!(crew.open(), [2]);
+                drop((seat, leaves, held));
+            });
+        },
+    );
+}
+
+#[test]
+fn each_is_taken_back_when_its_own_time_is_over() {
+    run_seeds("each_is_taken_back_when_its_own_time_is_over", 10, |seed| {
+        simulate(2 * seed, settings(), 1, move |crew| async move {
+            let (_still, heartbeat) = standing();
+            let (seat, leaves) = crew.another(heartbeat, 1000);
+            let clients = (0..4).map(|n| {
+                let crew = crew.clone();
+                spawn("client", async move {
+                    sleep(millis(n / 2 * 30)).await;
+                    let from = context::now_ns();
+                    let client = ask(crew.connect(0, Terms::Strict).await, n).await;
+                    (client, Duration::from_nanos(context::now_ns() - from))
+                })
+            });
+            let held = all(clients.collect()).await;
+            assert_eq!(crew.handed_back(), 2);
+            for (_, took) in &held {
+                assert!(*took < limits::TAKE_BACK + millis(15), "{took:?}");
+            }
+            drop((seat, leaves));
+        });
+    });
+}
+
+/// BALANCE was switched off since: who shares nothing serves what is left all the same.
+#[test]
+fn what_is_left_by_a_breakdown_is_served_by_those_who_do_not_share() {
+    run_seeds(
+        "what_is_left_by_a_breakdown_is_served_by_those_who_do_not_share",
+        20,
+        |seed| {
+            simulate_some(seed, places(1), 2, 1, move |crew| async move {
+                let held = ask(crew.connect(0, Terms::Strict).await, 1).await;
+                assert_eq!(crew.open(), [1, 0]);
+                // Nothing is handed to one that does not share, though it alone has a place.
+                let mut client = crew.connect(0, Terms::Strict).await;
+                client.ask(&Ask::size(2, 50));
+                client.dwell(millis(200)).await;
+                assert_eq!((client.answered, crew.handed_over()), (0, 0));
+                let (_still, heartbeat) = standing();
+                let (seat, leaves) = crew.another(heartbeat, 1000);
+                while crew.handed_over() == 0 {
+                    sleep(Duration::from_micros(100)).await;
+                }
+                drop(leaves);
+                client.until_answered(1).await;
+                assert_eq!((client.answered, crew.open()), (1, vec![1, 1]));
+                drop((seat, held));
+            });
+        },
+    );
 }

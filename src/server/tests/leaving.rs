@@ -141,7 +141,7 @@ fn who_is_let_in_late_has_a_moment_for_its_request() {
         };
         simulate_to_end(seed, SimConfig::calm(), settings, secs(60), move |house| async move {
             let mut first = Client::connect(house.addr.clone(), Terms::Draining).await.unwrap();
-            first.ask(&Ask::later(1, 1000, 100));
+            first.ask(&Ask::later(1, 600, 100));
             let mut late = Client::connect(house.addr.clone(), Terms::Draining).await.unwrap();
             sleep(millis(100)).await;
             house.stop();

@@ -67,9 +67,9 @@ fn who_comes_late_gets_one_answer_and_who_was_there_is_served() {
 }
 
 #[test]
-fn of_those_who_come_late_so_many_have_a_place_and_for_a_short_time() {
+fn of_those_who_come_late_so_many_have_a_place_and_the_oldest_makes_way() {
     run_seeds(
-        "of_those_who_come_late_so_many_have_a_place_and_for_a_short_time",
+        "of_those_who_come_late_so_many_have_a_place_and_the_oldest_makes_way",
         4,
         |seed| {
             simulate(seed, SimConfig::calm(), settings(), secs(30), move |house| async move {
@@ -82,17 +82,35 @@ fn of_those_who_come_late_so_many_have_a_place_and_for_a_short_time() {
                 while house.server.open() < limits::LATE_MAX {
                     sleep(millis(1)).await;
                 }
-                for _ in 0..10 {
-                    let took = connect(&house, Terms::Lossy).await.until_ended().await;
-                    assert!(took < secs(1), "not closed at once: {took:?}");
+                // Who asks has his answer, however many there are that do not.
+                for n in 0..10 {
+                    let mut probe = connect(&house, Terms::Strict).await;
+                    let mut ask = Ask::size(n, 10);
+                    ask.want.close = true;
+                    probe.ask(&ask);
+                    probe.until_ended().await;
+                    assert_eq!((probe.answered, probe.ended), (1, Some(Ended::Cleanly)));
                 }
-                assert_eq!(house.app().refused_late.get(), 10);
-                // They say nothing, and go; then there are places again.
+                let mut silent = Vec::new();
+                while house.app().refused_late.get() < 10 {
+                    silent.push(connect(&house, Terms::Lossy).await);
+                    sleep(millis(1)).await;
+                }
+                let took = Duration::from_nanos(context::now_ns() - from);
+                assert!(took < limits::LATE_PATIENCE, "they are not there any more: {took:?}");
+                // The oldest.
+                for client in &mut held[..10] {
+                    let took = client.until_ended().await;
+                    assert!(took < millis(500), "it has not made way: {took:?}");
+                }
+                // The others say nothing, and go; then there are places again.
+                held.append(&mut silent);
                 for client in &mut held {
                     client.until_ended().await;
                 }
                 let took = Duration::from_nanos(context::now_ns() - from);
-                assert!(took < limits::LATE_PATIENCE + secs(5), "{took:?}");
+                let linger = millis(crate::limits::connection::LINGER_MS);
+                assert!(took < limits::LATE_PATIENCE + linger + secs(1), "{took:?}");
                 drop(held);
                 while house.server.open() > 0 {
                     sleep(millis(1)).await;
@@ -102,7 +120,41 @@ fn of_those_who_come_late_so_many_have_a_place_and_for_a_short_time() {
                 ask.want.close = true;
                 next.ask(&ask);
                 next.until_ended().await;
-                assert_eq!((next.answered, house.app().refused_late.get()), (1, 10));
+                assert_eq!(next.answered, 1);
+            });
+        },
+    );
+}
+
+#[test]
+fn what_unfinished_requests_may_hold_follows_what_it_is_set_to() {
+    run_seeds(
+        "what_unfinished_requests_may_hold_follows_what_it_is_set_to",
+        4,
+        |seed| {
+            simulate(seed, network(seed), settings(), secs(30), move |house| async move {
+                let refused = async |house: &House| {
+                    let mut large = connect(house, Terms::Strict).await;
+                    large.want(Ask::refused(vec![], 503).want);
+                    large.push(Duration::ZERO, post(16_000).head);
+                    large.until_ended().await;
+                    assert_eq!(large.answered, 1);
+                };
+                let served = async |house: &House| {
+                    let mut large = connect(house, Terms::Strict).await;
+                    large.ask(&post(16_000));
+                    large.until_answered(1).await;
+                    assert_eq!(large.answered, 1);
+                };
+                served(&house).await;
+                house.server.set_pending_bytes_max(8_000);
+                refused(&house).await;
+                // Short or not, it is what was said last.
+                house.server.set_short(true);
+                house.server.set_short(false);
+                refused(&house).await;
+                house.server.set_pending_bytes_max(100_000);
+                served(&house).await;
             });
         },
     );

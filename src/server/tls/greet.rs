@@ -4,11 +4,10 @@ use super::transport::{Refusal, TlsTransport};
 use crate::http::{Reject, Status};
 use crate::limits;
 use crate::runtime::context;
-use crate::runtime::executor::spawn_detached;
 use crate::runtime::net::Stream;
 use crate::runtime::time::{Sleep, timeout};
 use crate::server::app::App;
-use crate::server::guests::Guest;
+use crate::server::guests::{Guest, spawn_served};
 use crate::server::transport::Transport;
 use crate::server::{connection, http2};
 use std::future::poll_fn;
@@ -51,9 +50,11 @@ pub(in crate::server) async fn greet<A: App>(stream: Stream, guest: Guest<A>, ea
     if let Ok(Ok(())) = shaken {
         server.app().shook_hands(true, elapsed);
         if transport.protocol() == Some(b"h2") {
-            spawn_detached("connection", http2::serve(transport, guest, Vec::new()));
+            spawn_served("connection", guest, |guest| http2::serve(transport, guest, Vec::new()));
         } else {
-            spawn_detached("connection", connection::serve(transport, guest, Vec::new()));
+            spawn_served("connection", guest, |guest| {
+                connection::serve(transport, guest, Vec::new())
+            });
         }
         return;
     }

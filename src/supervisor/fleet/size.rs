@@ -15,6 +15,7 @@ impl Fleet {
     pub(in crate::supervisor) fn want(&mut self, count: usize) {
         self.wanted = count;
         self.shared.process.registry.lives.set_workers(count);
+        self.shared.memory.divide_by(count);
     }
 
     /// See [`want`](Self::want).

@@ -1,6 +1,7 @@
 //! The thread that looks. Should a look panic, it is taken again, and workers are not left at the last level for ever.
 
-use super::{Memory, Plan, Source, mib, nearest, sources};
+use super::sources::{Source, nearest, sources};
+use super::{Memory, Plan, Shares, mib};
 use crate::config::MemoryMax;
 use crate::limits::memory as limits;
 use crate::resilience::memory::{Figures, Level, Levels, Order, Pressure, share};
@@ -18,22 +19,29 @@ use tokio::sync::watch;
 pub(in crate::supervisor) fn watch(plan: Plan, process: &Arc<Process>) -> io::Result<(Memory, Sender<()>)> {
     let (order, orders) = watch::channel(Order::default());
     let (stop, stopped) = channel();
+    let shares = Arc::new(watch::Sender::new(Shares {
+        limit: plan.limit(),
+        workers: process.topology.workers,
+    }));
     let memory = Memory {
         orders,
-        limit: plan.limit(),
+        shares: Arc::clone(&shares),
     };
     if plan.sources.is_empty() {
         return Ok((memory, stop));
     }
     process.registry.watch_memory(Arc::clone(&process.memory));
     let mut watcher = Watcher {
-        max: plan.max,
-        sources: plan.sources,
+        sources: Sources {
+            max: plan.max,
+            now: plan.sources,
+            looked: Instant::now(),
+            shares,
+        },
         levels: Levels::default(),
         order,
         process: Arc::clone(process),
         begun: Instant::now(),
-        limits_looked: Instant::now(),
         is_blind: false,
     };
     watcher.look();
@@ -43,14 +51,40 @@ pub(in crate::supervisor) fn watch(plan: Plan, process: &Arc<Process>) -> io::Re
     Ok((memory, stop))
 }
 
+/// What may end the process, as of the last look at it.
+pub(super) struct Sources {
+    pub(super) max: MemoryMax,
+    pub(super) now: Vec<Source>,
+    pub(super) looked: Instant,
+    pub(super) shares: Arc<watch::Sender<Shares>>,
+}
+
+impl Sources {
+    /// Looks for other limits than before, and tells the workers.
+    pub(super) fn look_again(&mut self, root: &Path) {
+        self.looked = Instant::now();
+        let now = sources(self.max, root);
+        if now == self.now || now.is_empty() {
+            return;
+        }
+        let limits = now.iter().map(|source| format!("{} ({source})", mib(source.limit())));
+        tracing::info!(
+            limits = limits.collect::<Vec<_>>().join(", "),
+            "memory: the limits have changed"
+        );
+        let limit = now.iter().map(Source::limit).min();
+        self.now = now;
+        self.shares
+            .send_if_modified(|shares| std::mem::replace(&mut shares.limit, limit) != limit);
+    }
+}
+
 struct Watcher {
-    max: MemoryMax,
-    sources: Vec<Source>,
+    sources: Sources,
     levels: Levels,
     order: watch::Sender<Order>,
     process: Arc<Process>,
     begun: Instant,
-    limits_looked: Instant,
     /// Nothing could be read at the last look.
     is_blind: bool,
 }
@@ -103,22 +137,13 @@ impl Watcher {
 impl Look for Watcher {
     fn look(&mut self) -> Duration {
         let root = Path::new("/");
-        if self.limits_looked.elapsed() >= limits::LIMITS_AGAIN {
-            self.limits_looked = Instant::now();
-            let now = sources(self.max, root);
-            if now != self.sources && !now.is_empty() {
-                let limits = now.iter().map(|source| format!("{} ({source})", mib(source.limit())));
-                tracing::info!(
-                    limits = limits.collect::<Vec<_>>().join(", "),
-                    "memory: the limits have changed"
-                );
-                self.sources = now;
-            }
+        if self.sources.looked.elapsed() >= limits::LIMITS_AGAIN {
+            self.sources.look_again(root);
         }
-        let Some(first) = self.sources.first() else {
+        let Some(first) = self.sources.now.first() else {
             return limits::LOOK_MAX;
         };
-        let found = nearest(&self.sources, root);
+        let found = nearest(&self.sources.now, root);
         let was_blind = std::mem::replace(&mut self.is_blind, found.is_none());
         if self.is_blind && !was_blind {
             tracing::warn!("memory: nothing can be read of how much is in use; nothing is done about it");
@@ -285,13 +310,19 @@ mod tests {
             "embedded",
         );
         let mut watcher = Watcher {
-            max: MemoryMax::Auto,
-            sources: Vec::new(),
+            sources: Sources {
+                max: MemoryMax::Auto,
+                now: Vec::new(),
+                looked: Instant::now(),
+                shares: Arc::new(watch::Sender::new(Shares {
+                    limit: None,
+                    workers: 1,
+                })),
+            },
             levels: Levels::default(),
             order,
             process: Arc::clone(&process),
             begun: Instant::now(),
-            limits_looked: Instant::now(),
             is_blind: false,
         };
         let figures = Figures {

@@ -4,18 +4,23 @@
 //!
 //! 1. Answers say `Connection: close`, GOAWAY is sent. Its listening sockets are hushed: who has begun a handshake is
 //!    let in, who has not is not answered.
-//! 2. After `drain::HANDSHAKE`, and when nobody waits in the kernel's queue any more, listening ends. Sockets that have a
-//!    next user ([`Leave`], [`Port::stays`]) are neither hushed nor ended.
+//! 2. After `drain::HANDSHAKE`, and when nobody waits in the kernel's queue any more, listening ends. Where all places are
+//!    taken they wait for some, but for no longer than `drain::ROOM`: then all who are in the queue are let in beyond the
+//!    number of places. Nobody follows them, so that they are at most as many as the queue holds
+//!    (`connection::LISTEN_BACKLOG`); what they may have of memory is bounded as ever. Sockets that have a next user
+//!    ([`Leave`], [`Port::stays`]) are neither hushed nor ended.
 //! 3. After `drain::IDLE`, or [`Server::keep_idle_for`], idle connections end; those that came later have `drain::IDLE` for
 //!    a first request.
 //! 4. Some time before the end of the graceful time, bodies that are made while they are sent are told to come to an end.
 //! 5. At its end what is left is cut off, and counted.
 
-use super::balance::Handed;
+mod exchange;
+
 use super::begin::{Terms, begin};
 use super::{App, Server};
-use crate::limits::{balance, connection as limits, drain};
-use crate::runtime::executor::spawn;
+use crate::limits::{connection as limits, drain};
+use crate::runtime::context;
+use crate::runtime::executor::{spawn, spawn_detached};
 use crate::runtime::net::{Listener, Stream};
 use crate::runtime::time::{Sleep, sleep, timeout};
 use std::future::{Future, poll_fn};
@@ -101,7 +106,7 @@ pub async fn stand_in<A: App>(
     stop: impl Future<Output = Leave>,
     last: impl FnOnce(usize) -> Vec<(usize, OwnedFd)>,
 ) -> u64 {
-    let _hold = Hold::new(&server);
+    let hold = Hold::new(&server);
     let mut door = Door::new(server, ports);
     door.again = Some(Sleep::after(drain::ASK_AGAIN));
     let mut why = Leave::ToOwner;
@@ -110,12 +115,18 @@ pub async fn stand_in<A: App>(
     if why != Leave::ToOwner {
         door.shut_those(|port| port.stays).await;
         door.hush();
-        door.until_nobody_waits().await;
+        door.until_nobody_waits(drain::ROOM).await;
     }
     let (server, mut taken) = (Rc::clone(&door.server), door.taken);
     taken += door.shut().await;
     if why != Leave::ToOwner {
         taken += adopt(&server, &terms, last(usize::MAX));
+    }
+    if door.handed.is_some() {
+        spawn_detached("take back", async move {
+            door.until_taken().await;
+            drop(hold);
+        });
     }
     taken
 }
@@ -151,16 +162,6 @@ fn adopt<A: App>(server: &Rc<Server<A>>, terms: &[Terms], sockets: Vec<(usize, O
     taken
 }
 
-/// Serves connections that were handed from worker to worker.
-fn receive<A: App>(server: &Rc<Server<A>>, handed: Vec<Handed>) {
-    for Handed { socket, terms, .. } in handed {
-        match Stream::adopt(socket) {
-            Ok(stream) => begin(server, terms, stream),
-            Err(error) => tracing::warn!(%error, "a connection that was handed over is lost"),
-        }
-    }
-}
-
 /// The listening sockets, and the way in.
 struct Door<A: App> {
     server: Rc<Server<A>>,
@@ -179,6 +180,10 @@ struct Door<A: App> {
     takes_in: bool,
     /// Something was handed to others: when to look whether they have taken it.
     handed: Option<Sleep>,
+    /// There is no place here, nor elsewhere: when to look at the others again.
+    room_again: Option<Sleep>,
+    /// The number of places counts no more.
+    lets_all_in: bool,
 }
 
 impl<A: App> Door<A> {
@@ -193,6 +198,8 @@ impl<A: App> Door<A> {
             again: None,
             takes_in: false,
             handed: None,
+            room_again: None,
+            lets_all_in: false,
         }
     }
 
@@ -201,12 +208,14 @@ impl<A: App> Door<A> {
     }
 
     fn is_full(&self) -> bool {
-        self.server.open.get() >= self.server.settings.connections_max
+        !self.lets_all_in && self.server.open.get() >= self.server.settings.connections_max
     }
 
     /// The next connection, with the index of its port; pending also where there is no room for one.
     fn poll_accept(&mut self, cx: &Context<'_>) -> Poll<(usize, io::Result<(Terms, Stream)>)> {
-        if self.is_full() {
+        if !self.is_full() {
+            self.room_again = None;
+        } else if !self.others_have_room(cx) {
             if self.again.is_none() {
                 *self.server.room.borrow_mut() = Some(cx.waker().clone());
             }
@@ -276,43 +285,6 @@ impl<A: App> Door<A> {
         }
     }
 
-    /// Serves a fresh connection, or hands it to another worker, which has fewer.
-    fn settle(&mut self, terms: Terms, stream: Stream) {
-        let seat = self.server.seat.get().filter(|_| !self.server.is_draining());
-        let Some(seat) = seat else {
-            return begin(&self.server, terms, stream);
-        };
-        match seat.give(terms, stream) {
-            Err(stream) => begin(&self.server, terms, stream),
-            Ok(()) => {
-                self.server.app().handed_over();
-                self.handed.get_or_insert_with(|| Sleep::after(balance::TAKE_BACK));
-            }
-        }
-    }
-
-    /// Serves what others have handed to this worker, and what they have not taken of what it handed to them.
-    fn exchange(&mut self, cx: &Context<'_>) {
-        let Some(seat) = self.server.seat.get() else { return };
-        if self.takes_in {
-            let room = self.server.settings.connections_max.saturating_sub(self.server.open());
-            receive(&self.server, seat.take(room, cx));
-        }
-        if let Some(handed) = &mut self.handed
-            && handed.poll_elapsed(cx).is_ready()
-        {
-            let (back, more) = seat.take_back(balance::TAKE_BACK);
-            back.iter().for_each(|_| self.server.app().handed_back());
-            receive(&self.server, back);
-            if more {
-                handed.reset(balance::TAKE_BACK);
-                let _ = handed.poll_elapsed(cx);
-            } else {
-                self.handed = None;
-            }
-        }
-    }
-
     /// Lets go of the accepts now and then: the next poll asks the kernel anew, and that looks into the queue first.
     fn ask_again(&mut self, cx: &Context<'_>) {
         if let Some(again) = &mut self.again
@@ -361,12 +333,15 @@ impl<A: App> Door<A> {
     }
 
     /// Lets in those who are in a handshake or in the kernel's queue, after [`hush`](Self::hush). At ports that could not be
-    /// hushed there may never be nobody: they are served meanwhile, and not waited for.
-    async fn until_nobody_waits(&mut self) {
+    /// hushed there may never be nobody: they are served meanwhile, and not waited for. Who has no place within `room` is let
+    /// in all the same.
+    async fn until_nobody_waits(&mut self, room: Duration) {
         if !self.hushed.contains(&true) {
             return;
         }
         self.accept_until(sleep(drain::HANDSHAKE)).await;
+        let patience_ns = u64::try_from(room.as_nanos()).unwrap_or(u64::MAX);
+        let until_ns = context::now_ns().saturating_add(patience_ns);
         loop {
             // Without room nobody is asked; as others leave, there is some.
             let was_full = self.is_full();
@@ -374,11 +349,18 @@ impl<A: App> Door<A> {
             if events == 0 && !was_full && !self.is_full() {
                 return;
             }
+            if self.is_full() && context::now_ns() >= until_ns {
+                // Nobody follows those who wait at hushed ports; at others somebody may, without end.
+                let mut hushed = std::mem::take(&mut self.hushed).into_iter();
+                self.shut_those(|_| !hushed.next().unwrap_or(false)).await;
+                self.hushed = vec![true; self.ports.len()];
+                self.lets_all_in = true;
+            }
         }
     }
 
     /// Stops accepting from those sockets; what waits in their queues is others'.
-    async fn shut_those(&mut self, which: impl Fn(&Port) -> bool) {
+    async fn shut_those(&mut self, which: impl FnMut(&Port) -> bool) {
         let all = std::mem::take(&mut self.ports);
         let (those, others) = all.into_iter().partition(which);
         self.ports = those;
@@ -408,7 +390,7 @@ impl<A: App> Door<A> {
         let server = Rc::clone(&self.server);
         server.begin_drain();
         if let Some(seat) = server.seat.get() {
-            receive(&server, seat.close());
+            exchange::receive(&server, seat.close());
         }
         let stages = spawn("drain", hurry(Rc::clone(&server), graceful));
         let mut left = Sleep::after(graceful);
@@ -421,7 +403,7 @@ impl<A: App> Door<A> {
         }
         if leave != Leave::ToOwner {
             self.hush();
-            let _ = timeout(graceful, self.until_nobody_waits()).await;
+            let _ = timeout(graceful, self.until_nobody_waits(drain::room_within(graceful))).await;
         }
         self.shut().await;
         if let Some(tell) = server.when_shut.take() {

@@ -7,88 +7,21 @@
 //! [`Levels`](crate::resilience::memory::Levels).
 
 mod obey;
+mod sources;
 mod watch;
 
 pub(super) use watch::watch;
 
-use super::boot::Shared;
 use crate::config::{Config, MemoryMax};
 use crate::limits::{cache, memory as limits};
-use crate::resilience::memory::{Figures, Order, part, share};
-use crate::runtime::topology::memory::{MemoryGroup, limited_groups, machine_bytes, resident_bytes};
-use std::fmt;
+use crate::resilience::memory::{Order, part};
+use crate::routes::Api;
+use crate::server::Server;
+use sources::{Source, sources};
 use std::path::Path;
-use tokio::sync::watch::Receiver;
-
-/// What may end the process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Source {
-    /// A control group and all that is in it.
-    Group(MemoryGroup),
-    /// This process alone, by a number of that name.
-    Own(u64, &'static str),
-}
-
-impl Source {
-    fn limit(&self) -> u64 {
-        match self {
-            Source::Group(group) => group.limit,
-            Source::Own(limit, _) => *limit,
-        }
-    }
-
-    /// Its use now, if that can be read.
-    fn figures(&self, root: &Path) -> Option<Figures> {
-        let limit = self.limit();
-        match self {
-            Source::Group(group) => group.usage(root).map(|usage| Figures {
-                limit,
-                used: usage.used(),
-                working_set: usage.working_set(),
-            }),
-            Source::Own(..) => Some(resident_bytes(root))
-                .filter(|bytes| *bytes > 0)
-                .map(|bytes| Figures {
-                    limit,
-                    used: bytes,
-                    working_set: bytes,
-                }),
-        }
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::Group(group) => write!(f, "{}/{}", group.dir.display(), group.file),
-            Source::Own(_, name) => f.write_str(name),
-        }
-    }
-}
-
-fn sources(max: MemoryMax, root: &Path) -> Vec<Source> {
-    if max == MemoryMax::Off {
-        return Vec::new();
-    }
-    let mut sources: Vec<Source> = limited_groups(root).into_iter().map(Source::Group).collect();
-    match max {
-        MemoryMax::Bytes(bytes) => sources.push(Source::Own(bytes, "MEMORY_MAX")),
-        // Where the machine runs out, the kernel takes the largest process, which may be this one.
-        _ if sources.is_empty() => {
-            sources.extend(machine_bytes(root).map(|bytes| Source::Own(bytes, "the machine's memory")));
-        }
-        _ => {}
-    }
-    sources
-}
-
-/// The one that is nearest to its limit; none where nothing can be read.
-fn nearest<'s>(sources: &'s [Source], root: &Path) -> Option<(&'s Source, Figures)> {
-    let read = sources
-        .iter()
-        .filter_map(|source| Some((source, source.figures(root)?)));
-    read.max_by_key(|(_, figures)| share(figures.used, figures.limit))
-}
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::sync::watch::{Receiver, Sender};
 
 /// What is known of memory before anything runs.
 #[derive(Debug)]
@@ -178,29 +111,65 @@ fn pending_bytes(asked: usize, limit: Option<u64>, workers: u64) -> usize {
     asked.min(usize::try_from(each).unwrap_or(usize::MAX))
 }
 
+/// What is divided, and by how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shares {
+    /// The least limit, bytes.
+    limit: Option<u64>,
+    workers: usize,
+}
+
+impl Shares {
+    fn pending_bytes(self, asked: usize) -> usize {
+        pending_bytes(asked, self.limit, self.workers as u64)
+    }
+}
+
 /// What a worker needs to know.
 #[derive(Clone)]
 pub(super) struct Memory {
     orders: Receiver<Order>,
-    limit: Option<u64>,
+    shares: Arc<Sender<Shares>>,
 }
 
 impl Memory {
-    /// PENDING_BYTES_MAX of each worker.
-    pub(super) fn pending_bytes(&self, asked: usize, workers: usize) -> usize {
-        pending_bytes(asked, self.limit, workers as u64)
+    /// PENDING_BYTES_MAX of each worker, as it is now.
+    pub(super) fn pending_bytes(&self, asked: usize) -> usize {
+        self.shares.borrow().pending_bytes(asked)
     }
-}
 
-/// See [`Memory::pending_bytes`].
-pub(super) fn pending_bytes_of(shared: &Shared) -> usize {
-    let workers = shared.process.topology.workers;
-    shared.memory.pending_bytes(shared.config.pending_bytes_max, workers)
+    /// There are to be so many workers from now on.
+    pub(super) fn divide_by(&self, workers: usize) {
+        self.shares
+            .send_if_modified(|shares| std::mem::replace(&mut shares.workers, workers) != workers);
+    }
+
+    /// Runs for as long as the worker, and keeps its PENDING_BYTES_MAX within its part of the memory, which a resize of the
+    /// pod and other numbers of workers change.
+    pub(super) async fn keep_share(self, server: Rc<Server<Api>>, asked: usize) {
+        let mut shares = self.shares.subscribe();
+        let mut known = server.pending_bytes_max();
+        loop {
+            let bytes = shares.borrow_and_update().pending_bytes(asked);
+            if bytes != known {
+                known = bytes;
+                server.set_pending_bytes_max(bytes);
+                tracing::info!("memory: PENDING_BYTES_MAX of a worker is {} now", mib(bytes as u64));
+            }
+            if shares.changed().await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::sources::nearest;
+    use super::watch::Sources;
     use super::*;
+    use crate::resilience::memory::share;
+    use std::time::Instant;
 
     fn config(pairs: &[(&str, &str)]) -> Config {
         let env = [("DATA_DIR", "d")].iter().chain(pairs);
@@ -286,6 +255,47 @@ mod tests {
         );
         let plan = Plan::below(pod.path(), &config(&[("MEMORY_MAX", "off"), ("CACHE_BYTES", "2G")]), 2);
         assert_eq!((plan.limit(), plan.warnings.len()), (None, 0));
+    }
+
+    #[test]
+    fn the_part_of_each_worker_follows_the_limit_and_the_number_of_workers() {
+        let pod = pod();
+        let config = config(&[]);
+        let plan = Plan::below(pod.path(), &config, 2);
+        let shares = Arc::new(Sender::new(Shares {
+            limit: plan.limit(),
+            workers: 2,
+        }));
+        let mut told = shares.subscribe();
+        let mut sources = Sources {
+            max: plan.max,
+            now: plan.sources,
+            looked: Instant::now(),
+            shares: Arc::clone(&shares),
+        };
+        let memory = Memory {
+            orders: tokio::sync::watch::channel(Order::default()).1,
+            shares,
+        };
+        let asked = config.pending_bytes_max;
+        assert_eq!(memory.pending_bytes(asked), 64 << 20);
+        let mut resize = |bytes: u64| {
+            std::fs::write(pod.path().join("sys/fs/cgroup/memory.max"), format!("{bytes}\n")).unwrap();
+            sources.look_again(pod.path());
+        };
+        resize(512 << 20);
+        assert!(told.has_changed().unwrap());
+        assert_eq!(told.borrow_and_update().pending_bytes(asked), 32 << 20);
+        // Nothing new wakes nobody.
+        resize(512 << 20);
+        memory.divide_by(2);
+        assert!(!told.has_changed().unwrap());
+        memory.divide_by(4);
+        assert!(told.has_changed().unwrap());
+        assert_eq!(memory.pending_bytes(asked), 16 << 20);
+        resize(4 << 30);
+        memory.divide_by(1);
+        assert_eq!(memory.pending_bytes(asked), asked);
     }
 
     #[test]
