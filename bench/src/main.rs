@@ -18,6 +18,7 @@ mod floor;
 mod idle;
 mod life;
 mod load;
+mod machine;
 mod open_files;
 mod overload;
 mod procfs;
@@ -27,6 +28,7 @@ mod report;
 mod server;
 mod spread;
 mod stats;
+mod suite;
 mod target;
 mod tiers;
 
@@ -69,6 +71,7 @@ enum Command {
     Flame(flame::Args),
     Ratchet(ratchet::Args),
     Report(report::Args),
+    Suite(Box<suite::Args>),
     Tiers(tiers::Args),
     RefuseUring(refuse::Args),
 }
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Ratchet(args) => ratchet::run(&args),
         Command::Flame(args) => flame::run(&args),
+        Command::Suite(args) => suite::run(&args),
         Command::Tiers(args) => tiers::run(&args),
         Command::RefuseUring(args) => refuse::run(&args),
     };

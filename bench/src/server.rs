@@ -79,6 +79,28 @@ impl Server {
     }
 }
 
+/// A process that takes whatever CPU it gets; ended when dropped.
+pub(crate) struct Spinner(Child);
+
+impl Spinner {
+    /// Starts it, pinned to `cpu` where given.
+    ///
+    /// # Errors
+    /// There is no shell, or no such CPU.
+    pub(crate) fn start(cpu: Option<usize>) -> Result<Self, String> {
+        let spawn = || Command::new("sh").args(["-c", "while :; do :; done"]).spawn();
+        let child = clock::while_pinned(cpu, spawn)?.map_err(|e| format!("cannot start a shell: {e}"))?;
+        Ok(Self(child))
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn answers(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, Duration::from_millis(500)).is_ok()
 }

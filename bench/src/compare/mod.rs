@@ -6,7 +6,6 @@
 mod answers;
 mod budgets;
 mod config;
-mod machine;
 mod markdown;
 mod peers;
 mod prepare;
@@ -18,10 +17,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::machine::{self, Machine, Version};
 use answers::Answers;
-use machine::{Machine, Version};
 use peers::{Kind, Peer};
-use prepare::{Absent, Workshop};
+use prepare::Absent;
+pub(crate) use prepare::{Workshop, quoted};
 use report::{Asked, Idle, Noise, Pair, PeerReport, Report, Row, Settings, State};
 use serde::Serialize;
 use side::{Side, Way};
@@ -144,7 +144,7 @@ impl Scenario {
 }
 
 /// A folder that is removed when dropped.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Drop for Folder {
     fn drop(&mut self) {
@@ -163,19 +163,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let folder = std::env::temp_dir().join(format!("roadtrip-bench-compare-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
     let folder = Folder(folder);
-    let root = args.repo.clone();
     let workshop = Workshop {
-        root: root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("..")),
+        root: PathBuf::new(),
         folder: folder.0.clone(),
         quick: args.quick,
         no_build: args.no_build,
         load_cpu: args.load_cpu,
-    };
-    let root = workshop.root.canonicalize();
-    let workshop = Workshop {
-        root: root.map_err(|e| format!("{}: {e}; name the repository by --repo", workshop.root.display()))?,
-        ..workshop
-    };
+    }
+    .at_its_place(args.repo.as_deref())?;
     let (command, version) = match &args.ours {
         Some(command) => (command.clone(), command.clone()),
         None => workshop.ours()?,
@@ -218,7 +213,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         command: typed(),
         note: args.note.clone(),
         version: Version {
-            bench: env!("CARGO_PKG_VERSION"),
+            bench: env!("CARGO_PKG_VERSION").to_owned(),
             commit: machine::commit(&session.workshop.root),
             ours: version,
         },
@@ -459,13 +454,28 @@ fn cautions(settings: &Settings, peers: &[PeerReport]) -> Vec<String> {
 }
 
 /// The command line as it was typed, but for the program's path.
-fn typed() -> String {
+pub(crate) fn typed() -> String {
     let word = |word: String| match word.contains([' ', '\'', '"']) {
         true => format!("'{}'", word.replace('\'', "'\\''")),
         false => word,
     };
     let rest: Vec<_> = std::env::args().skip(1).map(word).collect();
     format!("roadtrip-bench {}", rest.join(" "))
+}
+
+/// Makes a folder for a run below `folder`: DATE-WHAT, or DATE-WHAT-2 and so on, as a second run of a day keeps the first.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn dated(folder: &Path, begun: &str, what: &str) -> Result<PathBuf, String> {
+    let date = begun.split('T').next().unwrap_or_default();
+    let name = |n: u32| if n == 1 { String::new() } else { format!("-{n}") };
+    let folder = (1..u32::MAX)
+        .map(|n| folder.join(format!("{date}-{what}{}", name(n))))
+        .find(|folder| !folder.exists())
+        .ok_or("all names of folders are taken")?;
+    std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+    Ok(folder)
 }
 
 /// Prints the report, and writes the files asked for.
@@ -479,14 +489,7 @@ fn publish(args: &Args, report: &Report) -> Result<(), String> {
         put(path, &json)?;
     }
     if let Some(folder) = &args.out {
-        let date = report.begun.split('T').next().unwrap_or_default();
-        // A second run of a day keeps the first.
-        let name = |n: u32| if n == 1 { String::new() } else { format!("-{n}") };
-        let folder = (1..u32::MAX)
-            .map(|n| folder.join(format!("{date}-compare{}", name(n))))
-            .find(|folder| !folder.exists())
-            .ok_or("all names of folders are taken")?;
-        std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+        let folder = dated(folder, &report.begun, "compare")?;
         put(&folder.join("compare.json"), &json)?;
         put(&folder.join("README.md"), &page)?;
     }

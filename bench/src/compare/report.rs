@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::Scenario;
 use super::budgets::Budget;
-use super::machine::{Machine, Version};
 use super::side::Run;
 use crate::cost::median;
+use crate::machine::{Machine, Version};
 use crate::stats::{Estimate, Good, Interval};
 
 /// What is compared in each row, in the order of the report.

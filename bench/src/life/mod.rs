@@ -19,6 +19,8 @@ mod signals;
 mod soak;
 mod stage;
 
+pub(crate) use soak::{Sample, growth, look};
+
 use crate::EXIT_FOUND_ERRORS;
 use report::Report;
 use runs::{Bench, RUNS, Stand};

@@ -33,10 +33,10 @@ const FILL_FROM: u64 = 100_000_000;
 
 /// One look.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
-pub(super) struct Sample {
-    second: f64,
-    rss: u64,
-    descriptors: u64,
+pub(crate) struct Sample {
+    pub(crate) second: f64,
+    pub(crate) rss: u64,
+    pub(crate) descriptors: u64,
 }
 
 /// What came of it.
@@ -76,7 +76,17 @@ fn line(points: &[(f64, f64)]) -> (f64, f64) {
     (y, if along > 0.0 { across / along * span } else { 0.0 })
 }
 
-fn look(pid: u32, begun: Instant) -> Result<Sample, String> {
+/// The mean of what samples have, and its growth over their span.
+pub(crate) fn growth(samples: &[Sample], of: fn(&Sample) -> f64) -> (f64, f64) {
+    let points: Vec<(f64, f64)> = samples.iter().map(|sample| (sample.second, of(sample))).collect();
+    line(&points)
+}
+
+/// Looks at a process.
+///
+/// # Errors
+/// It is gone.
+pub(crate) fn look(pid: u32, begun: Instant) -> Result<Sample, String> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).map_err(|e| format!("descriptors of {pid}: {e}"))?;
     Ok(Sample {
         second: begun.elapsed().as_secs_f64(),
