@@ -15,6 +15,7 @@ mod compare;
 mod cost;
 mod flame;
 mod floor;
+mod guard;
 mod idle;
 mod life;
 mod load;
@@ -74,6 +75,7 @@ enum Command {
     Suite(Box<suite::Args>),
     Tiers(tiers::Args),
     RefuseUring(refuse::Args),
+    Guard(guard::Args),
 }
 
 /// Prints what a subcommand found: as JSON, or as its text. A reader that has gone (a closed pipe) is an error.
@@ -102,6 +104,7 @@ fn main() -> ExitCode {
         Command::Suite(args) => suite::run(&args),
         Command::Tiers(args) => tiers::run(&args),
         Command::RefuseUring(args) => refuse::run(&args),
+        Command::Guard(args) => guard::run(&args),
     };
     match outcome {
         Ok(code) => code,

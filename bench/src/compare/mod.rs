@@ -27,6 +27,7 @@ use serde::Serialize;
 use side::{Side, Way};
 use turn::Turns;
 
+use crate::guard::Folder;
 use crate::{EXIT_FOUND_ERRORS, open_files};
 
 /// Server utilisation below which the server waited for the load.
@@ -143,15 +144,6 @@ impl Scenario {
     }
 }
 
-/// A folder that is removed when dropped.
-pub(crate) struct Folder(pub(crate) PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let peers = chosen(args)?;
     if args.list {
@@ -160,9 +152,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         return crate::print_report(false, &(), |()| text.trim_end().to_owned()).map(|()| ExitCode::SUCCESS);
     }
     let settings = settings(args)?;
-    let folder = std::env::temp_dir().join(format!("roadtrip-bench-compare-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
-    let folder = Folder(folder);
+    let folder = Folder::new("bench-compare")?;
     let workshop = Workshop {
         root: PathBuf::new(),
         folder: folder.0.clone(),

@@ -20,7 +20,8 @@ use std::time::Instant;
 use report::{FORMAT, Report, Settings, State, Step, Suite};
 use stage::Stage;
 
-use crate::compare::{self, Folder, Workshop};
+use crate::compare::{self, Workshop};
+use crate::guard::Folder;
 use crate::machine::{self, Machine, Version};
 use crate::{EXIT_FOUND_ERRORS, EXIT_GENERATOR_LIMIT, EXIT_MISSED_THRESHOLD, open_files};
 
@@ -140,9 +141,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     if args.capacity.is_some_and(|rate| !(1.0..=1e7).contains(&rate)) {
         return Err("--capacity takes requests a second".to_owned());
     }
-    let folder = std::env::temp_dir().join(format!("roadtrip-bench-suite-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
-    let folder = Folder(folder);
+    let folder = Folder::new("bench-suite")?;
     let workshop = Workshop {
         root: PathBuf::new(),
         folder: folder.0.clone(),

@@ -3,21 +3,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use super::report::{State, Step};
 use super::stage::{Judge, Spec, Stage, words};
 use crate::compare::quoted;
+use crate::guard::Folder;
 use crate::server::Spinner;
 
 /// Microseconds of a period, and of CPU in it: one CPU.
 const PERIOD_US: u64 = 100_000;
 const QUOTA_US: u64 = 100_000;
-/// How long the kernel may take to let go of a group whose processes have ended.
-const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
-/// A control group with a quota, removed when dropped.
-struct Group(PathBuf);
+/// A control group with a quota, removed when dropped: a folder to look at.
+struct Group(Folder);
 
 impl Group {
     /// # Errors
@@ -34,11 +32,10 @@ impl Group {
         };
         let name = format!("roadtrip-suite-{}", std::process::id());
         let make = |path: PathBuf, limits: &[(&str, String)]| -> Result<Self, String> {
-            fs::create_dir(&path).map_err(|e| format!("cannot make the control group {}: {e}", path.display()))?;
-            let group = Self(path);
+            let group = Self(Folder::at(path).map_err(|e| format!("a control group: {e}"))?);
             for (file, value) in limits {
-                fs::write(group.0.join(file), value)
-                    .map_err(|e| format!("cannot set {file} of {}: {e}", group.0.display()))?;
+                fs::write(group.0.0.join(file), value)
+                    .map_err(|e| format!("cannot set {file} of {}: {e}", group.0.0.display()))?;
             }
             Ok(group)
         };
@@ -58,13 +55,13 @@ impl Group {
     fn words(&self) -> String {
         format!(
             "sh -c 'echo $$ > \"$0\" && exec \"$@\"' {}",
-            quoted(&self.0.join("cgroup.procs"))
+            quoted(&self.0.0.join("cgroup.procs"))
         )
     }
 
     /// Periods in which it was stopped, and seconds for which.
     fn throttled(&self) -> (f64, f64) {
-        let text = fs::read_to_string(self.0.join("cpu.stat")).unwrap_or_default();
+        let text = fs::read_to_string(self.0.0.join("cpu.stat")).unwrap_or_default();
         let of = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line.and_then(|value| value.trim().parse::<f64>().ok())
@@ -74,15 +71,6 @@ impl Group {
             .map(|ns| ns / 1e9)
             .or(of("throttled_usec").map(|us| us / 1e6));
         (of("nr_throttled").unwrap_or(0.0), time.unwrap_or(0.0))
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let begun = Instant::now();
-        while fs::remove_dir(&self.0).is_err() && self.0.exists() && begun.elapsed() < LEAVE_LIMIT {
-            std::thread::sleep(Duration::from_millis(20));
-        }
     }
 }
 
@@ -164,7 +152,7 @@ mod tests {
         match Group::new() {
             Err(why) => assert!(why.contains("control group") || why.contains("cpu"), "{why}"),
             Ok(group) => {
-                let path = group.0.clone();
+                let path = group.0.0.clone();
                 assert!(path.exists() && group.throttled() == (0.0, 0.0));
                 drop(group);
                 assert!(!path.exists());
