@@ -60,7 +60,7 @@ impl Server {
                     START_LIMIT.as_secs()
                 ));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(2));
         }
         Ok(server)
     }

@@ -103,7 +103,7 @@ fn suites_keep_what_they_find_and_every_step_its_run() {
         assert!(!command.contains("/roadtrip-bench-suite-"), "{command}");
         runs += 1;
     }
-    assert!(runs >= 6 + 1 + 1, "{runs}");
+    assert!(runs >= 8, "{runs}");
     // What was asked of it: the rates of the curve.
     let curve = report["suites"][0]["steps"].as_array().unwrap();
     let rates: Vec<f64> = curve.iter().map(|step| step["rate"].as_f64().unwrap()).collect();
@@ -113,6 +113,34 @@ fn suites_keep_what_they_find_and_every_step_its_run() {
     assert!(
         page.contains("## neighbour") && page.contains("a test") && page.contains("too short to judge growth"),
         "{page}"
+    );
+}
+
+#[test]
+fn what_nobody_asks_is_looked_at() {
+    let out = tempfile::tempdir().unwrap();
+    let ran = suite(&service(), &["start", "--out", out.path().to_str().unwrap()]);
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let (report, _) = kept(out.path());
+    let start = report["suites"][0]["steps"].as_array().unwrap();
+    assert!(
+        start[0]["figures"]["median_ms"]
+            .as_f64()
+            .is_some_and(|ms| ms > 1.0 && ms < 30_000.0),
+        "{}",
+        start[0]
+    );
+    assert!(
+        start[1]["figures"]["rss_bytes"]
+            .as_f64()
+            .is_some_and(|bytes| bytes > 1e6),
+        "{}",
+        start[1]
+    );
+    assert!(
+        start[1]["figures"].get("wake_ups_per_second_and_worker").is_some(),
+        "{}",
+        start[1]
     );
 }
 

@@ -4,7 +4,7 @@
 //! measures one run, `report`, `budgets` and `markdown` say what it comes to. The statistics are `crate::stats`.
 
 mod answers;
-mod budgets;
+pub(crate) mod budgets;
 mod config;
 mod markdown;
 mod peers;
@@ -22,8 +22,9 @@ use answers::Answers;
 use peers::{Kind, Peer};
 use prepare::Absent;
 pub(crate) use prepare::{Workshop, quoted};
-use report::{Asked, Idle, Noise, Pair, PeerReport, Report, Row, Settings, State};
-use serde::Serialize;
+use report::{Asked, Idle, Noise, Pair, Row, Settings};
+pub(crate) use report::{PeerReport, Report, State};
+use serde::{Deserialize, Serialize};
 use side::{Side, Way};
 use turn::Turns;
 
@@ -33,7 +34,7 @@ use crate::{EXIT_FOUND_ERRORS, open_files};
 /// Server utilisation below which the server waited for the load.
 const UTILISATION_MIN: f64 = 0.9;
 /// What a run of the JSON schema is named.
-const FORMAT: &str = "roadtrip-bench compare 1";
+pub(crate) const FORMAT: &str = "roadtrip-bench compare 1";
 
 /// Compare the service with every peer that can be built: CPU a request, throughput, latency, memory
 ///
@@ -104,17 +105,17 @@ pub(crate) struct Args {
 }
 
 /// A handler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Scenario {
+pub(crate) enum Scenario {
     Live,
     Story,
 }
 
 impl Scenario {
-    const ALL: [Self; 2] = [Self::Live, Self::Story];
+    pub(crate) const ALL: [Self; 2] = [Self::Live, Self::Story];
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Live => "live",
             Self::Story => "story",
@@ -197,7 +198,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     session.turns.leave()?;
     machine.load_after = machine::load();
     let report = Report {
-        format: FORMAT,
+        format: FORMAT.to_owned(),
         begun: begun.to_string(),
         seconds: session.measured_seconds,
         command: typed(),
@@ -385,14 +386,14 @@ impl Session {
             let pair = if index % 2 == 0 {
                 let a = a()?;
                 Pair {
-                    order: "ab",
+                    order: "ab".to_owned(),
                     a,
                     b: b()?,
                 }
             } else {
                 let b = b()?;
                 Pair {
-                    order: "ba",
+                    order: "ba".to_owned(),
                     a: a()?,
                     b,
                 }

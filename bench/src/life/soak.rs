@@ -32,7 +32,7 @@ const FILLERS: u64 = 4;
 const FILL_FROM: u64 = 100_000_000;
 
 /// One look.
-#[derive(Debug, Clone, Copy, serde::Serialize)]
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Sample {
     pub(crate) second: f64,
     pub(crate) rss: u64,
@@ -40,24 +40,24 @@ pub(crate) struct Sample {
 }
 
 /// What came of it.
-#[derive(Debug, serde::Serialize)]
-pub(super) struct Soak {
-    pub(super) row: Row,
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Soak {
+    pub(crate) row: Row,
     /// Signals sent meanwhile.
-    hups: u64,
-    warm_seconds: f64,
-    rss_mean: f64,
+    pub(crate) hups: u64,
+    pub(crate) warm_seconds: f64,
+    pub(crate) rss_mean: f64,
     /// The line through the samples behind the warm-up, times their span.
-    rss_growth: f64,
-    rss_tolerance: f64,
-    descriptors_mean: f64,
-    descriptors_growth: f64,
-    descriptors_tolerance: f64,
-    pub(super) is_flat: bool,
+    pub(crate) rss_growth: f64,
+    pub(crate) rss_tolerance: f64,
+    pub(crate) descriptors_mean: f64,
+    pub(crate) descriptors_growth: f64,
+    pub(crate) descriptors_tolerance: f64,
+    pub(crate) is_flat: bool,
     /// The least and the most behind the warm-up.
-    rss_least: u64,
-    rss_most: u64,
-    looks: usize,
+    pub(crate) rss_least: u64,
+    pub(crate) rss_most: u64,
+    pub(crate) looks: usize,
     /// Some of the looks, evenly.
     samples: Vec<Sample>,
 }

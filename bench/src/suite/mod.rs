@@ -11,13 +11,15 @@ mod rates;
 mod report;
 mod soak;
 mod stage;
+mod start;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use report::{FORMAT, Report, Settings, State, Step, Suite};
+use report::Settings;
+pub(crate) use report::{FORMAT, Report, State, Step, Suite, row};
 use stage::Stage;
 
 use crate::compare::{self, Workshop};
@@ -28,7 +30,7 @@ use crate::{EXIT_FOUND_ERRORS, EXIT_GENERATOR_LIMIT, EXIT_MISSED_THRESHOLD, open
 /// Descriptors for connections of the widest load beside `idle-10k`.
 const FILES: u64 = 2048;
 
-/// Run suites of loads against the service: arena, guide, saturation, latency, churn, slow, neighbour, soak
+/// Run suites of loads against the service: start, arena, guide, saturation, latency, churn, slow, neighbour, soak
 ///
 /// Builds the service (profile max; release with --quick), starts it anew for each suite on --server-cpu, and runs the suite's
 /// steps with the engine of `load` from --load-cpu. Databases are PostgreSQL and Redis of its own. Prints Markdown; --out keeps
@@ -42,6 +44,7 @@ const FILES: u64 = 2048;
 /// 3 something asked does not hold, such as the guide's p99 of 200 ms; 4 none of these, and a step was not sound.
 #[derive(clap::Args)]
 #[command(after_help = "Suites:
+  start       cold start to ready, resident memory and wake-ups of one that nobody asks
   arena       baseline, pipelined, short-lived, JSON, gzip and br, uploads, CRUD on PostgreSQL, cached through Redis, 10k idle
   guide       3000 requests a second with p99 below 200 ms; the Locust mix at 1000 users
   saturation  rates up to 1.5 times what the service can do
@@ -104,7 +107,8 @@ pub(crate) struct Args {
 }
 
 /// In the order in which they run: `saturation` finds what `latency` takes shares of.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
+    "start",
     "arena",
     "guide",
     "saturation",
@@ -117,6 +121,7 @@ const NAMES: [&str; 8] = [
 
 fn what(name: &str) -> &'static str {
     match name {
+        "start" => "The service before anybody asks: how soon it is ready, and what it takes while it waits.",
         "arena" => "What public comparisons ask, each alone, as fast as it is answered.",
         "guide" => "What the scaling guide asks of a pod: 3000 requests a second, p99 below 200 ms; 1000 users.",
         "saturation" => {
@@ -215,6 +220,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
 fn one(stage: &mut Stage, name: &str) -> Suite {
     let begun = Instant::now();
     let found = match name {
+        "start" => start::run(stage),
         "arena" => arena::run(stage),
         "guide" => rates::guide(stage),
         "saturation" => rates::saturation(stage),

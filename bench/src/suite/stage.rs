@@ -180,7 +180,7 @@ impl Stage {
                     READY_LIMIT.as_secs()
                 ));
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(2));
         }
         Ok(running)
     }
