@@ -238,15 +238,7 @@ fn databases(stage: &Stage, backends: &Backends, steps: &mut Vec<Step>) -> Resul
         ),
     ] {
         let words = scenario(stage, &running, name, &format!("{data}{requests}"))?;
-        let mut step = stage.step(NAME, &running, &throughput(name, what, words));
-        if requests.contains("\"create\"") {
-            let shed = running
-                .ask("/metrics", None, &[])
-                .map(|heard| refused(&heard.body))
-                .unwrap_or(0.0);
-            step.figures.insert("refused_503_so_far".to_owned(), shed);
-        }
-        steps.push(step);
+        steps.push(stage.step(NAME, &running, &throughput(name, what, words)));
     }
     Ok(())
 }
@@ -255,16 +247,6 @@ fn databases(stage: &Stage, backends: &Backends, steps: &mut Vec<Step>) -> Resul
 fn uuid_alone(id: &str) -> Result<(), String> {
     let fits = id.len() == 36 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
     fits.then_some(()).ok_or_else(|| format!("{id:?} is no id of a story"))
-}
-
-/// Answers of 503 that the service counts.
-fn refused(metrics: &[u8]) -> f64 {
-    let text = String::from_utf8_lossy(metrics);
-    let lines = text
-        .lines()
-        .filter(|line| line.starts_with("http_requests_total{") && line.contains("\"503\""));
-    let counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    counts.fold(0.0, |sum, count| sum + count)
 }
 
 fn idle_connections(stage: &Stage) -> Step {

@@ -13,7 +13,7 @@ const GUIDE_USERS: &str = "1000";
 const CURVE: [f64; 9] = [0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5];
 const CURVE_QUICK: [f64; 6] = [0.1, 0.5, 0.9, 1.0, 1.2, 1.5];
 /// Shares of the capacity at which latency is looked at.
-const SHARES: [f64; 8] = [0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.5];
+const SHARES: [f64; 8] = [0.1, 0.2, 0.4, 0.5, 0.6, 0.8, 0.9, 0.95];
 const SHARES_QUICK: [f64; 5] = [0.1, 0.5, 0.8, 0.9, 0.95];
 /// Due and unanswered requests at which a step beyond the capacity gives arrivals up: a second's worth at most rates.
 const IN_FLIGHT: &str = "50000";
@@ -131,12 +131,7 @@ pub(super) fn saturation(stage: &mut Stage) -> Result<Vec<Step>, String> {
 }
 
 pub(super) fn latency(stage: &mut Stage) -> Result<Vec<Step>, String> {
-    let mut all = if stage.quick {
-        SHARES_QUICK.to_vec()
-    } else {
-        SHARES.to_vec()
-    };
-    all.sort_by(f64::total_cmp);
+    let all: &[f64] = if stage.quick { &SHARES_QUICK } else { &SHARES };
     // Users know nothing of each other: arrivals at random, which queue even below the capacity.
-    shares(stage, "latency", &all, &["--poisson"], |_| Judge::Latency)
+    shares(stage, "latency", all, &["--poisson"], |_| Judge::Latency)
 }

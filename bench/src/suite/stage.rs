@@ -242,6 +242,21 @@ impl Stage {
             generator_limits: report.generator_limits.clone(),
             ..Step::without_run(spec.name, spec.what, State::Passed, None)
         };
+        // Where a refusal is allowed it is told apart from what was asked for.
+        let of = |class: char| {
+            report
+                .statuses
+                .iter()
+                .filter(move |(status, _)| status.starts_with(class))
+        };
+        if let Some(refused) = of('5').map(|(_, count)| *count).reduce(u64::saturating_add) {
+            let kept = of('2').map(|(_, count)| *count).fold(0, u64::saturating_add);
+            step.figures.insert("answers_of_5xx".to_owned(), refused as f64);
+            step.figures.insert(
+                "answers_of_2xx_per_second".to_owned(),
+                kept as f64 / report.seconds.max(1e-9),
+            );
+        }
         let erred = report.error_count > 0 && spec.judge != Judge::Beyond || report.requests == 0;
         if erred {
             let first = step.first_error.as_deref().unwrap_or("no answer");
