@@ -87,11 +87,19 @@ impl Drop for Watched {
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    /// Makes one for temporary files; `what` stands in its name.
+    /// Makes one for temporary files.
     ///
     /// # Errors
     /// It cannot be made.
-    pub(crate) fn new(what: &str) -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
+        Self::named("bench")
+    }
+
+    /// The same, with this word in its name.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(crate) fn named(what: &str) -> Result<Self, String> {
         let name = format!("roadtrip-{what}-{}-{}", std::process::id(), clock::now_ns());
         Self::at(std::env::temp_dir().join(name))
     }
@@ -203,7 +211,7 @@ mod tests {
 
     #[test]
     fn groups_and_folders_that_are_left_are_ended_and_those_that_are_gone_are_let_be() {
-        let folder = Folder::new("guard-test").unwrap();
+        let folder = Folder::named("guard-test").unwrap();
         let (ended, kept) = (folder.0.join("a"), folder.0.join("b"));
         std::fs::create_dir_all(ended.join("within")).unwrap();
         std::fs::create_dir(&kept).unwrap();

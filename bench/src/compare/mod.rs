@@ -153,7 +153,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         return crate::print_report(false, &(), |()| text.trim_end().to_owned()).map(|()| ExitCode::SUCCESS);
     }
     let settings = settings(args)?;
-    let folder = Folder::new("bench-compare")?;
+    let folder = Folder::named("bench-compare")?;
     let workshop = Workshop {
         root: PathBuf::new(),
         folder: folder.0.clone(),

@@ -27,7 +27,7 @@ pub(super) fn successor(stand: &Stand<'_>) -> Result<Row, Stop> {
             .env("DRAIN_DELAY", "2s"))
     };
     let (old, next) = (plan()?, plan()?);
-    let (front, folder) = (free_address()?, Folder::new("life")?);
+    let (front, folder) = (free_address()?, Folder::new()?);
     let config = format!(
         "defaults\n mode tcp\n timeout connect 2s\n timeout client 60s\n timeout server 60s\n retries 0\n\
          frontend service\n bind {front}\n default_backend pods\n\

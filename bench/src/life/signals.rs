@@ -66,7 +66,7 @@ pub(super) fn workers_come_and_go(stand: &Stand<'_>) -> Result<Row, Stop> {
 }
 
 pub(super) fn log_is_reopened(stand: &Stand<'_>) -> Result<Row, Stop> {
-    let folder = super::stage::Folder::new("life")?;
+    let folder = super::stage::Folder::new()?;
     let (log, old) = (folder.0.join("api.log"), folder.0.join("api.log.1"));
     let plan = stand.plan()?.env("LOG_FILE", &log.display().to_string());
     stand.under_load(plan, |scene| {

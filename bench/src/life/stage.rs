@@ -99,7 +99,7 @@ impl Server {
     /// # Errors
     /// It does not get ready; with the last of what it said.
     pub(super) fn start(plan: Plan) -> Result<Self, String> {
-        let folder = Folder::new("life")?;
+        let folder = Folder::new()?;
         install(&plan.binary, &folder.0.join("roadtrip-api"))?;
         let (child, watched) = Self::spawn(&plan, &folder.0)?;
         let mut server = Self {

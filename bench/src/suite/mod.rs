@@ -146,7 +146,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     if args.capacity.is_some_and(|rate| !(1.0..=1e7).contains(&rate)) {
         return Err("--capacity takes requests a second".to_owned());
     }
-    let folder = Folder::new("bench-suite")?;
+    let folder = Folder::named("bench-suite")?;
     let workshop = Workshop {
         root: PathBuf::new(),
         folder: folder.0.clone(),

@@ -172,7 +172,7 @@ impl Backends {
     /// # Errors
     /// A program is missing, or does not start.
     pub(crate) fn start(cpu: Option<usize>) -> Result<Self, String> {
-        let folder = Folder::new("tiers")?;
+        let folder = Folder::named("tiers")?;
         if is_root() {
             std::os::unix::fs::chown(&folder.0, Some(NOBODY), Some(NOBODY))
                 .map_err(|e| format!("cannot give {} away: {e}", folder.0.display()))?;
