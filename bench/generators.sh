@@ -4,8 +4,12 @@
 #     bench/generators.sh [SECONDS] [ROUNDS]
 #
 # Starts target/max/roadtrip-api (or $SERVER) with one worker on CPU 0 and each generator on CPU 1, in turn, so that what the
-# machine does besides falls on all of them; prints medians over the rounds. Generators that are not installed are left out: wrk, h2load,
-# oha. wrk2's method (constant arrivals, latency from when a request was due) is done by twenty lines of Python, slow and by
+# machine does besides falls on all of them; prints medians over the rounds. Generators that are not installed are left out: wrk and
+# h2load (Debian: wrk, nghttp2-client), and oha, which is in no Debian 12 and is looked for in target/tools/bin too:
+#
+#     cargo install oha --locked --root target/tools --target-dir target/tools/build
+#
+# wrk2's method (constant arrivals, latency from when a request was due) is done by twenty lines of Python, slow and by
 # another hand, while the server is stopped for 300 ms.
 #
 # Needs two CPUs, bash, python3. Load goes to 127.0.0.1 only; ends what it started.
@@ -18,6 +22,7 @@ bench=${BENCH:-target/max/roadtrip-bench}
 scratch=$(mktemp -d)
 port=${PORT:-18080}
 base=http://127.0.0.1:$port
+PATH=$PWD/target/tools/bin:$PATH
 
 env -i PATH="$PATH" HOST=127.0.0.1 PORT="$port" WORKERS=1 PIN=never LOG_LEVEL=warning DATA_DIR="$scratch" \
     taskset -c 0 "$server" serve >/dev/null 2>"$scratch/server.log" &

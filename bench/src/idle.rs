@@ -6,6 +6,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -199,15 +200,24 @@ fn text(r: &Report) -> String {
     lines.join("\n")
 }
 
-/// The source address of connection `index`: 127.0.0.1, 127.0.0.2 ... towards an IPv4 loopback, else the kernel's choice.
-fn source(server: SocketAddr, index: usize) -> Option<Ipv4Addr> {
-    let IpAddr::V4(to) = server.ip() else { return None };
-    let last = u8::try_from(index / PER_SOURCE).ok()?.checked_add(1)?;
-    to.is_loopback().then_some(Ipv4Addr::new(127, 0, 0, last))
+/// The second octet of the next round's sources. Closed connections keep their ports for a minute (TIME_WAIT), and a load of
+/// short-lived ones leaves thousands of those at 127.0.0.1: each round has addresses of its own, other processes others.
+fn next_round() -> u8 {
+    static ROUND: AtomicU32 = AtomicU32::new(0);
+    let round = ROUND.fetch_add(1, Ordering::Relaxed);
+    let number = std::process::id().wrapping_mul(7).wrapping_add(round) % 250;
+    u8::try_from(number).unwrap_or(0).saturating_add(1)
 }
 
-fn connect(server: SocketAddr, index: usize) -> std::io::Result<TcpStream> {
-    let Some(source) = source(server, index) else {
+/// The source address of connection `index`: 127.ROUND.0.1, 127.ROUND.0.2 ... towards an IPv4 loopback, else the kernel's choice.
+fn source(server: SocketAddr, round: u8, index: usize) -> Option<Ipv4Addr> {
+    let IpAddr::V4(to) = server.ip() else { return None };
+    let last = u8::try_from(index / PER_SOURCE).ok()?.checked_add(1)?;
+    to.is_loopback().then_some(Ipv4Addr::new(127, round, 0, last))
+}
+
+fn connect(server: SocketAddr, round: u8, index: usize) -> std::io::Result<TcpStream> {
+    let Some(source) = source(server, round, index) else {
         return TcpStream::connect_timeout(&server, ANSWER_LIMIT);
     };
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -219,9 +229,10 @@ fn connect(server: SocketAddr, index: usize) -> std::io::Result<TcpStream> {
 fn open_and_ask(server: SocketAddr, request: &[u8], count: usize, head: bool) -> Result<Vec<TcpStream>, String> {
     let mut streams = Vec::with_capacity(count);
     let mut chunk = vec![0; 16 * 1024];
+    let round = next_round();
     for index in 0..count {
         let mut one = || -> std::io::Result<TcpStream> {
-            let mut stream = connect(server, index)?;
+            let mut stream = connect(server, round, index)?;
             stream.set_read_timeout(Some(ANSWER_LIMIT))?;
             stream.write_all(request)?;
             let mut reader = Reader::new(head);
@@ -260,17 +271,19 @@ mod tests {
     #[test]
     fn sources_change_before_ports_run_short() {
         let loopback = "127.0.0.1:80".parse().unwrap();
-        assert_eq!(source(loopback, 0), Some(Ipv4Addr::new(127, 0, 0, 1)));
-        assert_eq!(source(loopback, 9_999), Some(Ipv4Addr::new(127, 0, 0, 1)));
-        assert_eq!(source(loopback, 10_000), Some(Ipv4Addr::new(127, 0, 0, 2)));
-        assert_eq!(source("192.0.2.1:80".parse().unwrap(), 0), None);
-        assert_eq!(source("[::1]:80".parse().unwrap(), 20_000), None);
+        assert_eq!(source(loopback, 9, 0), Some(Ipv4Addr::new(127, 9, 0, 1)));
+        assert_eq!(source(loopback, 9, 9_999), Some(Ipv4Addr::new(127, 9, 0, 1)));
+        assert_eq!(source(loopback, 9, 10_000), Some(Ipv4Addr::new(127, 9, 0, 2)));
+        assert_eq!(source("192.0.2.1:80".parse().unwrap(), 9, 0), None);
+        assert_eq!(source("[::1]:80".parse().unwrap(), 9, 20_000), None);
+        let rounds: std::collections::BTreeSet<u8> = (0..250).map(|_| next_round()).collect();
+        assert!(rounds.len() == 250 && !rounds.contains(&0) && !rounds.contains(&255));
     }
 
     #[test]
     fn a_closed_connection_is_noticed() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = connect(listener.local_addr().unwrap(), 0).unwrap();
+        let stream = connect(listener.local_addr().unwrap(), 9, 0).unwrap();
         let (server_side, _) = listener.accept().unwrap();
         assert!(still_open(&stream));
         drop(server_side);

@@ -15,9 +15,11 @@ mod compare;
 mod cost;
 mod flame;
 mod floor;
+mod guard;
 mod idle;
 mod life;
 mod load;
+mod machine;
 mod open_files;
 mod overload;
 mod procfs;
@@ -27,6 +29,7 @@ mod report;
 mod server;
 mod spread;
 mod stats;
+mod suite;
 mod target;
 mod tiers;
 
@@ -69,8 +72,10 @@ enum Command {
     Flame(flame::Args),
     Ratchet(ratchet::Args),
     Report(report::Args),
+    Suite(Box<suite::Args>),
     Tiers(tiers::Args),
     RefuseUring(refuse::Args),
+    Guard(guard::Args),
 }
 
 /// Prints what a subcommand found: as JSON, or as its text. A reader that has gone (a closed pipe) is an error.
@@ -96,8 +101,10 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Ratchet(args) => ratchet::run(&args),
         Command::Flame(args) => flame::run(&args),
+        Command::Suite(args) => suite::run(&args),
         Command::Tiers(args) => tiers::run(&args),
         Command::RefuseUring(args) => refuse::run(&args),
+        Command::Guard(args) => guard::run(&args),
     };
     match outcome {
         Ok(code) => code,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clock;
+use crate::guard::Watched;
 
 /// How long a server may take from its start until its port answers.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -18,6 +19,7 @@ pub(crate) struct Server {
     /// Process id; descendants are found from it.
     pub(crate) pid: u32,
     child: Option<Child>,
+    _watched: Option<Watched>,
 }
 
 impl Server {
@@ -33,17 +35,16 @@ impl Server {
             ));
         }
         let spawn = || {
-            Command::new("sh")
-                .args(["-c", &format!("exec {command}")])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .spawn()
-                .map_err(|e| format!("cannot start {command:?}: {e}"))
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("exec {command}")]);
+            shell.stdin(Stdio::null()).stdout(Stdio::null());
+            Watched::spawn(&mut shell, Signal::TERM).map_err(|e| format!("cannot start {command:?}: {e}"))
         };
-        let child = clock::while_pinned(cpu, spawn)??;
+        let (child, watched) = clock::while_pinned(cpu, spawn)??;
         let mut server = Self {
             pid: child.id(),
             child: Some(child),
+            _watched: Some(watched),
         };
         let start = Instant::now();
         while !answers(address) {
@@ -59,7 +60,7 @@ impl Server {
                     START_LIMIT.as_secs()
                 ));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(2));
         }
         Ok(server)
     }
@@ -75,7 +76,33 @@ impl Server {
         if !answers(address) {
             return Err(format!("nothing answers on {address}"));
         }
-        Ok(Self { pid, child: None })
+        Ok(Self {
+            pid,
+            child: None,
+            _watched: None,
+        })
+    }
+}
+
+/// A process that takes whatever CPU it gets; ended when dropped.
+pub(crate) struct Spinner(Child, #[expect(dead_code, reason = "held until its end")] Watched);
+
+impl Spinner {
+    /// Starts it, pinned to `cpu` where given.
+    ///
+    /// # Errors
+    /// There is no shell, or no such CPU.
+    pub(crate) fn start(cpu: Option<usize>) -> Result<Self, String> {
+        let spawn = || Watched::spawn(Command::new("sh").args(["-c", "while :; do :; done"]), Signal::KILL);
+        let (child, watched) = clock::while_pinned(cpu, spawn)?.map_err(|e| format!("cannot start a shell: {e}"))?;
+        Ok(Self(child, watched))
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -7,7 +7,7 @@
 //! It needs no random numbers, so the same values give the same interval. The price: with fewer than six values no
 //! interval reaches 95 %, and the coverage that it has stands beside it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cost::median;
 
@@ -17,7 +17,7 @@ const COVERAGE: f64 = 0.95;
 const VALUES_MIN: usize = 5;
 
 /// A median, and where the true one is likely to be.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Interval {
     /// The median of the values.
     pub(crate) median: f64,
@@ -71,7 +71,7 @@ fn coverage(count: usize, skipped: usize) -> f64 {
 }
 
 /// What may be said of A against B.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Verdict {
     /// A is better, by more than noise.
     #[serde(rename = "faster")]
@@ -109,7 +109,7 @@ pub(crate) enum Good {
 }
 
 /// The ratios A/B of pairs of runs, and the verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Estimate {
     /// The ratio.
     #[serde(flatten)]

@@ -412,6 +412,7 @@ fn help_explains_each_command() {
         "flamegraph",
         "ratchet",
         "report",
+        "suite",
         "tiers",
         "refuse-uring",
     ] {

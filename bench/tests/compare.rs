@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use sonic_rs::{JsonContainerTrait, JsonType, JsonValueTrait, Value};
 
@@ -284,4 +285,58 @@ fn the_list_names_every_peer_and_what_is_left_out_is_told() {
     let out = compare(&["--only", "apache"]);
     assert_eq!(out.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&out.stderr).contains("there is no peer apache"));
+}
+
+/// Processes that have this word in their command line.
+fn with_word(word: &str) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.windows(word.len()).any(|window| window == word.as_bytes())
+        })
+        .collect()
+}
+
+fn until(what: &str, so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn who_is_killed_leaves_neither_servers_nor_folders_behind() {
+    for signal in ["TERM", "INT", "KILL"] {
+        // A server that starts a worker, which would outlive it, and is known by the bytes that it answers with.
+        let mark = format!("{}", 10_000 + std::process::id() % 50_000);
+        let server = format!("sh -c '{BIN} floor --port {{port}} --answer-bytes {mark} & wait'");
+        let temp = tempfile::tempdir().unwrap();
+        let mut child = Command::new(BIN)
+            .args(["compare", "--only", "aa", "--seconds", "60", "--ours", &server])
+            .env("TMPDIR", temp.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let workers = || {
+            let own = child.id();
+            let mut found = with_word(&format!("--answer-bytes\0{mark}"));
+            found.retain(|pid| *pid != own);
+            found
+        };
+        until("a server", || !workers().is_empty());
+        let killed = Command::new("kill")
+            .args([&format!("-{signal}"), &child.id().to_string()])
+            .status();
+        assert!(killed.unwrap().success());
+        child.wait().unwrap();
+        until(&format!("{signal}: {:?} are left", with_word(&mark)), || {
+            with_word(&format!("--answer-bytes\0{mark}")).is_empty()
+        });
+        until(&format!("{signal}: folders are left"), || {
+            std::fs::read_dir(temp.path()).unwrap().next().is_none()
+        });
+    }
 }

@@ -11,14 +11,7 @@ use sonic_rs::{JsonContainerTrait, JsonValueTrait, Value};
 
 /// `bench/schema/run.schema.json` holds for this.
 fn assert_fits_the_schema(report: &Value) {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/run.schema.json");
-    let mut schemas = boon::Schemas::new();
-    let schema = boon::Compiler::new().compile(path, &mut schemas).unwrap();
-    let text = sonic_rs::to_string(report).unwrap();
-    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-    if let Err(e) = schemas.validate(&value, schema) {
-        panic!("{e:#}\n{text}");
-    }
+    common::assert_fits("run.schema.json", report);
 }
 
 fn all_went_well(out: &std::process::Output) -> Value {

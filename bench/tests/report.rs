@@ -76,7 +76,19 @@ fn a_page_shows_every_kind_of_run_and_fetches_nothing() {
     assert!(text.contains("| ntex | 1.35 (1.27 to 1.43) | faster |"), "{text}");
     // Each sitting has measured some of the budgets.
     assert!(text.contains("| missed narrowly |") && text.contains("| missed |") && text.contains("| met |"));
-    assert!(text.contains("p99.9 at 3000 requests a second, one worker | met"));
+    assert!(
+        text.contains("p99.9 at 3000 requests a second, one worker | below 1.00 ms | 0.453 ms | met |"),
+        "{text}"
+    );
+    assert!(text.contains("not measured: there is no ratchet.toml beside the runs"));
+}
+
+#[test]
+fn every_file_that_is_committed_can_be_read() {
+    let runs = Path::new(env!("CARGO_MANIFEST_DIR")).join("runs");
+    let made = report(&runs, &scratch("report-committed"));
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(made.status.success() && said.contains(" 0 files passed over"), "{said}");
 }
 
 #[test]
@@ -86,4 +98,58 @@ fn nothing_to_show_is_said() {
     assert_eq!(made.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&made.stderr).contains("holds no run"));
     assert_eq!(report(Path::new("/nonexistent"), &empty).status.code(), Some(2));
+}
+
+#[test]
+fn suites_and_lives_are_shown_and_fill_the_budgets() {
+    let runs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/report-suites/runs");
+    let out = scratch("report-suites");
+    let budgets = out.join("budgets.md");
+    let made = Command::new(env!("CARGO_BIN_EXE_roadtrip-bench"))
+        .args(["report", "--runs"])
+        .arg(&runs)
+        .arg("--html")
+        .arg(out.join("page.html"))
+        .arg("--markdown")
+        .arg(out.join("page.md"))
+        .arg("--budgets")
+        .arg(&budgets)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(
+        said.starts_with("2 runs, 0 comparisons, 2 suites, 1 lives, 0 files passed over"),
+        "{said}"
+    );
+    let budgets = std::fs::read_to_string(&budgets).unwrap();
+    for line in [
+        "| CPU a request, live, over the floor's | at most 1.1x | - | not measured |",
+        "| RSS bytes of an idle connection | at most 512 B | 400 B | met",
+        "| p99.9 at 3000 requests a second, one worker | below 1.00 ms | - | not measured |",
+        "| p99.9 at 80 % of the capacity, one worker, arrivals at random | below 5.00 ms | 2.10 ms | met |",
+        "| cold start to ready, embedded store, median | below 100 ms | 61.5 ms | met |",
+        "| resident memory when nobody asks | below 24.0 MB | 25.0 MB | missed | missed: 25.0 MB, where below 24.0 MB is asked |",
+        "| wake-ups of an idle worker | below 2.00 a second | 0.600 a second | met |",
+        "| heap allocations of a cached story, once warm | none | at most 0 | met |",
+    ] {
+        assert!(budgets.contains(line), "{line} is not in\n{budgets}");
+    }
+    assert!(budgets.contains("2026-01-02-suite/latency/share-080.json") && !budgets.contains("## Suites"));
+    let page = std::fs::read_to_string(out.join("page.md")).unwrap();
+    // The whole run is shown, not the quick one that came after it.
+    assert!(
+        page.contains("| baseline: invented | passed | - | >= 123456 |"),
+        "{page}"
+    );
+    assert!(
+        page.contains("cannot make the control group") && !page.contains("999"),
+        "{page}"
+    );
+    assert!(page.contains("not shown: `2026-01-03-suite/suite.json`"), "{page}");
+    // Steps make a curve, but arena's and single runs' do not mix.
+    assert!(page.contains("`2026-01-02-suite/latency`: latency by throughput.") && !page.contains("## Scaling"));
+    assert!(page.contains("| nothing happens | uring | 1247 | 1247 | 0 |") && page.contains("as it must be"));
+    assert!(page.contains("Skipped: jump (uring): no right"));
+    assert!(page.contains("540017 answered, 0 failed") && page.contains("Flat."));
 }

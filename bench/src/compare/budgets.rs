@@ -1,13 +1,13 @@
 //! The design's budgets, and whether they are met.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::report::PeerReport;
 use crate::stats::Interval;
 
 /// Which way a budget is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(super) enum Rule {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Rule {
     #[serde(rename = "at least")]
     AtLeast,
     #[serde(rename = "at most")]
@@ -15,8 +15,8 @@ pub(super) enum Rule {
 }
 
 /// What became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(super) enum Outcome {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Outcome {
     #[serde(rename = "met")]
     Met,
     #[serde(rename = "met narrowly")]
@@ -30,7 +30,7 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    pub(super) fn words(self) -> &'static str {
+    pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Met => "met",
             Self::MetNarrowly => "met narrowly",
@@ -42,18 +42,18 @@ impl Outcome {
 }
 
 /// One budget, and what was measured of it.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Budget {
-    pub(super) what: String,
-    pub(super) peer: String,
-    pub(super) scenario: &'static str,
-    pub(super) rule: Rule,
-    pub(super) limit: f64,
-    pub(super) measured: Option<f64>,
-    pub(super) low: Option<f64>,
-    pub(super) high: Option<f64>,
-    pub(super) outcome: Outcome,
-    pub(super) words: String,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Budget {
+    pub(crate) what: String,
+    pub(crate) peer: String,
+    pub(crate) scenario: String,
+    pub(crate) rule: Rule,
+    pub(crate) limit: f64,
+    pub(crate) measured: Option<f64>,
+    pub(crate) low: Option<f64>,
+    pub(crate) high: Option<f64>,
+    pub(crate) outcome: Outcome,
+    pub(crate) words: String,
 }
 
 /// Requests per CPU-second, the service's over the peer's, at least.
@@ -71,7 +71,7 @@ const FLOOR: [(&str, f64); 2] = [("live", 1.10), ("story", 1.25)];
 const IDLE_BYTES: f64 = 512.0;
 
 /// All budgets, held against what was measured.
-pub(super) fn all(peers: &[PeerReport]) -> Vec<Budget> {
+pub(crate) fn all(peers: &[PeerReport]) -> Vec<Budget> {
     let peer = |name: &str| peers.iter().find(|peer| peer.name == name);
     let interval = |name: &str, scenario: &str| {
         let row = peer(name)?.rows.iter().find(|row| row.scenario.name() == scenario)?;
@@ -105,17 +105,16 @@ pub(super) fn all(peers: &[PeerReport]) -> Vec<Budget> {
         .filter_map(|peer| peer.idle.as_ref())
         .flat_map(|idle| idle.a_bytes.iter().copied())
         .collect();
-    let what = "RSS bytes of an idle connection".to_owned();
-    found.push(Budget::of(
-        what,
-        "-",
-        "idle",
-        Rule::AtMost,
-        IDLE_BYTES,
-        // Memory is read exactly; what it varies by is in the rounds.
-        Interval::of(&rounds).map(|interval| (interval, Some(0.0))),
-    ));
+    found.push(idle(Interval::of(&rounds)));
     found
+}
+
+/// What an idle connection may cost, and what rounds measured.
+pub(crate) fn idle(measured: Option<Interval>) -> Budget {
+    let what = "RSS bytes of an idle connection".to_owned();
+    // Memory is read exactly; what it varies by is in the rounds.
+    let measured = measured.map(|interval| (interval, Some(0.0)));
+    Budget::of(what, "-", "idle", Rule::AtMost, IDLE_BYTES, measured)
 }
 
 impl Budget {
@@ -162,7 +161,7 @@ impl Budget {
         Self {
             what,
             peer: peer.to_owned(),
-            scenario,
+            scenario: scenario.to_owned(),
             rule,
             limit,
             measured: measured.map(|i| i.median),

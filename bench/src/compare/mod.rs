@@ -4,9 +4,8 @@
 //! measures one run, `report`, `budgets` and `markdown` say what it comes to. The statistics are `crate::stats`.
 
 mod answers;
-mod budgets;
+pub(crate) mod budgets;
 mod config;
-mod machine;
 mod markdown;
 mod peers;
 mod prepare;
@@ -18,21 +17,24 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::machine::{self, Machine, Version};
 use answers::Answers;
-use machine::{Machine, Version};
 use peers::{Kind, Peer};
-use prepare::{Absent, Workshop};
-use report::{Asked, Idle, Noise, Pair, PeerReport, Report, Row, Settings, State};
-use serde::Serialize;
+use prepare::Absent;
+pub(crate) use prepare::{Workshop, quoted};
+use report::{Asked, Idle, Noise, Pair, Row, Settings};
+pub(crate) use report::{PeerReport, Report, State};
+use serde::{Deserialize, Serialize};
 use side::{Side, Way};
 use turn::Turns;
 
+use crate::guard::Folder;
 use crate::{EXIT_FOUND_ERRORS, open_files};
 
 /// Server utilisation below which the server waited for the load.
 const UTILISATION_MIN: f64 = 0.9;
 /// What a run of the JSON schema is named.
-const FORMAT: &str = "roadtrip-bench compare 1";
+pub(crate) const FORMAT: &str = "roadtrip-bench compare 1";
 
 /// Compare the service with every peer that can be built: CPU a request, throughput, latency, memory
 ///
@@ -103,17 +105,17 @@ pub(crate) struct Args {
 }
 
 /// A handler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Scenario {
+pub(crate) enum Scenario {
     Live,
     Story,
 }
 
 impl Scenario {
-    const ALL: [Self; 2] = [Self::Live, Self::Story];
+    pub(crate) const ALL: [Self; 2] = [Self::Live, Self::Story];
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Live => "live",
             Self::Story => "story",
@@ -143,15 +145,6 @@ impl Scenario {
     }
 }
 
-/// A folder that is removed when dropped.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let peers = chosen(args)?;
     if args.list {
@@ -160,22 +153,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         return crate::print_report(false, &(), |()| text.trim_end().to_owned()).map(|()| ExitCode::SUCCESS);
     }
     let settings = settings(args)?;
-    let folder = std::env::temp_dir().join(format!("roadtrip-bench-compare-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
-    let folder = Folder(folder);
-    let root = args.repo.clone();
+    let folder = Folder::named("bench-compare")?;
     let workshop = Workshop {
-        root: root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("..")),
+        root: PathBuf::new(),
         folder: folder.0.clone(),
         quick: args.quick,
         no_build: args.no_build,
         load_cpu: args.load_cpu,
-    };
-    let root = workshop.root.canonicalize();
-    let workshop = Workshop {
-        root: root.map_err(|e| format!("{}: {e}; name the repository by --repo", workshop.root.display()))?,
-        ..workshop
-    };
+    }
+    .at_its_place(args.repo.as_deref())?;
     let (command, version) = match &args.ours {
         Some(command) => (command.clone(), command.clone()),
         None => workshop.ours()?,
@@ -212,13 +198,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     session.turns.leave()?;
     machine.load_after = machine::load();
     let report = Report {
-        format: FORMAT,
+        format: FORMAT.to_owned(),
         begun: begun.to_string(),
         seconds: session.measured_seconds,
         command: typed(),
         note: args.note.clone(),
         version: Version {
-            bench: env!("CARGO_PKG_VERSION"),
+            bench: env!("CARGO_PKG_VERSION").to_owned(),
             commit: machine::commit(&session.workshop.root),
             ours: version,
         },
@@ -400,14 +386,14 @@ impl Session {
             let pair = if index % 2 == 0 {
                 let a = a()?;
                 Pair {
-                    order: "ab",
+                    order: "ab".to_owned(),
                     a,
                     b: b()?,
                 }
             } else {
                 let b = b()?;
                 Pair {
-                    order: "ba",
+                    order: "ba".to_owned(),
                     a: a()?,
                     b,
                 }
@@ -459,13 +445,28 @@ fn cautions(settings: &Settings, peers: &[PeerReport]) -> Vec<String> {
 }
 
 /// The command line as it was typed, but for the program's path.
-fn typed() -> String {
+pub(crate) fn typed() -> String {
     let word = |word: String| match word.contains([' ', '\'', '"']) {
         true => format!("'{}'", word.replace('\'', "'\\''")),
         false => word,
     };
     let rest: Vec<_> = std::env::args().skip(1).map(word).collect();
     format!("roadtrip-bench {}", rest.join(" "))
+}
+
+/// Makes a folder for a run below `folder`: DATE-WHAT, or DATE-WHAT-2 and so on, as a second run of a day keeps the first.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn dated(folder: &Path, begun: &str, what: &str) -> Result<PathBuf, String> {
+    let date = begun.split('T').next().unwrap_or_default();
+    let name = |n: u32| if n == 1 { String::new() } else { format!("-{n}") };
+    let folder = (1..u32::MAX)
+        .map(|n| folder.join(format!("{date}-{what}{}", name(n))))
+        .find(|folder| !folder.exists())
+        .ok_or("all names of folders are taken")?;
+    std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+    Ok(folder)
 }
 
 /// Prints the report, and writes the files asked for.
@@ -479,14 +480,7 @@ fn publish(args: &Args, report: &Report) -> Result<(), String> {
         put(path, &json)?;
     }
     if let Some(folder) = &args.out {
-        let date = report.begun.split('T').next().unwrap_or_default();
-        // A second run of a day keeps the first.
-        let name = |n: u32| if n == 1 { String::new() } else { format!("-{n}") };
-        let folder = (1..u32::MAX)
-            .map(|n| folder.join(format!("{date}-compare{}", name(n))))
-            .find(|folder| !folder.exists())
-            .ok_or("all names of folders are taken")?;
-        std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+        let folder = dated(folder, &report.begun, "compare")?;
         put(&folder.join("compare.json"), &json)?;
         put(&folder.join("README.md"), &page)?;
     }

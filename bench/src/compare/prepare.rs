@@ -14,17 +14,17 @@ use crate::server::Server;
 const LINES_QUOTED: usize = 12;
 
 /// Where things are, and how they are built.
-pub(super) struct Workshop {
+pub(crate) struct Workshop {
     /// The repository.
-    pub(super) root: PathBuf,
+    pub(crate) root: PathBuf,
     /// Files of this run.
-    pub(super) folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// Without link-time optimisation.
-    pub(super) quick: bool,
+    pub(crate) quick: bool,
     /// Takes what has been built before.
-    pub(super) no_build: bool,
+    pub(crate) no_build: bool,
     /// CPU for what a peer needs besides itself.
-    pub(super) load_cpu: Option<usize>,
+    pub(crate) load_cpu: Option<usize>,
 }
 
 /// A peer that can be started.
@@ -45,11 +45,24 @@ pub(super) enum Absent {
 }
 
 impl Workshop {
+    /// With the repository at its real place: `root`, or the one that this program was built from.
+    ///
+    /// # Errors
+    /// There is no such folder.
+    pub(crate) fn at_its_place(self, root: Option<&Path>) -> Result<Self, String> {
+        let root = root.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), Path::to_owned);
+        let found = root.canonicalize();
+        Ok(Self {
+            root: found.map_err(|e| format!("{}: {e}; name the repository by --repo", root.display()))?,
+            ..self
+        })
+    }
+
     /// The service's own command and version, built where it has to be.
     ///
     /// # Errors
     /// The build's last words.
-    pub(super) fn ours(&self) -> Result<(String, String), String> {
+    pub(crate) fn ours(&self) -> Result<(String, String), String> {
         let profile = if self.quick { "release" } else { "max" };
         let target = self.root.join("target");
         if !self.no_build {
@@ -66,7 +79,7 @@ impl Workshop {
     }
 
     /// Text for a report that is kept: paths within the repository as seen from there, and the run's folder by a word.
-    pub(super) fn told(&self, text: &str) -> String {
+    pub(crate) fn told(&self, text: &str) -> String {
         text.replace(&format!("{}/", self.root.display()), "")
             .replace(&self.folder.display().to_string(), "RUN")
     }
@@ -270,7 +283,7 @@ fn locked_version(workspace: &Path, name: &str) -> Option<String> {
 }
 
 /// A path as the shell takes it whole.
-pub(super) fn quoted(path: &Path) -> String {
+pub(crate) fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 

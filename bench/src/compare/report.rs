@@ -1,12 +1,12 @@
-//! The report: what bench/schema/compare.schema.json describes.
+//! The report: what bench/schema/compare.schema.json describes. `report` reads it back by the same types.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Scenario;
 use super::budgets::Budget;
-use super::machine::{Machine, Version};
 use super::side::Run;
 use crate::cost::median;
+use crate::machine::{Machine, Version};
 use crate::stats::{Estimate, Good, Interval};
 
 /// What is compared in each row, in the order of the report.
@@ -20,24 +20,24 @@ const FIGURES: [(Figure, Good); 4] = [
 type Figure = fn(&Run) -> f64;
 
 /// Two runs, one after the other.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Pair {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Pair {
     /// `ab` or `ba`.
-    pub(super) order: &'static str,
-    pub(super) a: Run,
-    pub(super) b: Run,
+    pub(crate) order: String,
+    pub(crate) a: Run,
+    pub(crate) b: Run,
 }
 
 /// Medians of one side.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Figures {
-    pub(super) requests_per_cpu_second: f64,
-    pub(super) cpu_us_per_request: f64,
-    pub(super) requests_per_second: f64,
-    pub(super) utilisation: f64,
-    pub(super) p50_us: f64,
-    pub(super) p99_us: f64,
-    pub(super) cpu_us_per_request_at_rate: f64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Figures {
+    pub(crate) requests_per_cpu_second: f64,
+    pub(crate) cpu_us_per_request: f64,
+    pub(crate) requests_per_second: f64,
+    pub(crate) utilisation: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) cpu_us_per_request_at_rate: f64,
 }
 
 impl Figures {
@@ -56,18 +56,18 @@ impl Figures {
 }
 
 /// How far a server strays from itself: as a factor, less 1.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Noise {
-    pub(super) scenario: Scenario,
-    pub(super) requests_per_cpu_second: Option<f64>,
-    pub(super) requests_per_second: Option<f64>,
-    pub(super) p50: Option<f64>,
-    pub(super) p99: Option<f64>,
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Noise {
+    pub(crate) scenario: Scenario,
+    pub(crate) requests_per_cpu_second: Option<f64>,
+    pub(crate) requests_per_second: Option<f64>,
+    pub(crate) p50: Option<f64>,
+    pub(crate) p99: Option<f64>,
 }
 
 impl Noise {
     /// Of the pairs of an A/A run; without one nothing is known.
-    pub(super) fn of(scenario: Scenario, pairs: &[Pair]) -> Self {
+    pub(crate) fn of(scenario: Scenario, pairs: &[Pair]) -> Self {
         let [cpu, throughput, p50, p99] = FIGURES.map(|(figure, _)| {
             let ratios = ratios(pairs, figure);
             Interval::of(&ratios).map(|interval| interval.stray())
@@ -89,35 +89,35 @@ fn ratios(pairs: &[Pair], figure: Figure) -> Vec<f64> {
 }
 
 /// A scenario of a peer.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Row {
-    pub(super) scenario: Scenario,
-    pub(super) rate: f64,
-    pub(super) request: String,
-    pub(super) a_answer_bytes: u64,
-    pub(super) b_answer_bytes: u64,
-    pub(super) a: Figures,
-    pub(super) b: Figures,
-    pub(super) requests_per_cpu_second: Estimate,
-    pub(super) requests_per_second: Estimate,
-    pub(super) p50: Estimate,
-    pub(super) p99: Estimate,
-    pub(super) errors: u64,
-    pub(super) pairs: Vec<Pair>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) scenario: Scenario,
+    pub(crate) rate: f64,
+    pub(crate) request: String,
+    pub(crate) a_answer_bytes: u64,
+    pub(crate) b_answer_bytes: u64,
+    pub(crate) a: Figures,
+    pub(crate) b: Figures,
+    pub(crate) requests_per_cpu_second: Estimate,
+    pub(crate) requests_per_second: Estimate,
+    pub(crate) p50: Estimate,
+    pub(crate) p99: Estimate,
+    pub(crate) errors: u64,
+    pub(crate) pairs: Vec<Pair>,
 }
 
 /// What a row has besides its pairs.
-pub(super) struct Asked {
-    pub(super) scenario: Scenario,
-    pub(super) rate: f64,
-    pub(super) request: String,
-    pub(super) a_answer_bytes: u64,
-    pub(super) b_answer_bytes: u64,
+pub(crate) struct Asked {
+    pub(crate) scenario: Scenario,
+    pub(crate) rate: f64,
+    pub(crate) request: String,
+    pub(crate) a_answer_bytes: u64,
+    pub(crate) b_answer_bytes: u64,
 }
 
 impl Row {
     /// Judges pairs against the noise; `None` where there are none.
-    pub(super) fn of(asked: Asked, pairs: Vec<Pair>, noise: Option<&Noise>) -> Option<Self> {
+    pub(crate) fn of(asked: Asked, pairs: Vec<Pair>, noise: Option<&Noise>) -> Option<Self> {
         let floors = [
             noise.and_then(|n| n.requests_per_cpu_second),
             noise.and_then(|n| n.requests_per_second),
@@ -153,7 +153,7 @@ impl Row {
     }
 
     /// Why its figures are to be taken with care.
-    pub(super) fn cautions(&self, peer: &str) -> Vec<String> {
+    pub(crate) fn cautions(&self, peer: &str) -> Vec<String> {
         let mut found = Vec::new();
         let row = format!("{peer}, {}", self.scenario.name());
         if let Some(first) = self.runs().find_map(|run| run.first_error.as_deref()) {
@@ -171,18 +171,18 @@ impl Row {
 }
 
 /// Memory of idle connections.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Idle {
-    pub(super) connections: u32,
-    pub(super) a_bytes: Vec<f64>,
-    pub(super) b_bytes: Vec<f64>,
-    pub(super) a_median: f64,
-    pub(super) b_median: f64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Idle {
+    pub(crate) connections: u32,
+    pub(crate) a_bytes: Vec<f64>,
+    pub(crate) b_bytes: Vec<f64>,
+    pub(crate) a_median: f64,
+    pub(crate) b_median: f64,
 }
 
 impl Idle {
     /// Of one value a round and side.
-    pub(super) fn of(connections: u32, a_bytes: Vec<f64>, b_bytes: Vec<f64>) -> Self {
+    pub(crate) fn of(connections: u32, a_bytes: Vec<f64>, b_bytes: Vec<f64>) -> Self {
         Self {
             connections,
             a_median: median(a_bytes.iter().copied()),
@@ -194,57 +194,57 @@ impl Idle {
 }
 
 /// What became of a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum State {
+pub(crate) enum State {
     Measured,
     Missing,
     Failed,
 }
 
 /// A peer's part of the report.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct PeerReport {
-    pub(super) name: String,
-    pub(super) what: String,
-    pub(super) version: Option<String>,
-    pub(super) fairness: String,
-    pub(super) state: State,
-    pub(super) reason: Option<String>,
-    pub(super) command: Option<String>,
-    pub(super) rows: Vec<Row>,
-    pub(super) idle: Option<Idle>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PeerReport {
+    pub(crate) name: String,
+    pub(crate) what: String,
+    pub(crate) version: Option<String>,
+    pub(crate) fairness: String,
+    pub(crate) state: State,
+    pub(crate) reason: Option<String>,
+    pub(crate) command: Option<String>,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) idle: Option<Idle>,
 }
 
 /// How it was measured.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Settings {
-    pub(super) quick: bool,
-    pub(super) pairs: u32,
-    pub(super) seconds_closed: f64,
-    pub(super) seconds_open: f64,
-    pub(super) connections: u32,
-    pub(super) idle_connections: u32,
-    pub(super) idle_rounds: u32,
-    pub(super) server_cpu: Option<usize>,
-    pub(super) load_cpu: Option<usize>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    pub(crate) quick: bool,
+    pub(crate) pairs: u32,
+    pub(crate) seconds_closed: f64,
+    pub(crate) seconds_open: f64,
+    pub(crate) connections: u32,
+    pub(crate) idle_connections: u32,
+    pub(crate) idle_rounds: u32,
+    pub(crate) server_cpu: Option<usize>,
+    pub(crate) load_cpu: Option<usize>,
 }
 
 /// All of it.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Report {
-    pub(super) format: &'static str,
-    pub(super) begun: String,
-    pub(super) seconds: f64,
-    pub(super) command: String,
-    pub(super) note: Option<String>,
-    pub(super) version: Version,
-    pub(super) machine: Machine,
-    pub(super) settings: Settings,
-    pub(super) noise: Vec<Noise>,
-    pub(super) peers: Vec<PeerReport>,
-    pub(super) budgets: Vec<Budget>,
-    pub(super) cautions: Vec<String>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) format: String,
+    pub(crate) begun: String,
+    pub(crate) seconds: f64,
+    pub(crate) command: String,
+    pub(crate) note: Option<String>,
+    pub(crate) version: Version,
+    pub(crate) machine: Machine,
+    pub(crate) settings: Settings,
+    pub(crate) noise: Vec<Noise>,
+    pub(crate) peers: Vec<PeerReport>,
+    pub(crate) budgets: Vec<Budget>,
+    pub(crate) cautions: Vec<String>,
 }
 
 #[cfg(test)]
@@ -268,7 +268,7 @@ pub(super) mod tests {
             generator_limits: vec![],
         };
         let pair = |ratio: &f64| Pair {
-            order: "ab",
+            order: "ab".to_owned(),
             a: run(100_000.0 * ratio),
             b: run(100_000.0),
         };

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Scenario;
 use super::answers::{self, Answer, Answers};
@@ -50,21 +50,21 @@ pub(super) struct Side {
 }
 
 /// One run of one server.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Run {
-    pub(super) requests: u64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) requests: u64,
     /// Answers over the CPU time of the server in the closed loop: all its threads and processes, user and system.
-    pub(super) requests_per_cpu_second: f64,
-    pub(super) cpu_us_per_request: f64,
-    pub(super) requests_per_second: f64,
-    pub(super) utilisation: f64,
-    pub(super) p50_us: f64,
-    pub(super) p99_us: f64,
-    pub(super) cpu_us_per_request_at_rate: f64,
-    pub(super) requests_at_rate: u64,
-    pub(super) errors: u64,
-    pub(super) first_error: Option<String>,
-    pub(super) generator_limits: Vec<String>,
+    pub(crate) requests_per_cpu_second: f64,
+    pub(crate) cpu_us_per_request: f64,
+    pub(crate) requests_per_second: f64,
+    pub(crate) utilisation: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) cpu_us_per_request_at_rate: f64,
+    pub(crate) requests_at_rate: u64,
+    pub(crate) errors: u64,
+    pub(crate) first_error: Option<String>,
+    pub(crate) generator_limits: Vec<String>,
 }
 
 /// A server that runs, what it is asked, and how long its answer is.

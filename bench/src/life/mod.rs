@@ -19,8 +19,10 @@ mod signals;
 mod soak;
 mod stage;
 
+pub(crate) use report::{FORMAT, Report};
+pub(crate) use soak::{Sample, growth, look};
+
 use crate::EXIT_FOUND_ERRORS;
-use report::Report;
 use runs::{Bench, RUNS, Stand};
 use stage::Stop;
 use std::collections::BTreeMap;
@@ -106,6 +108,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     }
     let bench = bench(args)?;
     let mut report = Report {
+        format: FORMAT.to_owned(),
         command: std::env::args().collect::<Vec<_>>().join(" "),
         version: output(&bench.binary, &["--version"]),
         kernel: first_line("/proc/sys/kernel/osrelease"),

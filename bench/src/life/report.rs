@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+/// What a file of this kind is named.
+pub(crate) const FORMAT: &str = "roadtrip-bench life 1";
+
 /// What must come of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Must {
+pub(crate) enum Must {
     /// No request fails but those that a worker took with it.
     FailNone,
     /// Some fail: that this load sees what is lost.
@@ -36,31 +39,31 @@ impl Broken {
 }
 
 /// What came of a run.
-#[derive(Debug, Clone, serde::Serialize)]
-pub(super) struct Row {
-    pub(super) run: &'static str,
-    pub(super) what: &'static str,
-    pub(super) driver: String,
-    pub(super) must: Must,
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Row {
+    pub(crate) run: String,
+    pub(crate) what: String,
+    pub(crate) driver: String,
+    pub(crate) must: Must,
     /// Seconds of load.
-    pub(super) seconds: f64,
-    pub(super) offered: u64,
-    pub(super) answered: u64,
-    pub(super) failed: u64,
+    pub(crate) seconds: f64,
+    pub(crate) offered: u64,
+    pub(crate) answered: u64,
+    pub(crate) failed: u64,
     /// On connections that a worker took with it as it broke down: not among `failed`.
-    pub(super) lost_with_worker: u64,
+    pub(crate) lost_with_worker: u64,
     /// 503 with Retry-After, in runs that allow it.
-    pub(super) refused: u64,
-    pub(super) told_to_close: u64,
-    pub(super) found_closed: u64,
-    pub(super) sent_again: u64,
-    pub(super) longest_gap_ms: u64,
-    pub(super) longest_wait_ms: u64,
-    pub(super) gaps_ms: BTreeMap<&'static str, u64>,
+    pub(crate) refused: u64,
+    pub(crate) told_to_close: u64,
+    pub(crate) found_closed: u64,
+    pub(crate) sent_again: u64,
+    pub(crate) longest_gap_ms: u64,
+    pub(crate) longest_wait_ms: u64,
+    pub(crate) gaps_ms: BTreeMap<String, u64>,
     /// By what it is known that it took place.
-    pub(super) seen: String,
+    pub(crate) seen: String,
     /// Some of what failed, in words.
-    pub(super) failures: Vec<String>,
+    pub(crate) failures: Vec<String>,
 }
 
 fn ms(time: Duration) -> u64 {
@@ -68,10 +71,10 @@ fn ms(time: Duration) -> u64 {
 }
 
 impl Row {
-    pub(super) fn new(run: &'static str, what: &'static str, driver: &str, seconds: f64, tally: &Tally) -> Self {
+    pub(super) fn new(run: &str, what: &str, driver: &str, seconds: f64, tally: &Tally) -> Self {
         Self {
-            run,
-            what,
+            run: run.to_owned(),
+            what: what.to_owned(),
             driver: driver.to_owned(),
             must: Must::FailNone,
             seconds,
@@ -85,7 +88,11 @@ impl Row {
             sent_again: tally.sent_again,
             longest_gap_ms: ms(tally.longest_gap),
             longest_wait_ms: ms(tally.longest_wait),
-            gaps_ms: tally.gaps.iter().map(|(kind, gap)| (kind.name(), ms(*gap))).collect(),
+            gaps_ms: tally
+                .gaps
+                .iter()
+                .map(|(kind, gap)| (kind.name().to_owned(), ms(*gap)))
+                .collect(),
             seen: String::new(),
             failures: Vec::new(),
         }
@@ -110,7 +117,7 @@ impl Row {
     }
 
     /// What must not be; none if the run is sound.
-    pub(super) fn fault(&self) -> Option<String> {
+    pub(crate) fn fault(&self) -> Option<String> {
         let sum = self.answered + self.refused + self.failed + self.lost_with_worker;
         if sum != self.offered {
             return Some(format!("{} offered, and {sum} came of them", self.offered));
@@ -129,22 +136,25 @@ impl Row {
 }
 
 /// All of it.
-#[derive(Debug, serde::Serialize)]
-pub(super) struct Report {
-    pub(super) command: String,
-    pub(super) version: String,
-    pub(super) kernel: String,
-    pub(super) cpu: String,
-    pub(super) cpus: usize,
-    pub(super) began: String,
-    pub(super) rate: f64,
-    pub(super) rows: Vec<Row>,
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Report {
+    /// [`FORMAT`]; the first ones had none.
+    #[serde(default)]
+    pub(crate) format: String,
+    pub(crate) command: String,
+    pub(crate) version: String,
+    pub(crate) kernel: String,
+    pub(crate) cpu: String,
+    pub(crate) cpus: usize,
+    pub(crate) began: String,
+    pub(crate) rate: f64,
+    pub(crate) rows: Vec<Row>,
     /// Runs that could not be done here, with the reason.
-    pub(super) skipped: BTreeMap<String, String>,
+    pub(crate) skipped: BTreeMap<String, String>,
     /// Runs that came to nothing, with the reason.
-    pub(super) broken: BTreeMap<String, String>,
-    pub(super) soak: Option<super::soak::Soak>,
-    pub(super) is_sound: bool,
+    pub(crate) broken: BTreeMap<String, String>,
+    pub(crate) soak: Option<super::soak::Soak>,
+    pub(crate) is_sound: bool,
 }
 
 impl Report {

@@ -32,32 +32,32 @@ const FILLERS: u64 = 4;
 const FILL_FROM: u64 = 100_000_000;
 
 /// One look.
-#[derive(Debug, Clone, Copy, serde::Serialize)]
-pub(super) struct Sample {
-    second: f64,
-    rss: u64,
-    descriptors: u64,
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Sample {
+    pub(crate) second: f64,
+    pub(crate) rss: u64,
+    pub(crate) descriptors: u64,
 }
 
 /// What came of it.
-#[derive(Debug, serde::Serialize)]
-pub(super) struct Soak {
-    pub(super) row: Row,
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Soak {
+    pub(crate) row: Row,
     /// Signals sent meanwhile.
-    hups: u64,
-    warm_seconds: f64,
-    rss_mean: f64,
+    pub(crate) hups: u64,
+    pub(crate) warm_seconds: f64,
+    pub(crate) rss_mean: f64,
     /// The line through the samples behind the warm-up, times their span.
-    rss_growth: f64,
-    rss_tolerance: f64,
-    descriptors_mean: f64,
-    descriptors_growth: f64,
-    descriptors_tolerance: f64,
-    pub(super) is_flat: bool,
+    pub(crate) rss_growth: f64,
+    pub(crate) rss_tolerance: f64,
+    pub(crate) descriptors_mean: f64,
+    pub(crate) descriptors_growth: f64,
+    pub(crate) descriptors_tolerance: f64,
+    pub(crate) is_flat: bool,
     /// The least and the most behind the warm-up.
-    rss_least: u64,
-    rss_most: u64,
-    looks: usize,
+    pub(crate) rss_least: u64,
+    pub(crate) rss_most: u64,
+    pub(crate) looks: usize,
     /// Some of the looks, evenly.
     samples: Vec<Sample>,
 }
@@ -76,7 +76,17 @@ fn line(points: &[(f64, f64)]) -> (f64, f64) {
     (y, if along > 0.0 { across / along * span } else { 0.0 })
 }
 
-fn look(pid: u32, begun: Instant) -> Result<Sample, String> {
+/// The mean of what samples have, and its growth over their span.
+pub(crate) fn growth(samples: &[Sample], of: fn(&Sample) -> f64) -> (f64, f64) {
+    let points: Vec<(f64, f64)> = samples.iter().map(|sample| (sample.second, of(sample))).collect();
+    line(&points)
+}
+
+/// Looks at a process.
+///
+/// # Errors
+/// It is gone.
+pub(crate) fn look(pid: u32, begun: Instant) -> Result<Sample, String> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).map_err(|e| format!("descriptors of {pid}: {e}"))?;
     Ok(Sample {
         second: begun.elapsed().as_secs_f64(),

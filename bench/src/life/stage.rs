@@ -2,7 +2,8 @@
 //! afterwards; every process is ended by its id.
 
 use super::http1::{Answer, Connection};
-use crate::clock;
+pub(super) use crate::guard::Folder;
+use crate::guard::Watched;
 pub(super) use crate::tiers::backends::free_address;
 use rustix::process::{Pid, Signal, kill_process};
 use sonic_rs::{JsonValueTrait, Value};
@@ -71,25 +72,6 @@ impl Plan {
     }
 }
 
-/// A folder that is removed when dropped.
-#[derive(Debug)]
-pub(super) struct Folder(pub(super) PathBuf);
-
-impl Folder {
-    pub(super) fn new() -> Result<Self, String> {
-        let name = format!("roadtrip-life-{}-{}", std::process::id(), clock::now_ns());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).map_err(|e| format!("cannot make {}: {e}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// A child that is killed when dropped.
 #[derive(Debug)]
 pub(super) struct Killed(pub(super) Child);
@@ -106,6 +88,8 @@ impl Drop for Killed {
 pub(super) struct Server {
     plan: Plan,
     child: Child,
+    /// Its processes, of an upgrade too: they are of one group.
+    _watched: Watched,
     folder: Folder,
 }
 
@@ -117,13 +101,18 @@ impl Server {
     pub(super) fn start(plan: Plan) -> Result<Self, String> {
         let folder = Folder::new()?;
         install(&plan.binary, &folder.0.join("roadtrip-api"))?;
-        let child = Self::spawn(&plan, &folder.0)?;
-        let mut server = Self { plan, child, folder };
+        let (child, watched) = Self::spawn(&plan, &folder.0)?;
+        let mut server = Self {
+            plan,
+            child,
+            _watched: watched,
+            folder,
+        };
         server.until_ready()?;
         Ok(server)
     }
 
-    fn spawn(plan: &Plan, folder: &Path) -> Result<Child, String> {
+    fn spawn(plan: &Plan, folder: &Path) -> Result<(Child, Watched), String> {
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -142,7 +131,8 @@ impl Server {
             words.push("serve".to_owned());
         }
         let (program, args) = words.split_first().ok_or("no command")?;
-        Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(args)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -150,14 +140,13 @@ impl Server {
             .envs(plan.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log)
-            .stderr(other)
-            .spawn()
-            .map_err(|e| format!("cannot start {program}: {e}"))
+            .stderr(other);
+        Watched::spawn(&mut command, Signal::TERM).map_err(|e| format!("cannot start {program}: {e}"))
     }
 
     /// Starts it again in the same folder, after its end.
     pub(super) fn start_again(&mut self) -> Result<(), String> {
-        self.child = Self::spawn(&self.plan, &self.folder.0)?;
+        (self.child, self._watched) = Self::spawn(&self.plan, &self.folder.0)?;
         self.until_ready()
     }
 

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Parser as _;
+
 use super::accounting::Accountant;
 use super::args::Args;
 use super::arrivals::Law;
@@ -28,7 +30,8 @@ struct Run {
     document: Document,
 }
 
-pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
+/// Runs what is asked for, and judges it.
+fn carried_out(args: &Args) -> Result<Run, String> {
     let prepared = prepare(args)?;
     open_files::allow(u64::from(prepared.job.connections).saturating_add(SPARE_FILES))?;
     let opening = Opening::new(args.url.clone(), prepared.name);
@@ -43,6 +46,34 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         run.document.thresholds.push(judged);
     }
     run.document.verdict = verdict(args, &run.document);
+    Ok(run)
+}
+
+/// A run by the words of a command line, for other subcommands: the same engine in this process, the same report.
+///
+/// # Errors
+/// Words that are none, or nothing could be measured.
+pub(crate) fn step(words: &[String]) -> Result<Document, String> {
+    let args = Words::try_parse_from(words).map_err(|e| e.to_string())?.args;
+    let mut document = carried_out(&args)?.document;
+    document.command = ["roadtrip-bench", "load"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(words.iter().cloned())
+        .collect();
+    Ok(document)
+}
+
+/// A command line without the program's name.
+#[derive(clap::Parser)]
+#[command(no_binary_name = true)]
+struct Words {
+    #[command(flatten)]
+    args: Args,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
+    let run = carried_out(args)?;
     leave(args, &run)?;
     crate::print_report(args.json, &run.document, |document| {
         let mut text = document.text();

@@ -30,10 +30,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use args::Args;
-pub(crate) use command::run;
+pub(crate) use command::{run, step};
 pub(crate) use errors::Errors;
+pub(crate) use output::document::Document;
 pub(crate) use report::{Percentiles, Report};
 pub(crate) use requests::Requests;
+pub(crate) use threshold::Judged;
 
 use crate::answer::Told;
 use crate::clock::SECOND_NS;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::engine::{Job, Measured};
 use super::errors::Errors;
@@ -18,7 +18,7 @@ const BUSY_SHARE_MAX: f64 = 0.95;
 const LAG_P99_US_MAX: f64 = 1000.0;
 
 /// Percentiles in microseconds.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Percentiles {
     /// Samples.
     pub(crate) count: u64,

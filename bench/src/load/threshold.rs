@@ -3,7 +3,7 @@
 use std::fmt;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::engine::Measured;
 use super::report::Report;
@@ -44,7 +44,7 @@ pub(crate) struct Threshold {
 }
 
 /// What became of a condition.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Judged {
     /// As it was written.
     pub(crate) fail_if: String,

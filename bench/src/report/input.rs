@@ -1,11 +1,13 @@
-//! Committed results, read back: what `load --json-file` and `compare` write (bench/schema/).
+//! Committed results, read back: what `load --json-file`, `compare`, `suite` and `life` write (bench/schema/).
 //!
-//! Only what the page shows is read, and what a later version adds is passed over; which of the two a file is stands in
-//! its first member.
+//! What a later version adds is passed over. Of runs, which are many, only what the page shows is read; the others are read
+//! into what wrote them.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+
+use crate::{compare, life, suite};
 
 /// Everything found below a folder.
 #[derive(Debug, Default)]
@@ -15,11 +17,38 @@ pub(super) struct Inputs {
     /// Comparisons with peers, by name of their file: names (of files or of folders) begin with the date, so the last is
     /// the latest.
     pub(super) comparisons: Vec<Comparison>,
+    /// Suites, the latest last.
+    pub(super) suites: Vec<Kept<suite::Report>>,
+    /// Lives, the latest last.
+    pub(super) lives: Vec<Kept<life::Report>>,
     /// Files that are neither, with the reason.
     pub(super) passed_over: Vec<String>,
 }
 
 impl Inputs {
+    /// The suites that are shown: the latest that was no quick one; else the latest.
+    pub(super) fn suite(&self) -> Option<&Kept<suite::Report>> {
+        let whole = self.suites.iter().rev().find(|one| !one.report.settings.quick);
+        whole.or(self.suites.last())
+    }
+
+    /// Runs that are steps of no suite.
+    pub(super) fn single(&self) -> Vec<Run> {
+        let is_step = |run: &Run| self.suites.iter().any(|one| one.has(run));
+        self.runs.iter().filter(|run| !is_step(run)).cloned().collect()
+    }
+
+    /// Runs of these suites of what is shown.
+    pub(super) fn steps(&self, names: &[&str]) -> Vec<Run> {
+        let Some(shown) = self.suite() else { return vec![] };
+        let is_of = |run: &Run| names.iter().any(|name| run.group.rsplit('/').next() == Some(name));
+        self.runs
+            .iter()
+            .filter(|run| shown.has(run) && is_of(run))
+            .cloned()
+            .collect()
+    }
+
     /// The latest comparison, in all of its sittings.
     pub(super) fn latest(&self) -> Vec<&Comparison> {
         let Some(last) = self.comparisons.last() else {
@@ -142,104 +171,42 @@ impl Run {
     }
 }
 
-/// A run of `roadtrip-bench compare`.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Comparison {
-    #[serde(skip)]
+/// What a file holds, and where it was.
+#[derive(Clone, Debug)]
+pub(super) struct Kept<R> {
     pub(super) file: String,
     /// Its folder: a comparison may be made in several sittings.
-    #[serde(skip)]
     pub(super) group: String,
-    pub(super) begun: String,
-    pub(super) command: String,
-    pub(super) note: Option<String>,
-    pub(super) version: Version,
-    pub(super) machine: Machine,
-    pub(super) settings: Settings,
-    pub(super) noise: Vec<Noise>,
-    pub(super) peers: Vec<Peer>,
-    pub(super) budgets: Vec<Budget>,
-    pub(super) cautions: Vec<String>,
+    pub(super) report: R,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Version {
-    pub(super) ours: String,
+impl Kept<suite::Report> {
+    /// Whether a run is one of its steps.
+    fn has(&self, run: &Run) -> bool {
+        let below = if self.group.is_empty() {
+            String::new()
+        } else {
+            format!("{}/", self.group)
+        };
+        let name = run.file.strip_prefix(&below);
+        let steps = self.report.suites.iter().flat_map(|suite| &suite.steps);
+        name.is_some()
+            && steps
+                .filter_map(|step| step.file.as_deref())
+                .any(|file| Some(file) == name)
+    }
 }
 
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Machine {
-    pub(super) cpu: String,
-    pub(super) cpus: u32,
-    pub(super) kernel: String,
-}
+/// A run of `roadtrip-bench compare`.
+pub(super) type Comparison = Kept<compare::Report>;
 
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Settings {
-    pub(super) quick: bool,
-    pub(super) pairs: u32,
-    pub(super) connections: u32,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Noise {
-    pub(super) scenario: String,
-    pub(super) requests_per_cpu_second: Option<f64>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Peer {
-    pub(super) name: String,
-    pub(super) version: Option<String>,
-    pub(super) fairness: String,
-    pub(super) state: String,
-    pub(super) reason: Option<String>,
-    pub(super) rows: Vec<Row>,
-    pub(super) idle: Option<Idle>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Row {
-    pub(super) scenario: String,
-    pub(super) a: Figures,
-    pub(super) b: Figures,
-    pub(super) requests_per_cpu_second: Estimate,
-    pub(super) p99: Estimate,
-    pub(super) errors: u64,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Figures {
-    pub(super) cpu_us_per_request: f64,
-}
-
-/// A ratio of the service to a peer.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Estimate {
-    pub(super) median: f64,
-    pub(super) low: f64,
-    pub(super) high: f64,
-    pub(super) verdict: String,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Idle {
-    pub(super) b_median: f64,
-    pub(super) a_median: f64,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Budget {
-    pub(super) what: String,
-    pub(super) outcome: String,
-    pub(super) words: String,
-}
-
-/// What both begin with.
+/// What they are told apart by.
 #[derive(Deserialize)]
 struct Kind {
     schema: Option<String>,
     format: Option<String>,
+    /// The first files of `life` say nothing else of themselves.
+    is_sound: Option<bool>,
 }
 
 /// Folders in folders, at most.
@@ -286,20 +253,28 @@ fn take(inputs: &mut Inputs, path: &Path, file: &str) -> Result<(), String> {
     let group = file
         .rsplit_once('/')
         .map_or(String::new(), |(folder, _)| folder.to_owned());
-    match (kind.schema.as_deref(), kind.format.as_deref()) {
-        (Some("roadtrip-bench/run/1"), _) => {
+    let file = file.to_owned();
+    match (kind.schema.as_deref(), kind.format.as_deref(), kind.is_sound) {
+        (Some("roadtrip-bench/run/1"), ..) => {
             let mut run: Run = sonic_rs::from_slice(&bytes).map_err(plain)?;
-            run.group = group;
-            run.file = file.to_owned();
+            (run.file, run.group) = (file, group);
             inputs.runs.push(run);
         }
-        (_, Some("roadtrip-bench compare 1")) => {
-            let mut comparison: Comparison = sonic_rs::from_slice(&bytes).map_err(plain)?;
-            comparison.file = file.to_owned();
-            comparison.group = group;
-            inputs.comparisons.push(comparison);
+        (_, Some(compare::FORMAT), _) => {
+            let report = sonic_rs::from_slice(&bytes).map_err(plain)?;
+            inputs.comparisons.push(Kept { file, group, report });
         }
-        _ => return Err("neither a run nor a comparison of a version that is known here".to_owned()),
+        (_, Some(suite::FORMAT), _) => {
+            let report = sonic_rs::from_slice(&bytes).map_err(plain)?;
+            inputs.suites.push(Kept { file, group, report });
+        }
+        (_, Some(life::FORMAT), _) | (None, None | Some(""), Some(_)) => {
+            let report = sonic_rs::from_slice(&bytes).map_err(plain)?;
+            inputs.lives.push(Kept { file, group, report });
+        }
+        _ => {
+            return Err("neither a run nor a comparison, a suite or a life of a version that is known here".to_owned());
+        }
     }
     Ok(())
 }

@@ -3,14 +3,16 @@
 //! The page is HTML with its drawings and its style in it (no script, nothing fetched), and the same in Markdown without
 //! the drawings. Nothing is computed here that the runs do not hold, but for the fit of the universal scalability law.
 
+mod budgets;
 mod curves;
 mod input;
 mod page;
 mod peers;
+mod suites;
 mod svg;
 mod usl;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use input::Inputs;
@@ -18,12 +20,14 @@ use page::{Block, Section, Table};
 
 /// Make a page with plots from committed runs
 ///
-/// Reads every .json below the folder: what `load --json-file` writes (bench/schema/run.schema.json) and what `compare`
-/// writes (bench/schema/compare.schema.json). Runs in one folder make one curve; of the comparisons the last by name is
-/// shown, with those in the same folder.
+/// Reads every .json below the folder: what `load --json-file`, `compare` and `suite` write (bench/schema), and `life --json`.
+/// Runs in one folder make one curve. Of comparisons, suites, lives and soaks the last by name is shown; of comparisons with
+/// those in the same folder, of suites rather one that was not quick. The first section is the design's budgets, met or missed
+/// by these runs.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  roadtrip-bench report --runs bench/runs --html bench/runs/report.html --markdown bench/runs/report.md")]
+  roadtrip-bench report --runs bench/runs --html bench/runs/report.html --markdown bench/runs/report.md
+  roadtrip-bench report --budgets bench/runs/budgets.md")]
 pub(crate) struct Args {
     /// Folder of the runs
     #[arg(long, value_name = "FOLDER", default_value = "bench/runs")]
@@ -34,6 +38,9 @@ pub(crate) struct Args {
     /// Where the Markdown goes
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
+    /// Where the table of the budgets goes alone, as Markdown
+    #[arg(long, value_name = "FILE")]
+    budgets: Option<PathBuf>,
     /// The page's title
     #[arg(long, default_value = "roadtrip-api: what was measured")]
     title: String,
@@ -41,9 +48,15 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let inputs = input::read(&args.runs)?;
-    if inputs.runs.is_empty() && inputs.comparisons.is_empty() {
+    let found = [
+        inputs.runs.len(),
+        inputs.comparisons.len(),
+        inputs.suites.len(),
+        inputs.lives.len(),
+    ];
+    if found.iter().all(|&count| count == 0) {
         return Err(format!(
-            "{} holds no run and no comparison{}",
+            "{} holds no run and no comparison, suite or life{}",
             args.runs.display(),
             inputs
                 .passed_over
@@ -52,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
                 .collect::<String>()
         ));
     }
-    let sections = sections(&inputs);
+    let sections = sections(&inputs, &args.runs);
     let write = |path: &PathBuf, text: String| {
         std::fs::write(path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))
     };
@@ -60,29 +73,37 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     if let Some(path) = &args.markdown {
         write(path, page::markdown(&args.title, &sections))?;
     }
+    if let Some(path) = &args.budgets {
+        write(path, page::markdown(&args.title, sections.get(..1).unwrap_or_default()))?;
+    }
+    let [runs, comparisons, suites, lives] = found;
     eprintln!(
-        "{} runs, {} comparisons, {} files passed over: {}",
-        inputs.runs.len(),
-        inputs.comparisons.len(),
+        "{runs} runs, {comparisons} comparisons, {suites} suites, {lives} lives, {} files passed over: {}",
         inputs.passed_over.len(),
         args.html.display()
     );
     Ok(ExitCode::SUCCESS)
 }
 
-fn sections(inputs: &Inputs) -> Vec<Section> {
+fn sections(inputs: &Inputs, folder: &Path) -> Vec<Section> {
     let latest = inputs.latest();
-    let mut sections = vec![peers::budgets(&latest, &inputs.runs)];
+    // The budgets come first: `--budgets` is of the first alone.
+    let mut sections = vec![budgets::section(inputs, folder)];
     sections.extend(
         latest
             .iter()
             .enumerate()
             .map(|(sitting, one)| peers::ratios(one, sitting)),
     );
-    sections.extend(curves::throughput_latency(&inputs.runs));
-    sections.extend(curves::spectra(&inputs.runs));
-    sections.extend(curves::cpu(&inputs.runs));
-    sections.extend(curves::scaling(&inputs.runs));
+    sections.extend(suites::suites(inputs));
+    let single = inputs.single();
+    // Steps of a suite make a curve where they differ by their rate alone.
+    let with = |names: &[&str]| [single.clone(), inputs.steps(names)].concat();
+    sections.extend(curves::throughput_latency(&with(&["saturation", "latency"])));
+    sections.extend(curves::spectra(&with(&["saturation", "latency", "slow"])));
+    sections.extend(curves::cpu(&with(&["arena", "latency"])));
+    sections.extend(curves::scaling(&single));
+    sections.extend(suites::lives(inputs));
     sections.push(evidence(inputs));
     sections
 }
@@ -108,10 +129,13 @@ fn evidence(inputs: &Inputs) -> Section {
         .comparisons
         .iter()
         .filter(|other| !shown.contains(&other.file.as_str()));
-    let others: Vec<String> = others.map(|other| format!("`{}`", other.file)).collect();
+    let mut others: Vec<String> = others.map(|other| format!("`{}`", other.file)).collect();
+    let suite = inputs.suite().map(|shown| shown.file.as_str());
+    let suites = inputs.suites.iter().filter(|other| Some(other.file.as_str()) != suite);
+    others.extend(suites.map(|other| format!("`{}`", other.file)));
     if !others.is_empty() {
         blocks.push(Block::Text(format!(
-            "Earlier comparisons, not shown: {}.",
+            "Other comparisons and suites, not shown: {}.",
             others.join(", ")
         )));
     }

@@ -29,14 +29,15 @@ const FIELDS: [&str; 8] = [
 ];
 
 /// An answer with its bytes.
-pub(super) struct Heard {
-    pub(super) status: u16,
+pub(crate) struct Heard {
+    pub(crate) status: u16,
     fields: BTreeMap<String, String>,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Heard {
-    fn field(&self, name: &str) -> &str {
+    /// A field's value by its name in lower case; empty where there is none.
+    pub(crate) fn field(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", String::as_str)
     }
 
@@ -49,7 +50,7 @@ impl Heard {
 ///
 /// # Errors
 /// No whole answer.
-pub(super) fn ask(address: SocketAddr, request: &[u8]) -> Result<Heard, String> {
+pub(crate) fn ask(address: SocketAddr, request: &[u8]) -> Result<Heard, String> {
     let mut bytes = Vec::new();
     let mut exchange = || -> std::io::Result<()> {
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clock;
+use crate::guard::{Folder, Watched};
 
 /// How long either may take to start, a statement to run, or a process to end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,27 +23,20 @@ const NOBODY: u32 = 65534;
 
 /// Both, and their folder.
 pub(crate) struct Backends {
-    folder: Folder,
     postgres: Process,
     postgres_port: u16,
     redis: Process,
     redis_port: u16,
     cpu: Option<usize>,
-}
-
-/// A folder that is removed when dropped.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+    /// Last, so that it goes when both have ended.
+    folder: Folder,
 }
 
 /// A process that is ended when dropped: asked by the signal, and after [`PATIENCE`] killed.
 struct Process {
     child: Child,
     goodbye: Signal,
+    _watched: Watched,
 }
 
 impl Process {
@@ -120,8 +114,13 @@ fn unprivileged(program: &Path) -> Command {
 
 fn spawn(mut command: Command, cpu: Option<usize>, goodbye: Signal) -> Result<Process, String> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let child = clock::while_pinned(cpu, || command.spawn())?.map_err(|e| format!("cannot start {command:?}: {e}"))?;
-    Ok(Process { child, goodbye })
+    let spawned = clock::while_pinned(cpu, || Watched::spawn(&mut command, goodbye))?;
+    let (child, watched) = spawned.map_err(|e| format!("cannot start {command:?}: {e}"))?;
+    Ok(Process {
+        child,
+        goodbye,
+        _watched: watched,
+    })
 }
 
 /// PostgreSQL on what `initdb` has made in the folder.
@@ -173,9 +172,7 @@ impl Backends {
     /// # Errors
     /// A program is missing, or does not start.
     pub(crate) fn start(cpu: Option<usize>) -> Result<Self, String> {
-        let path = std::env::temp_dir().join(format!("roadtrip-tiers-{}-{}", std::process::id(), clock::now_ns()));
-        std::fs::create_dir(&path).map_err(|e| format!("cannot make {}: {e}", path.display()))?;
-        let folder = Folder(path);
+        let folder = Folder::named("tiers")?;
         if is_root() {
             std::os::unix::fs::chown(&folder.0, Some(NOBODY), Some(NOBODY))
                 .map_err(|e| format!("cannot give {} away: {e}", folder.0.display()))?;

@@ -5,7 +5,7 @@
 //! stories that this process has not seen, so that every answer comes from the tier that the row names; the answer's
 //! Cache-Status must say so, or it is an error.
 
-mod alike;
+pub(crate) mod alike;
 pub(crate) mod backends;
 mod report;
 mod side;

@@ -37,7 +37,7 @@ const STYLES: [&str; 9] = [
 ];
 
 /// The body of wish number `number`.
-pub(super) fn body(number: u32) -> String {
+pub(crate) fn body(number: u32) -> String {
     let number = number as usize;
     let place = PLACES.get(number % PLACES.len()).copied().unwrap_or_default();
     let rest = number / PLACES.len();

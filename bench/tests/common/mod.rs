@@ -34,6 +34,42 @@ pub(crate) fn json(output: &Output) -> Value {
     })
 }
 
+/// A schema of `bench/schema` holds for this.
+pub(crate) fn assert_fits(schema: &str, report: &Value) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/");
+    let mut schemas = boon::Schemas::new();
+    let mut compiler = boon::Compiler::new();
+    let mut wanted = String::new();
+    // Schemas name each other by their ids.
+    for name in ["run.schema.json", "suite.schema.json"] {
+        let text = std::fs::read_to_string(format!("{folder}{name}")).unwrap();
+        let text: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let id = text["$id"].as_str().unwrap().to_owned();
+        compiler.add_resource(&id, text).unwrap();
+        if name == schema {
+            wanted = id;
+        }
+    }
+    let schema = compiler.compile(&wanted, &mut schemas).unwrap();
+    let text = sonic_rs::to_string(report).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    if let Err(e) = schemas.validate(&value, schema) {
+        panic!("{e:#}\n{text}");
+    }
+}
+
+/// The service's binary; built where it is not there yet.
+pub(crate) fn binary() -> PathBuf {
+    let path = PathBuf::from(BIN).with_file_name("roadtrip-api");
+    if !path.exists() {
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "-p", "roadtrip-api", "--bin", "roadtrip-api"])
+            .status();
+        assert!(built.unwrap().success());
+    }
+    path
+}
+
 /// The service, on a port of its own; ended when dropped.
 pub(crate) struct Service {
     child: Child,
@@ -50,15 +86,8 @@ impl Service {
 
     /// The same, at this address.
     pub(crate) fn start_at(address: SocketAddr, env: &[(&str, &str)]) -> Self {
-        let path = PathBuf::from(BIN).with_file_name("roadtrip-api");
-        if !path.exists() {
-            let built = Command::new(env!("CARGO"))
-                .args(["build", "-p", "roadtrip-api", "--bin", "roadtrip-api"])
-                .status();
-            assert!(built.unwrap().success());
-        }
         let folder = tempfile::tempdir().unwrap();
-        let child = Command::new(path)
+        let child = Command::new(binary())
             .arg("serve")
             .current_dir(folder.path())
             .env_clear()

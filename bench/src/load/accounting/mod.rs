@@ -26,10 +26,10 @@ const THREADS_TOLD_MAX: usize = 64;
 
 /// Memory at three moments.
 #[derive(Clone, Debug, Serialize)]
-struct Memories {
-    before: Memory,
+pub(crate) struct Memories {
+    pub(crate) before: Memory,
     connected: Option<Memory>,
-    after: Memory,
+    pub(crate) after: Memory,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -51,10 +51,10 @@ pub(crate) struct Accounts {
     pub(crate) cpu_us_per_request: f64,
     user_us_per_request: f64,
     system_us_per_request: f64,
-    cpu_utilisation: f64,
+    pub(crate) cpu_utilisation: f64,
     voluntary_switches_per_request: f64,
     involuntary_switches_per_request: f64,
-    memory: Memories,
+    pub(crate) memory: Memories,
     bytes_per_connection: Option<f64>,
     per_thread: Vec<ThreadCost>,
     workers: Vec<Worker>,

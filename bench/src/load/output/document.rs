@@ -158,7 +158,7 @@ impl Opening {
 pub(crate) struct Document {
     schema: &'static str,
     tool: Tool,
-    command: Vec<String>,
+    pub(crate) command: Vec<String>,
     started_at: String,
     host: Host,
     target: TargetPart,

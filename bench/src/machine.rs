@@ -4,21 +4,21 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The machine.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Machine {
-    pub(super) cpu: String,
-    pub(super) cpus: usize,
-    pub(super) kernel: String,
-    pub(super) memory_bytes: u64,
-    pub(super) load_before: String,
-    pub(super) load_after: String,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    pub(crate) cpu: String,
+    pub(crate) cpus: usize,
+    pub(crate) kernel: String,
+    pub(crate) memory_bytes: u64,
+    pub(crate) load_before: String,
+    pub(crate) load_after: String,
 }
 
 impl Machine {
-    pub(super) fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let field = |text: &str, name: &str| {
             let line = text.lines().find(|line| line.starts_with(name));
@@ -39,21 +39,21 @@ impl Machine {
 }
 
 /// /proc/loadavg without the last process id.
-pub(super) fn load() -> String {
+pub(crate) fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_ascii_whitespace().take(4).collect::<Vec<_>>().join(" ")
 }
 
 /// What was measured.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Version {
-    pub(super) bench: &'static str,
-    pub(super) commit: Option<String>,
-    pub(super) ours: String,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Version {
+    pub(crate) bench: String,
+    pub(crate) commit: Option<String>,
+    pub(crate) ours: String,
 }
 
 /// The commit of a working tree, with `-dirty` where files that git knows differ from it.
-pub(super) fn commit(root: &Path) -> Option<String> {
+pub(crate) fn commit(root: &Path) -> Option<String> {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").arg("-C").arg(root).args(arguments).output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
