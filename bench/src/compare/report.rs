@@ -228,6 +228,8 @@ pub(super) struct Settings {
     pub(super) idle_rounds: u32,
     pub(super) server_cpu: Option<usize>,
     pub(super) load_cpu: Option<usize>,
+    /// CPUs that each server got in the closed loop.
+    pub(super) server_share: f64,
 }
 
 /// All of it.
