@@ -15,6 +15,7 @@ mod compare;
 mod cost;
 mod flame;
 mod floor;
+mod group;
 mod guard;
 mod idle;
 mod life;

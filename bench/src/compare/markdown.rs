@@ -34,6 +34,10 @@ fn head(out: &mut String, report: &Report) {
         (Some(server), Some(load)) => format!("servers on CPU {server}, load on CPU {load}"),
         _ => "not pinned".to_owned(),
     };
+    let share = match s.server_share {
+        share if share < 1.0 => format!(", servers with {share} of a CPU in the closed loop (requests/s are of that)"),
+        _ => String::new(),
+    };
     let rows = [
         ("command", format!("`{}`", report.command)),
         ("service", format!("{}, commit {commit}", report.version.ours)),
@@ -48,7 +52,7 @@ fn head(out: &mut String, report: &Report) {
         (
             "runs",
             format!(
-                "{} pairs, {} s closed loop and {} s at a fixed rate each, {} connections, {cpus}; {:.0} s in all",
+                "{} pairs, {} s closed loop and {} s at a fixed rate each, {} connections, {cpus}{share}; {:.0} s in all",
                 s.pairs, s.seconds_closed, s.seconds_open, s.connections, report.seconds
             ),
         ),

@@ -15,6 +15,7 @@ mod turn;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::machine::{self, Machine, Version};
@@ -28,9 +29,12 @@ use serde::{Deserialize, Serialize};
 use side::{Side, Way};
 use turn::Turns;
 
+use crate::group::Group;
 use crate::guard::Folder;
 use crate::{EXIT_FOUND_ERRORS, open_files};
 
+/// Microseconds in which a server gets its share of a CPU once: in the rest, requests of all connections gather.
+const PERIOD_US: u64 = 5000;
 /// Server utilisation below which the server waited for the load.
 const UTILISATION_MIN: f64 = 0.9;
 /// What a run of the JSON schema is named.
@@ -64,7 +68,7 @@ pub(crate) struct Args {
     #[arg(long)]
     seconds: Option<f64>,
     /// Connections
-    #[arg(long, short = 'c', default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, short = 'c', default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     connections: u32,
     /// Idle connections, for the memory of one; 0 leaves that out
     #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(0..=100_000))]
@@ -75,6 +79,10 @@ pub(crate) struct Args {
     /// CPU that the load (and FastAPI's Redis) runs on
     #[arg(long)]
     load_cpu: Option<usize>,
+    /// Share of a CPU that a server gets in the closed loop, by the quota of a control group: as little as the load can keep
+    /// busy, as the load costs about as much as what it measures. 1: no quota
+    #[arg(long, value_name = "CPUS", default_value_t = 0.3)]
+    server_share: f64,
     /// Take what was built before
     #[arg(long)]
     no_build: bool,
@@ -152,7 +160,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         let text: String = peers.iter().map(line).collect();
         return crate::print_report(false, &(), |()| text.trim_end().to_owned()).map(|()| ExitCode::SUCCESS);
     }
-    let settings = settings(args)?;
+    let mut settings = settings(args)?;
+    let group = if settings.server_share < 1.0 {
+        // Where none can be made, a caution says that the load was the limit.
+        let made = Group::new("compare", PERIOD_US, settings.server_share);
+        made.inspect_err(|why| eprintln!("no --server-share: {why}")).ok()
+    } else {
+        None
+    };
+    let share = group.is_some().then_some(settings.server_share);
+    settings.server_share = share.unwrap_or(1.0);
+    let group = group.map(Rc::new);
     let folder = Folder::named("bench-compare")?;
     let workshop = Workshop {
         root: PathBuf::new(),
@@ -160,6 +178,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         quick: args.quick,
         no_build: args.no_build,
         load_cpu: args.load_cpu,
+        group: group.clone(),
     }
     .at_its_place(args.repo.as_deref())?;
     let (command, version) = match &args.ours {
@@ -173,9 +192,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         idle_connections: settings.idle_connections,
         server_cpu: args.server_cpu,
         load_cpu: args.load_cpu,
+        share,
     };
     open_files::allow(u64::from(way.idle_connections.max(way.connections)).saturating_add(256))?;
-    let ours = Side::new("service", command.clone(), &workshop.folder)?;
+    let ours = Side::new("service", command.clone(), &workshop.folder, group)?;
     let answers = Answers::of(|scenario| ours.ask(scenario, scenario.method(), &way))?;
     answers.write(&workshop.folder)?;
     let mut session = Session {
@@ -256,6 +276,9 @@ fn settings(args: &Args) -> Result<Settings, String> {
     if !(seconds > 0.0 && seconds <= 600.0) {
         return Err(format!("--seconds takes up to 600 seconds, not {seconds}"));
     }
+    if !(0.05..=1.0).contains(&args.server_share) {
+        return Err(format!("--server-share takes 0.05 to 1, not {}", args.server_share));
+    }
     let pairs = args.pairs.unwrap_or(if args.quick { 5 } else { 6 });
     Ok(Settings {
         quick: args.quick,
@@ -267,6 +290,7 @@ fn settings(args: &Args) -> Result<Settings, String> {
         idle_rounds: if args.idle_connections == 0 { 0 } else { pairs.min(3) },
         server_cpu: args.server_cpu,
         load_cpu: args.load_cpu,
+        server_share: args.server_share,
     })
 }
 

@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 
 use super::answers::Answers;
 use super::config;
 use super::peers::{Kind, Peer};
 use super::side::Side;
+use crate::group::Group;
 use crate::server::Server;
 
 /// Lines of a failed build that are quoted.
@@ -25,6 +27,8 @@ pub(crate) struct Workshop {
     pub(crate) no_build: bool,
     /// CPU for what a peer needs besides itself.
     pub(crate) load_cpu: Option<usize>,
+    /// Where servers are put.
+    pub(crate) group: Option<Rc<Group>>,
 }
 
 /// A peer that can be started.
@@ -109,7 +113,8 @@ impl Workshop {
     /// # Errors
     /// It is missing, in words that say what to install.
     pub(super) fn contender(&self, peer: &Peer, ours: &str, answers: &Answers) -> Result<Contender, Absent> {
-        let side = |command: String| Side::new(&peer.name, command, &self.folder).map_err(Absent::Failed);
+        let side =
+            |command: String| Side::new(&peer.name, command, &self.folder, self.group.clone()).map_err(Absent::Failed);
         let alone = |command: String, version: Option<String>| {
             Ok(Contender {
                 side: side(command)?,
@@ -225,7 +230,7 @@ impl Workshop {
         };
         let versions: Vec<&str> = text.lines().filter(named).collect();
         Ok(Contender {
-            side: Side::new(&peer.name, command, &self.folder).map_err(Absent::Failed)?,
+            side: Side::new(&peer.name, command, &self.folder, self.group.clone()).map_err(Absent::Failed)?,
             version: Some(versions.join(", ").replace("==", " ")),
             _companion: Some(companion),
         })
@@ -314,6 +319,7 @@ mod tests {
             quick: false,
             no_build: false,
             load_cpu: None,
+            group: None,
         };
         let told = workshop.told("env '/home/a/repo/target/x' -c '/tmp/run-7/nginx.conf'");
         assert_eq!(told, "env 'target/x' -c 'RUN/nginx.conf'");

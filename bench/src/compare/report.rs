@@ -216,6 +216,11 @@ pub(crate) struct PeerReport {
     pub(crate) idle: Option<Idle>,
 }
 
+/// What runs had of a CPU that say nothing of it.
+fn whole() -> f64 {
+    1.0
+}
+
 /// How it was measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Settings {
@@ -228,6 +233,9 @@ pub(crate) struct Settings {
     pub(crate) idle_rounds: u32,
     pub(crate) server_cpu: Option<usize>,
     pub(crate) load_cpu: Option<usize>,
+    /// CPUs that each server got in the closed loop.
+    #[serde(default = "whole")]
+    pub(crate) server_share: f64,
 }
 
 /// All of it.

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Scenario;
 use super::answers::{self, Answer, Answers};
 use super::prepare::quoted;
+use crate::group::Group;
 use crate::load::{self, Plan, Report, Requests};
 use crate::procfs::CpuTimes;
 use crate::server::Server;
@@ -38,6 +40,8 @@ pub(super) struct Way {
     pub(super) idle_connections: u32,
     pub(super) server_cpu: Option<usize>,
     pub(super) load_cpu: Option<usize>,
+    /// CPUs that a server gets in the closed loop; `None`: all of its own.
+    pub(super) share: Option<f64>,
 }
 
 /// A server under measurement.
@@ -47,6 +51,8 @@ pub(super) struct Side {
     pub(super) command: String,
     pub(super) address: SocketAddr,
     environment: String,
+    /// Where its share of a CPU is kept to.
+    group: Option<Rc<Group>>,
 }
 
 /// One run of one server.
@@ -75,11 +81,11 @@ struct Running {
 }
 
 impl Side {
-    /// A server of this command, on a port of its own, with its files in `folder`.
+    /// A server of this command, on a port of its own, with its files in `folder`, in this control group.
     ///
     /// # Errors
     /// No port is free.
-    pub(super) fn new(name: &str, command: String, folder: &Path) -> Result<Self, String> {
+    pub(super) fn new(name: &str, command: String, folder: &Path, group: Option<Rc<Group>>) -> Result<Self, String> {
         let address = free_address()?;
         Ok(Self {
             environment: format!(
@@ -92,6 +98,7 @@ impl Side {
             name: name.to_owned(),
             command,
             address,
+            group,
         })
     }
 
@@ -105,9 +112,12 @@ impl Side {
     /// Starts it and waits until it answers; and alike, where it is known how.
     fn start(&self, scenario: Scenario, method: &str, way: &Way, like: Option<&Answers>) -> Result<Running, String> {
         self.until_quiet();
-        let command = format!("{} {}", self.environment, self.command_of(scenario));
-        let server = Server::start(&command, self.address, way.server_cpu)
-            .map_err(|why| why.replace(&format!("{} ", self.environment), ""))?;
+        let into = self.group.as_ref().map(|group| group.words()).unwrap_or_default();
+        let before = format!("{into} {}", self.environment);
+        let command = format!("{before} {}", self.command_of(scenario));
+        self.limit(None)?;
+        let server = Server::start(command.trim_start(), self.address, way.server_cpu)
+            .map_err(|why| why.replace(&format!("{} ", before.trim_start()), ""))?;
         let target = Target::parse(&format!("http://{}{}", self.address, scenario.path()))?;
         let wish = answers::request(scenario, method);
         let begun = Instant::now();
@@ -127,6 +137,11 @@ impl Side {
             server,
             target,
         })
+    }
+
+    /// Lets it have so many CPUs.
+    fn limit(&self, share: Option<f64>) -> Result<(), String> {
+        self.group.as_ref().map_or(Ok(()), |group| group.limit(share))
     }
 
     /// Waits until nobody listens here any more. A ring outlives its process by what the kernel needs to take it down,
@@ -174,11 +189,13 @@ impl Side {
         let running = self.start(scenario, method, way, Some(like))?;
         let load = |seconds: f64, rate: Option<f64>| running.load(way, seconds, rate);
         load(WARM_SECONDS, None)?;
+        self.limit(way.share)?;
         let pid = running.server.pid;
         let (before, start_ns) = (CpuTimes::read(pid)?, clock::now_ns());
         let closed = load(way.seconds_closed, None)?;
         let between = CpuTimes::read(pid)?;
         let wall_ns = clock::now_ns().saturating_sub(start_ns);
+        self.limit(None)?;
         let open = load(way.seconds_open, Some(rate))?;
         let after = CpuTimes::read(pid)?;
         if closed.requests_with_warmup == 0 || open.requests_with_warmup == 0 {
@@ -194,7 +211,7 @@ impl Side {
             requests_per_cpu_second: answers * 1e9 / cpu_ns.max(1.0),
             cpu_us_per_request: cpu_ns / 1000.0 / answers,
             requests_per_second: closed.requests_per_second,
-            utilisation: cpu_ns / wall_ns.max(1) as f64,
+            utilisation: cpu_ns / wall_ns.max(1) as f64 / way.share.unwrap_or(1.0),
             p50_us: open.latency_us.p50,
             p99_us: open.latency_us.p99,
             cpu_us_per_request_at_rate: after.since(&between) as f64 / 1000.0 / open.requests_with_warmup as f64,
@@ -290,7 +307,13 @@ mod tests {
 
     #[test]
     fn commands_are_filled_in() {
-        let side = Side::new("x", "run --port {port} {scenario}.answer".to_owned(), Path::new("/f")).unwrap();
+        let side = Side::new(
+            "x",
+            "run --port {port} {scenario}.answer".to_owned(),
+            Path::new("/f"),
+            None,
+        )
+        .unwrap();
         let expected = format!("run --port {} story.answer", side.address.port());
         assert_eq!(side.command_of(Scenario::Story), expected);
     }

@@ -153,6 +153,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         quick: args.quick,
         no_build: args.no_build,
         load_cpu: args.load_cpu,
+        group: None,
     }
     .at_its_place(args.repo.as_deref())?;
     let (command, ours) = match &args.ours {
