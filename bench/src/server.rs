@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 
 use crate::clock;
 use crate::guard::Watched;
@@ -113,19 +113,36 @@ fn answers(address: SocketAddr) -> bool {
 impl Drop for Server {
     fn drop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
-            // The child has not been waited for, so the pid is still its own.
-            let _ = kill_process(pid, Signal::TERM);
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
+            return;
+        };
+        // The child has not been waited for, so the pid is still its own.
+        let _ = kill_process(pid, Signal::TERM);
+        if !ends_within(END_LIMIT, || !matches!(child.try_wait(), Ok(None))) {
+            let _ = child.kill();
+            let _ = child.wait();
         }
-        let start = Instant::now();
-        while start.elapsed() < END_LIMIT {
-            if !matches!(child.try_wait(), Ok(None)) {
-                return;
+        // A shell ends without those that it has started. Its number is not given out while its group has members.
+        let is_empty = || test_kill_process_group(pid).is_err();
+        if !is_empty() {
+            let _ = kill_process_group(pid, Signal::TERM);
+            if !ends_within(END_LIMIT, is_empty) {
+                let _ = kill_process_group(pid, Signal::KILL);
             }
-            std::thread::sleep(Duration::from_millis(10));
         }
-        let _ = child.kill();
-        let _ = child.wait();
+    }
+}
+
+fn ends_within(limit: Duration, mut has_ended: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    loop {
+        if has_ended() {
+            return true;
+        }
+        if start.elapsed() >= limit {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -141,6 +158,22 @@ mod tests {
         assert!(Server::start("true", taken, None).is_err_and(|e| e.contains("answers before")));
         drop(listener);
         assert!(Server::start("false", taken, None).is_err_and(|e| e.contains("ended before")));
+        // What a shell has started ends with it.
+        let spawn = || {
+            let mut shell = Command::new("sh");
+            Watched::spawn(shell.args(["-c", "sleep 60 & wait"]), Signal::TERM)
+        };
+        let (child, watched) = spawn().unwrap();
+        let group = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        let members =
+            || std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
+        assert!(ends_within(END_LIMIT, || !members().is_empty()));
+        drop(Server {
+            pid: child.id(),
+            child: Some(child),
+            _watched: Some(watched),
+        });
+        assert!(test_kill_process_group(group).is_err());
         assert!(Server::running(std::process::id(), taken).is_err_and(|e| e.contains("nothing answers")));
         assert!(Server::running(u32::MAX - 1, taken).is_err_and(|e| e.contains("no process")));
     }
