@@ -53,6 +53,10 @@ pub(crate) struct Budget {
     pub(crate) low: Option<f64>,
     pub(crate) high: Option<f64>,
     pub(crate) outcome: Outcome,
+    /// What the floor, which reads nothing of a request, comes to in its place: more than that is not to be had of this
+    /// kernel and machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) floor_reaches: Option<f64>,
     pub(crate) words: String,
 }
 
@@ -96,7 +100,10 @@ pub(crate) fn all(peers: &[PeerReport]) -> Vec<Budget> {
         for scenario in scenarios {
             let what = format!("requests per CPU-second, {scenario}, over {name}'s");
             let measured = interval(name, scenario);
-            found.push(Budget::of(what, name, scenario, Rule::AtLeast, limit, measured));
+            let reaches = measured
+                .zip(interval("floor", scenario))
+                .map(|((peer, _), (floor, _))| peer.median / floor.median);
+            found.push(Budget::of(what, name, scenario, Rule::AtLeast, limit, measured).floor_reaches(reaches));
         }
     }
     // The service stands on the left of every peer: all its rounds are one sample.
@@ -168,8 +175,18 @@ impl Budget {
             low: measured.map(|i| i.low),
             high: measured.map(|i| i.high),
             outcome,
+            floor_reaches: None,
             words,
         }
+    }
+
+    fn floor_reaches(mut self, reaches: Option<f64>) -> Self {
+        if let Some(reaches) = reaches {
+            self.words
+                .push_str(&format!(" (the floor, which reads nothing, reaches {reaches:.2}x)"));
+        }
+        self.floor_reaches = reaches;
+        self
     }
 }
 
@@ -221,7 +238,8 @@ mod tests {
         );
         assert_eq!(
             of("axum").words,
-            "met: 1.80x (1.75 to 1.90), where at least 1.7x is asked"
+            "met: 1.80x (1.75 to 1.90), where at least 1.7x is asked (the floor, which reads nothing, reaches 1.89x)"
         );
+        assert_eq!(of("may_minihttp").floor_reaches, None);
     }
 }

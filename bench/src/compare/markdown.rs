@@ -72,7 +72,7 @@ fn head(out: &mut String, report: &Report) {
 fn budgets(out: &mut String, report: &Report) {
     let _ = writeln!(
         out,
-        "## Budgets\n\n| budget | asked | measured | interval | |\n| --- | --- | --- | --- | --- |"
+        "## Budgets\n\n| budget | asked | measured | interval | the floor in its place | |\n| --- | --- | --- | --- | --- | --- |"
     );
     for budget in &report.budgets {
         let digits = if budget.scenario == "idle" { 0 } else { 2 };
@@ -83,12 +83,13 @@ fn budgets(out: &mut String, report: &Report) {
         };
         let _ = writeln!(
             out,
-            "| {} | {sign} {} | {} | {} to {} | {} |",
+            "| {} | {sign} {} | {} | {} to {} | {} | {} |",
             budget.what,
             budget.limit,
             number(budget.measured),
             number(budget.low),
             number(budget.high),
+            number(budget.floor_reaches),
             budget.outcome.words()
         );
     }
