@@ -105,7 +105,10 @@ fn without_a_descriptor_the_old_process_goes_on_after_a_failed_upgrade() {
         limit(8);
         fs::write(house.folder.path().join("roadtrip-api.fail"), "").unwrap();
         // Each of two workers more often than is the end where nobody leaves.
-        until("six attempts of each", || house.said("could not start again") >= 12);
+        until("six attempts of each", || {
+            assert_eq!(house.said("draining"), 0, "it ends");
+            house.said("could not start again") >= 12
+        });
         assert_eq!(house.server.try_wait(), None);
         limit(1024);
         assert_eq!(house.serving(), pid);
