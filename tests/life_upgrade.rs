@@ -79,6 +79,50 @@ fn a_binary_that_does_not_become_ready_is_ended_and_nothing_is_lost() {
     });
 }
 
+/// The former lives' connections hold what the next ones need: nobody ends for it, and it is tried until there is some.
+#[test]
+fn without_a_descriptor_the_old_process_goes_on_after_a_failed_upgrade() {
+    on_each_driver(|driver| {
+        let mut house = House::start(Setup::new().driver(driver).env("FAULTS", "1"));
+        let pid = house.server.pid();
+        let mut held: Vec<_> = (0..4).map(|_| house.server.connect()).collect();
+        for stream in &mut held {
+            stream.send("GET /health HTTP/1.1\r\nHost: t\r\nX-Fault: later=20000\r\n\r\n");
+        }
+        let script = "#!/usr/bin/env bash\nn=${ROADTRIP_API_HANDOVER##*ready=}; n=${n%% *}; printf P >&$n\n\
+                      until [ -e \"$0.fail\" ]; do sleep 0.05; done; exit 3\n";
+        house.server.get("/health").expect(200);
+        install(Some(script), &house.binary());
+        house.server.signal(Signal::USR2);
+        until("it to be prepared", || {
+            house.said("new connections wait while the store") == 1
+        });
+        // Not even one more can be opened from here on.
+        let limit = |soft: u32| {
+            let words = ["--pid", &pid.to_string(), &format!("--nofile={soft}:")];
+            assert!(tools::run("prlimit", &words).status.success());
+        };
+        limit(8);
+        fs::write(house.folder.path().join("roadtrip-api.fail"), "").unwrap();
+        // Each of two workers more often than is the end where nobody leaves.
+        until("six attempts of each", || {
+            assert_eq!(house.said("draining"), 0, "it ends");
+            house.said("could not start again") >= 12
+        });
+        assert_eq!(house.server.try_wait(), None);
+        limit(1024);
+        assert_eq!(house.serving(), pid);
+        until("both to serve", || {
+            house
+                .server
+                .get("/metrics")
+                .text()
+                .contains("process_upgrades_failed_total 1")
+        });
+        house.server.tell(r#"{"location":"Oslo"}"#).expect(200);
+    });
+}
+
 /// Nobody has to let go of anything first: the two serve side by side for a moment.
 #[test]
 fn with_postgresql_nobody_waits_for_the_new_binary() {

@@ -193,6 +193,7 @@ fn a_size_that_is_given_by_hand_is_compared_with_the_process() {
     let limit = "memory: limit 16M (MEMORY_MAX): caches shrink from 12M on, new connections are refused from 14M";
     assert!(told.out().contains(limit), "{}", told.out());
     assert!(told.out().contains("warning: CACHE_BYTES=64M"), "{}", told.out());
+    assert!(told.out().contains("it does not fit"), "{}", told.out());
     let server = setup.start();
     expect_refusal(&server);
     assert_eq!(figure(&server, "memory_limit_bytes"), (16 * MIB) as f64);
@@ -206,6 +207,38 @@ fn a_size_that_is_given_by_hand_is_compared_with_the_process() {
             .get("memory")
             .is_none()
     );
+}
+
+/// Clients that take all descriptors do not end the watch over memory with them.
+#[test]
+fn without_a_descriptor_memory_is_as_short_as_before() {
+    let server = Setup::new().env("MEMORY_MAX", "16M").env("WORKERS", "1").start();
+    assert_eq!(level(&server), 2.0);
+    let pid = server.pid().to_string();
+    let highest = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    // What is open stays so: not even one more can be opened from here on.
+    let limit = |soft: usize| {
+        let ran = Command::new("prlimit")
+            .args(["--pid", &pid, &format!("--nofile={soft}:")])
+            .status()
+            .unwrap();
+        assert!(ran.success());
+    };
+    limit(highest.saturating_sub(4));
+    // Nothing says that nothing has changed: it took 1.1 s.
+    std::thread::sleep(Duration::from_millis(1500));
+    limit(highest + 100);
+    let found = metrics(&server);
+    let names = [
+        "memory_pressure_level",
+        "memory_pressure_reached_total",
+        "memory_looks_failed_total",
+    ];
+    // Each level was reached once.
+    assert_eq!(names.map(|name| found.sum(name, &[])), [2.0, 2.0, 0.0]);
+    let said = server.all_said();
+    assert!(!said.contains("memory is less short"), "{said}");
+    server.tell(&story(0)).expect(503);
 }
 
 /// Idle connections take all places that there are at the hard level, and a probe is answered.

@@ -42,6 +42,9 @@ pub const HEALTHY: Duration = Duration::from_secs(60);
 /// nobody.
 pub const BEGIN_FAILURES_MAX: u32 = 5;
 
+/// The longest pause before a worker that lacked descriptors tries again, while somebody is to give some back.
+pub const STARVED_PAUSE: Duration = Duration::from_secs(1);
+
 /// Between two looks at a worker's requests and at the process's memory.
 pub const LOOK: Duration = Duration::from_secs(1);
 /// Between two workers that are replaced for the process's memory: what the first gave back shows by then.

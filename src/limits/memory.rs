@@ -51,6 +51,11 @@ pub const LOOK_AGAIN: Duration = Duration::from_millis(250);
 pub const LOOK_AGAIN_MAX: Duration = Duration::from_secs(30);
 /// So many looks in a row that panicked end whatever level there was: one may be chance, and the level still true.
 pub const LOOKS_FAILED: u32 = 2;
+/// Pause behind a look that could read nothing.
+pub const LOOK_BLIND: Duration = Duration::from_millis(250);
+/// Where looks can read nothing for so long, memory counts as not short until one can: the limits have been looked at anew
+/// by then, and to refuse connections for ever is an outage.
+pub const BLIND_MAX: Duration = Duration::from_secs(75);
 /// Between two looks at what the limits are: a pod may be resized in place.
 pub const LIMITS_AGAIN: Duration = Duration::from_secs(30);
 
@@ -74,6 +79,7 @@ pub const MEMORY_MAX_MIN: u64 = 16 * 1024 * 1024;
 
 const _: () = assert!(ROOMY < SOFT_END && SOFT_END < SOFT && SOFT < HARD_END && HARD_END < HARD && HARD < WHOLE);
 const _: () = assert!(LOOK_AGAIN.as_millis() < LOOK_AGAIN_MAX.as_millis());
+const _: () = assert!(BLIND_MAX.as_millis() > 2 * LIMITS_AGAIN.as_millis());
 const _: () = assert!(KEEP_MIN < KEEP_MAX && KEEP_MAX < WHOLE);
 const _: () = assert!(LOOK_MIN.as_millis() <= LOOK_SOFT.as_millis() && LOOK_SOFT.as_millis() <= LOOK_MAX.as_millis());
 const _: () = assert!(LOOK_SOFT.as_millis() < STEP.as_millis() && STEP.as_millis() <= SETTLE.as_millis());

@@ -322,10 +322,36 @@ fn parse_cpu_list(text: &str) -> Option<Vec<usize>> {
 
 /// A small text file below `root`; none where it is missing, too large or not text.
 fn read_text(root: &Path, path: impl AsRef<Path>) -> Option<String> {
+    try_text(root, path).unwrap_or_default()
+}
+
+/// The same, for those who must tell a file that is not there from one that cannot be opened at the moment.
+///
+/// # Errors
+/// No descriptor is left, or no memory of the kernel's.
+fn try_text(root: &Path, path: impl AsRef<Path>) -> std::io::Result<Option<String>> {
     use std::io::Read as _;
-    let path = path.as_ref();
-    let file = std::fs::File::open(root.join(path.strip_prefix("/").unwrap_or(path))).ok()?;
-    let mut text = String::new();
-    file.take(FILE_BYTES_MAX).read_to_string(&mut text).ok()?;
-    Some(text)
+    let read = || {
+        let mut text = String::new();
+        open_below(root, path.as_ref())?
+            .take(FILE_BYTES_MAX)
+            .read_to_string(&mut text)?;
+        Ok(text)
+    };
+    match read() {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if is_starved(&error) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+fn open_below(root: &Path, path: &Path) -> std::io::Result<std::fs::File> {
+    std::fs::File::open(root.join(path.strip_prefix("/").unwrap_or(path)))
+}
+
+/// Of what the error is about, the system has none left at the moment: descriptors, or memory of the kernel's.
+pub fn is_starved(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let starved = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| starved.contains(&errno))
 }

@@ -9,7 +9,8 @@ use super::lead::Event;
 use super::ports::Ports;
 use super::slot::{Coming, Life, Slot};
 use super::watchdog::Watched;
-use super::worker::{self, Birth, Want, What, Word};
+use super::worker::{self, Birth, NotBegun, Want, What, Word};
+use crate::limits::health::DRAIN_MARGIN_MS;
 use crate::limits::life as limits;
 use crate::runtime::heartbeat::Heartbeat;
 use crate::store::Lent;
@@ -144,7 +145,7 @@ impl Fleet {
             return false;
         }
         if let Err(error) = self.begin(at, Some(why)) {
-            self.not_begun(at, &error.to_string());
+            self.not_begun(at, error.into());
         }
         true
     }
@@ -176,6 +177,7 @@ impl Fleet {
                     return Told::Nothing;
                 };
                 slot.failures = 0;
+                slot.failing_since = None;
                 life.until = None;
                 if !std::mem::replace(&mut slot.was_served, true) && self.is_up {
                     self.ports.spread();
@@ -202,7 +204,7 @@ impl Fleet {
             What::NotBegun(reason) => {
                 if let Some(coming) = slot.coming.take_if(|coming| is(&coming.life)) {
                     self.ended.push(coming.life.thread);
-                    return self.not_begun(at, &reason);
+                    return self.not_begun(at, reason);
                 }
             }
             What::Broken(why) => return self.broken(at, word.life, &why),
@@ -237,7 +239,7 @@ impl Fleet {
         };
         if let Some(coming) = slot.coming.take_if(|coming| coming.life.number == number) {
             self.ended.push(coming.life.thread);
-            return self.not_begun(at, why);
+            return self.not_begun(at, why.into());
         }
         let (life, was_present) = slot.take(number);
         let Some(life) = life else { return Told::Nothing };
@@ -270,13 +272,16 @@ impl Fleet {
     }
 
     /// A life could not begin.
-    fn not_begun(&mut self, at: usize, reason: &str) -> Told {
+    fn not_begun(&mut self, at: usize, why: NotBegun) -> Told {
         let ending = self.ending;
+        let reason = why.reason.as_str();
+        let comes_back = self.comes_back(at, why.is_starved);
         let Some(slot) = self.slots.get_mut(at) else {
             return Told::Nothing;
         };
         slot.not_replaced = true;
         if slot.present.is_some() || ending {
+            slot.failing_since = None;
             tracing::error!(
                 worker = at,
                 reason,
@@ -284,7 +289,6 @@ impl Fleet {
             );
             return Told::Nothing;
         }
-        slot.failures += 1;
         if !slot.was_served && self.is_up {
             // Nothing was led to its sockets yet.
             tracing::error!(
@@ -299,6 +303,18 @@ impl Fleet {
             self.want(at);
             return Told::Nothing;
         }
+        if comes_back && self.is_up {
+            let pause = slot.next_pause().min(limits::STARVED_PAUSE);
+            tracing::error!(
+                worker = at,
+                pause_ms = pause.as_millis() as u64,
+                reason,
+                "the worker could not start again; it is tried until those who leave, or clients, have given back what they hold"
+            );
+            slot.restart_at = Some(Instant::now() + pause);
+            return Told::Nothing;
+        }
+        slot.failures += 1;
         if !self.is_up || slot.failures > limits::BEGIN_FAILURES_MAX {
             return Told::Fatal(BootError::Worker {
                 worker: at as u32,
@@ -313,6 +329,19 @@ impl Fleet {
         );
         slot.restart_at = Some(Instant::now() + slot.next_pause());
         Told::Nothing
+    }
+
+    /// What a life lacked to begin with may be given back: by former lives (threads, too), whose connections end at
+    /// GRACEFUL_TIMEOUT at the latest, or by clients while other workers serve. Not for longer than that in a row.
+    fn comes_back(&mut self, at: usize, is_starved: bool) -> bool {
+        let time = self.graceful() + Duration::from_millis(DRAIN_MARGIN_MS);
+        let others = self.slots.iter().any(|slot| slot.present.is_some());
+        let leaving = self.slots.iter().any(|slot| !slot.leaving.is_empty());
+        let Some(slot) = self.slots.get_mut(at) else {
+            return false;
+        };
+        let since = *slot.failing_since.get_or_insert_with(Instant::now);
+        (leaving || (others && is_starved)) && since.elapsed() < time
     }
 
     /// What is due by now; gives when to come again.
@@ -356,7 +385,7 @@ impl Fleet {
             // Its thread may still be at it: should it ever serve, it leaves at once.
             self.shared.rescue.departures.told(at as u32, coming.life.number);
             slot.leaving.push(coming.life.leave(Duration::ZERO, graceful));
-            return self.not_begun(at, "it did not say that it serves; the log may say why");
+            return self.not_begun(at, "it did not say that it serves; the log may say why".into());
         }
         if is_due(slot.close_at)
             && let Some(present) = &mut slot.present
@@ -383,7 +412,7 @@ impl Fleet {
             && slot.coming.is_none()
             && let Err(error) = self.begin(at, None)
         {
-            return self.not_begun(at, &error.to_string());
+            return self.not_begun(at, error.into());
         }
         Told::Nothing
     }

@@ -22,6 +22,8 @@ pub(super) struct Slot {
     pub(super) pause: Duration,
     /// Lives in a row that could not begin.
     pub(super) failures: u32,
+    /// When the first of these failed.
+    pub(super) failing_since: Option<Instant>,
     /// A life has served here.
     pub(super) was_served: bool,
     /// The last attempt to replace the present life came to nothing.
@@ -60,6 +62,7 @@ impl Slot {
             restart_at: None,
             pause: limits::RESTART_PAUSE,
             failures: 0,
+            failing_since: None,
             was_served: false,
             not_replaced: false,
             close_at: None,

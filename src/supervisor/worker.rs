@@ -10,7 +10,7 @@ use crate::limits::life as limits;
 use crate::routes::Api;
 use crate::routes::client::Forwarding;
 use crate::runtime::context;
-use crate::runtime::driver::choose;
+use crate::runtime::driver::choose::{self, DriverError};
 use crate::runtime::executor::{Runtime, spawn};
 use crate::runtime::heartbeat::Heartbeat;
 use crate::runtime::time::sleep;
@@ -48,11 +48,41 @@ pub(super) enum What {
     /// It has answered as many requests as it should, and goes on until it is replaced.
     Worn(u64),
     /// It could not begin: no driver, no listener.
-    NotBegun(String),
+    NotBegun(NotBegun),
     /// It has broken down, and its connections with it.
     Broken(String),
     /// It has ended as it was told to, with so many connections cut off.
     Ended(usize),
+}
+
+/// Why a life could not begin.
+#[derive(Debug)]
+pub(super) struct NotBegun {
+    pub(super) reason: String,
+    /// For want of descriptors, or of the kernel's memory, which clients and former lives give back.
+    pub(super) is_starved: bool,
+}
+
+impl From<io::Error> for NotBegun {
+    fn from(error: io::Error) -> NotBegun {
+        let is_starved = match error.get_ref().and_then(|inner| inner.downcast_ref::<DriverError>()) {
+            Some(driver) => driver.is_starved(),
+            None => topology::is_starved(&error),
+        };
+        NotBegun {
+            reason: error.to_string(),
+            is_starved,
+        }
+    }
+}
+
+impl From<&str> for NotBegun {
+    fn from(reason: &str) -> NotBegun {
+        NotBegun {
+            reason: reason.to_owned(),
+            is_starved: false,
+        }
+    }
 }
 
 impl What {
@@ -114,7 +144,7 @@ pub(super) fn start(birth: Birth) -> io::Result<JoinHandle<()>> {
             let what = match catch_unwind(AssertUnwindSafe(|| live(&birth))) {
                 Ok(Ok(Life::Ended(cut_off))) => What::Ended(cut_off),
                 Ok(Ok(Life::Broken(error))) => What::Broken(error.to_string()),
-                Ok(Err(error)) => What::NotBegun(error.to_string()),
+                Ok(Err(error)) => What::NotBegun(error.into()),
                 Err(_) => What::Broken("it panicked".to_owned()),
             };
             birth.say(what);

@@ -103,11 +103,12 @@ impl Levels {
         (self.order, self.pause(share, now, before))
     }
 
-    /// Nothing is known any more of where memory stands: what is to be done is what is done where it is not short. Steps are
-    /// counted on.
+    /// Nothing is known any more of where memory stands: what is to be done is what is done where it is not short, but
+    /// that no cache grows. Steps are counted on.
     pub fn forget(&mut self) -> Order {
         let order = Order {
             step: self.order.step,
+            may_grow: false,
             ..Order::default()
         };
         *self = Levels {
@@ -115,6 +116,15 @@ impl Levels {
             ..Levels::default()
         };
         order
+    }
+
+    /// How much is in use could not be seen: the level stays, and no cache grows. Of use below the level's end nothing is known
+    /// any more.
+    pub fn blind(&mut self) -> Order {
+        self.below = None;
+        self.last = None;
+        self.order.may_grow = false;
+        self.order
     }
 
     /// So many steps have been taken and the level has not become calm since, or a multiple of it.

@@ -24,7 +24,7 @@ pub struct Pressure {
     working_set: AtomicU64,
     /// Changes of the level upwards, by the level that was reached.
     reached: [AtomicU64; 2],
-    /// Looks that panicked.
+    /// Looks that panicked, or found nothing to read.
     failed: AtomicU64,
     /// Where the limit stands, in words.
     source: Mutex<String>,
@@ -50,7 +50,7 @@ impl Pressure {
         self.level.store(level as u8, Ordering::Relaxed);
     }
 
-    /// A look has panicked.
+    /// A look has panicked, or could read nothing.
     pub fn look_failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }

@@ -6,6 +6,7 @@
 use super::Driver;
 use super::epoll::EpollDriver;
 use super::uring::UringDriver;
+use crate::runtime::topology::is_starved;
 use rustix::io::Errno;
 use std::fmt;
 use std::io;
@@ -81,6 +82,16 @@ pub enum DriverError {
          remedy: raise RLIMIT_NOFILE"
     )]
     Epoll(#[source] io::Error),
+}
+
+impl DriverError {
+    /// Descriptors, or memory of the kernel's, are all in use: another time there may be some.
+    pub fn is_starved(&self) -> bool {
+        match self {
+            DriverError::Uring(fallback) => is_starved(&io::Error::from_raw_os_error(fallback.errno)),
+            DriverError::Epoll(error) => is_starved(error),
+        }
+    }
 }
 
 /// Opens the driver for this thread, and says why if it is not io_uring though it might have been.

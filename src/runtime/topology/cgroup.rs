@@ -6,6 +6,7 @@
 //! exist decide.
 
 use super::read_text;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 /// What the groups of this process say.
@@ -63,7 +64,7 @@ pub(super) fn inspect(root: &Path) -> Groups {
             .push("/proc/self/cgroup cannot be read: no CPU quota is taken into account".to_owned());
         return groups;
     };
-    let mounts = mounts(root);
+    let mounts = mounts(root).unwrap_or_default();
     for line in memberships.lines() {
         let mut fields = line.splitn(3, ':');
         let (Some(_), Some(controllers), Some(group)) = (fields.next(), fields.next(), fields.next()) else {
@@ -220,14 +221,17 @@ pub(super) fn upwards(mount: &Mount, group: &str) -> Vec<PathBuf> {
 }
 
 /// Mounted control group hierarchies, by mountinfo; where that cannot be read, the usual places.
-pub(super) fn mounts(root: &Path) -> Vec<Mount> {
-    let found: Vec<Mount> = read_text(root, "proc/self/mountinfo")
+///
+/// # Errors
+/// See [`super::try_text`].
+pub(super) fn mounts(root: &Path) -> io::Result<Vec<Mount>> {
+    let found: Vec<Mount> = super::try_text(root, "proc/self/mountinfo")?
         .unwrap_or_default()
         .lines()
         .filter_map(parse_mount)
         .collect();
     if !found.is_empty() {
-        return found;
+        return Ok(found);
     }
     let v1 = |controller: &str, at: &str| Mount {
         group: "/".to_owned(),
@@ -249,10 +253,10 @@ pub(super) fn mounts(root: &Path) -> Vec<Mount> {
         v2("/sys/fs/cgroup"),
         v2("/sys/fs/cgroup/unified"),
     ];
-    usual
+    Ok(usual
         .into_iter()
         .filter(|mount| inside(root, &mount.at).is_dir())
-        .collect()
+        .collect())
 }
 
 /// One line of mountinfo: `id parent major:minor root mountpoint options [tags...] - type source superoptions`.
@@ -294,7 +298,13 @@ fn unescape(text: &str) -> String {
 }
 
 pub(super) fn read_number(root: &Path, file: impl AsRef<Path>) -> Option<u64> {
-    read_text(root, file)?.trim().parse().ok()
+    try_number(root, file).unwrap_or_default()
+}
+
+/// The same, but for what [`super::try_text`] gives as an error.
+pub(super) fn try_number(root: &Path, file: impl AsRef<Path>) -> io::Result<Option<u64>> {
+    let text = super::try_text(root, file)?;
+    Ok(text.and_then(|text| text.trim().parse().ok()))
 }
 
 /// A path of the real root, seen below `root`.

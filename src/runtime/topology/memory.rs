@@ -7,8 +7,39 @@
 //! leaves out the inactive ones of these only; a database file that is read often would look like a leak in it.
 
 use super::cgroup::{self, Mount};
-use super::read_text;
+use super::{FILE_BYTES_MAX, open_below, try_text};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// A small text file of the kernel's that stays open: it can be read where no descriptor is left.
+#[derive(Debug)]
+struct Kept(File);
+
+impl Kept {
+    fn open(root: &Path, path: &Path) -> io::Result<Kept> {
+        open_below(root, path).map(Kept)
+    }
+
+    /// What it holds now; none where it cannot be read any more, as with a control group that is gone.
+    fn text(&self) -> Option<String> {
+        let mut bytes = Vec::new();
+        let mut chunk = [0; 8192];
+        // From its beginning, which has the kernel put it together anew.
+        while (bytes.len() as u64) < FILE_BYTES_MAX {
+            let count = match self.0.read_at(&mut chunk, bytes.len() as u64) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return None,
+            };
+            bytes.extend_from_slice(chunk.get(..count)?);
+        }
+        String::from_utf8(bytes).ok()
+    }
+}
 
 /// A group that this process is in and that has a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,21 +80,43 @@ impl Usage {
 }
 
 impl MemoryGroup {
-    /// Its use now; none where it cannot be read, as when the process was moved to another group.
-    pub fn usage(&self, root: &Path) -> Option<Usage> {
+    /// Opens the files that tell its use.
+    ///
+    /// # Errors
+    /// They are not there, as when the group is gone, or there is no descriptor.
+    pub fn open(&self, root: &Path) -> io::Result<UsageFiles> {
         let (file, prefix) = if self.is_v2 {
             ("memory.current", "")
         } else {
             ("memory.usage_in_bytes", "total_")
         };
-        let all = cgroup::read_number(root, self.dir.join(file))?;
-        let stat = read_text(root, self.dir.join("memory.stat"))?;
+        Ok(UsageFiles {
+            all: Kept::open(root, &self.dir.join(file))?,
+            stat: Kept::open(root, &self.dir.join("memory.stat"))?,
+            prefix,
+        })
+    }
+}
+
+/// What tells a group's use, for as long as there is the group: no descriptor is needed for a look.
+#[derive(Debug)]
+pub struct UsageFiles {
+    all: Kept,
+    stat: Kept,
+    prefix: &'static str,
+}
+
+impl UsageFiles {
+    /// The group's use now; none where it cannot be read, as when the group is gone.
+    pub fn usage(&self) -> Option<Usage> {
+        let all = self.all.text()?.trim().parse().ok()?;
+        let stat = self.stat.text()?;
         let mut usage = Usage {
             all,
             ..Usage::default()
         };
         for line in stat.lines() {
-            let Some((name, value)) = line.strip_prefix(prefix).and_then(|line| line.split_once(' ')) else {
+            let Some((name, value)) = line.strip_prefix(self.prefix).and_then(|line| line.split_once(' ')) else {
                 continue;
             };
             let place = match name {
@@ -80,12 +133,15 @@ impl MemoryGroup {
 
 /// The groups of this process that have a limit, nearest first; those whose limit is more than the machine has are left out.
 /// `root` is "/" but in tests.
-pub fn limited_groups(root: &Path) -> Vec<MemoryGroup> {
+///
+/// # Errors
+/// There is no descriptor to look with: what the limits are is not known.
+pub fn limited_groups(root: &Path) -> io::Result<Vec<MemoryGroup>> {
     let mut groups = Vec::new();
-    let Some(memberships) = read_text(root, "proc/self/cgroup") else {
-        return groups;
+    let Some(memberships) = try_text(root, "proc/self/cgroup")? else {
+        return Ok(groups);
     };
-    let mounts = cgroup::mounts(root);
+    let mounts = cgroup::mounts(root)?;
     for line in memberships.lines() {
         let mut fields = line.splitn(3, ':');
         let (Some(_), Some(controllers), Some(group)) = (fields.next(), fields.next(), fields.next()) else {
@@ -110,8 +166,11 @@ pub fn limited_groups(root: &Path) -> Vec<MemoryGroup> {
             // Without the slash behind the mount's top.
             let dir: PathBuf = dir.components().collect();
             // "max" is no number, and no limit.
-            let limit = |file: &&'static str| Some((cgroup::read_number(root, dir.join(file))?, *file));
-            if let Some((limit, file)) = files.iter().filter_map(limit).min_by_key(|(limit, _)| *limit) {
+            let mut limits = Vec::new();
+            for file in files {
+                limits.extend(cgroup::try_number(root, dir.join(file))?.map(|limit| (limit, *file)));
+            }
+            if let Some((limit, file)) = limits.into_iter().min_by_key(|(limit, _)| *limit) {
                 groups.push(MemoryGroup {
                     dir,
                     limit: limit.max(1),
@@ -122,28 +181,42 @@ pub fn limited_groups(root: &Path) -> Vec<MemoryGroup> {
         }
     }
     // v1 writes "no limit" as the largest number of whole pages.
-    let machine = machine_bytes(root).unwrap_or(u64::MAX / 2);
+    let machine = machine_bytes(root)?.unwrap_or(u64::MAX / 2);
     groups.retain(|group| group.limit < machine);
-    groups
+    Ok(groups)
 }
 
 /// Memory of the machine, bytes; none where /proc does not say.
-pub fn machine_bytes(root: &Path) -> Option<u64> {
-    let text = read_text(root, "proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    kib.checked_mul(1024)
+///
+/// # Errors
+/// There is no descriptor to look with.
+pub fn machine_bytes(root: &Path) -> io::Result<Option<u64>> {
+    let text = try_text(root, "proc/meminfo")?.unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(kib.and_then(|kib| kib.checked_mul(1024)))
 }
 
-/// Resident memory of this process, bytes; 0 where /proc does not say. /proc/self/statm: proc(5).
+/// Resident memory of this process, bytes; none where /proc does not say. /proc/self/statm: proc(5). Below "/" the file
+/// stays open from the first call on, so that no later one needs a descriptor.
+pub fn resident(root: &Path) -> Option<u64> {
+    static STATM: OnceLock<Kept> = OnceLock::new();
+    let open = || Kept::open(root, Path::new("proc/self/statm"));
+    let statm = if root != Path::new("/") {
+        open().ok()?.text()?
+    } else if let Some(statm) = STATM.get() {
+        statm.text()?
+    } else {
+        let statm = open().ok()?;
+        STATM.get_or_init(|| statm).text()?
+    };
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages.saturating_mul(rustix::param::page_size() as u64)).filter(|bytes| *bytes > 0)
+}
+
+/// The same, for logs and for who does nothing below a bound: 0 where /proc does not say.
 pub fn resident_bytes(root: &Path) -> u64 {
-    let statm = read_text(root, "proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse().ok())
-        .unwrap_or(0);
-    pages.saturating_mul(rustix::param::page_size() as u64)
+    resident(root).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -182,7 +255,7 @@ mod tests {
         }
 
         fn limits(&self) -> Vec<(String, u64, &'static str)> {
-            let groups = limited_groups(self.0.path());
+            let groups = limited_groups(self.0.path()).unwrap();
             let each = groups.into_iter();
             each.map(|group| (group.dir.display().to_string(), group.limit, group.file))
                 .collect()
@@ -233,7 +306,7 @@ mod tests {
             .file("/sys/fs/cgroup/memory/a/memory.limit_in_bytes", "8589934592\n")
             .file("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
         assert_eq!(machine.limits(), []);
-        assert_eq!(machine_bytes(machine.0.path()), Some(8 * GIB));
+        assert_eq!(machine_bytes(machine.0.path()).unwrap(), Some(8 * GIB));
         assert_eq!(Machine::new().limits(), [], "no groups at all");
     }
 
@@ -245,7 +318,11 @@ mod tests {
             .file("/sys/fs/cgroup/app/memory.max", "2000\n")
             .file("/sys/fs/cgroup/app/memory.current", "1000\n")
             .file("/sys/fs/cgroup/app/memory.stat", stat);
-        let usage = limited_groups(v2.0.path())[0].usage(v2.0.path()).unwrap();
+        let usage = limited_groups(v2.0.path()).unwrap()[0]
+            .open(v2.0.path())
+            .unwrap()
+            .usage()
+            .unwrap();
         assert_eq!((usage.all, usage.working_set(), usage.used()), (1000, 800, 730));
         // The figures of the group alone are not those of the groups in it.
         let stat =
@@ -255,18 +332,21 @@ mod tests {
             .file("/sys/fs/cgroup/memory/app/memory.limit_in_bytes", "2000\n")
             .file("/sys/fs/cgroup/memory/app/memory.usage_in_bytes", "1000\n")
             .file("/sys/fs/cgroup/memory/app/memory.stat", stat);
-        let group = limited_groups(v1.0.path()).remove(0);
-        let usage = group.usage(v1.0.path()).unwrap();
+        let group = limited_groups(v1.0.path()).unwrap().remove(0);
+        let usage = group.open(v1.0.path()).unwrap().usage().unwrap();
         assert_eq!((usage.working_set(), usage.used()), (700, 300));
         // Gone since.
         fs::remove_file(v1.0.path().join("sys/fs/cgroup/memory/app/memory.usage_in_bytes")).unwrap();
-        assert_eq!(group.usage(v1.0.path()), None);
+        assert!(group.open(v1.0.path()).is_err());
     }
 
     #[test]
     fn this_process_is_resident() {
         assert!(resident_bytes(Path::new("/")) > 500_000);
-        assert_eq!(resident_bytes(Path::new("/nowhere")), 0);
+        assert_eq!(
+            (resident(Path::new("/nowhere")), resident_bytes(Path::new("/nowhere"))),
+            (None, 0)
+        );
     }
 
     proptest! {
@@ -279,8 +359,8 @@ mod tests {
                 .file("/sys/fs/cgroup/app/memory.high", "1000")
                 .file("/sys/fs/cgroup/app/memory.current", &current)
                 .file("/sys/fs/cgroup/app/memory.stat", &stat);
-            for group in limited_groups(machine.0.path()) {
-                if let Some(usage) = group.usage(machine.0.path()) {
+            for group in limited_groups(machine.0.path()).unwrap() {
+                if let Some(usage) = group.open(machine.0.path()).ok().and_then(|files| files.usage()) {
                     prop_assert!(usage.used() <= usage.working_set() && usage.working_set() <= usage.all);
                 }
             }

@@ -1,6 +1,6 @@
 //! Workers that leave or end together: the process ends, or another takes over, or does not after all.
 
-use super::Fleet;
+use super::{Fleet, Told};
 use crate::store::Lent;
 use crate::supervisor::boot::BootError;
 use crate::supervisor::slot::Slot;
@@ -29,11 +29,16 @@ impl Fleet {
     /// After [`leave`](Self::leave), begins again with this store.
     ///
     /// # Errors
-    /// No thread, or no descriptor.
+    /// A life cannot begin, and nothing says that it can later: former lives may hold what it lacks for a while.
     pub(in crate::supervisor) fn resume(&mut self, store: Lent) -> Result<(), BootError> {
         self.store = store;
-        for index in 0..self.slots.len() {
-            self.begin(index, None)?;
+        // From the last: one that never served goes with its slot.
+        for index in (0..self.slots.len()).rev() {
+            if let Err(error) = self.begin(index, None)
+                && let Told::Fatal(error) = self.not_begun(index, error.into())
+            {
+                return Err(error);
+            }
         }
         Ok(())
     }

@@ -60,7 +60,7 @@ impl Fleet {
             match self.begin(index, None) {
                 Ok(()) => tracing::info!(worker = index, workers = self.slots.len(), "one worker more starts"),
                 Err(error) => {
-                    let _ = self.not_begun(index, &error.to_string());
+                    let _ = self.not_begun(index, error.into());
                 }
             }
         } else if self.slots.len() > self.wanted

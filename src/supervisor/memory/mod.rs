@@ -16,6 +16,7 @@ use crate::config::{Config, MemoryMax};
 use crate::limits::{cache, memory as limits};
 use crate::resilience::memory::{Order, part};
 use crate::routes::Api;
+use crate::runtime::topology::memory::resident;
 use crate::server::Server;
 use sources::{Source, sources};
 use std::path::Path;
@@ -43,10 +44,16 @@ impl Plan {
     fn below(root: &Path, config: &Config, workers: usize) -> Plan {
         let mut plan = Plan {
             max: config.memory_max,
-            sources: sources(config.memory_max, root),
+            sources: Vec::new(),
             reasons: Vec::new(),
             warnings: Vec::new(),
         };
+        match sources(config.memory_max, root) {
+            Ok(sources) => plan.sources = sources,
+            Err(error) => plan
+                .warnings
+                .push(format!("what the limits of memory are cannot be read: {error}")),
+        }
         let Some(limit) = plan.limit() else {
             plan.reasons.push(match config.memory_max {
                 MemoryMax::Off => "MEMORY_MAX=off: nobody looks how much is in use".to_owned(),
@@ -71,6 +78,14 @@ impl Plan {
                  the memory with it",
                 mib(pending as u64),
                 mib(config.pending_bytes_max as u64)
+            ));
+        }
+        if let Some(own) = resident(root).filter(|own| *own > part(limit, limits::SOFT_END)) {
+            plan.warnings.push(format!(
+                "this process has {} before it serves, which is more than 70 % of the {} that there are: it does not fit, and will \
+                 refuse new connections. Give it more memory",
+                mib(own),
+                mib(limit)
             ));
         }
         let room = part(limit, limits::SOFT);
@@ -166,7 +181,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::sources::nearest;
-    use super::watch::Sources;
+    use super::watch::{Sources, open};
     use super::*;
     use crate::resilience::memory::share;
     use std::time::Instant;
@@ -183,7 +198,7 @@ mod tests {
             ("proc/meminfo", "MemTotal: 8388608 kB\n".to_owned()),
             (
                 "proc/self/statm",
-                format!("9 {} 9 9 9 9 9", (3u64 << 30) / rustix::param::page_size() as u64),
+                format!("9 {} 9 9 9 9 9", (5u64 << 29) / rustix::param::page_size() as u64),
             ),
             ("proc/self/cgroup", "0::/\n".to_owned()),
             (
@@ -206,8 +221,8 @@ mod tests {
     }
 
     fn nearest_of(max: MemoryMax, root: &Path) -> Option<(String, u32)> {
-        let sources = sources(max, root);
-        let (source, figures) = nearest(&sources, root)?;
+        let mut gauges = open(sources(max, root).unwrap(), root).unwrap();
+        let (source, figures) = nearest(&mut gauges, root)?;
         Some((source.to_string(), share(figures.used, figures.limit)))
     }
 
@@ -219,12 +234,12 @@ mod tests {
         assert_eq!(nearest_of(MemoryMax::Auto, pod.path()), Some((group.clone(), 500)));
         assert_eq!(nearest_of(MemoryMax::Off, pod.path()), None);
         // By hand it is this process that counts, and the group still does.
-        let own = ("MEMORY_MAX".to_owned(), 750);
+        let own = ("MEMORY_MAX".to_owned(), 625);
         assert_eq!(nearest_of(MemoryMax::Bytes(4 << 30), pod.path()), Some(own));
         assert_eq!(nearest_of(MemoryMax::Bytes(7 << 30), pod.path()), Some((group, 500)));
         // Without a limit, the machine's memory.
         std::fs::write(pod.path().join("sys/fs/cgroup/memory.max"), "max\n").unwrap();
-        let machine = ("the machine's memory".to_owned(), 375);
+        let machine = ("the machine's memory".to_owned(), 312);
         assert_eq!(nearest_of(MemoryMax::Auto, pod.path()), Some(machine));
         assert_eq!(nearest_of(MemoryMax::Auto, Path::new("/nowhere")), None);
     }
@@ -242,12 +257,16 @@ mod tests {
         assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
         let plan = Plan::below(pod.path(), &config(&[("CACHE_BYTES", "2G"), ("MEMORY_MAX", "256M")]), 2);
         assert_eq!(plan.reasons.len(), 2);
-        let [pending, cache] = &plan.warnings[..] else {
+        let [pending, own, cache] = &plan.warnings[..] else {
             panic!("{:?}", plan.warnings);
         };
         assert!(
             pending.contains("PENDING_BYTES_MAX is taken as 16M, not 64M"),
             "{pending}"
+        );
+        assert!(
+            own.contains("2560M before it serves") && own.contains("the 256M"),
+            "{own}"
         );
         assert!(
             cache.contains("CACHE_BYTES=2048M") && cache.contains("Set it to 48M or less"),
@@ -269,7 +288,7 @@ mod tests {
         let mut told = shares.subscribe();
         let mut sources = Sources {
             max: plan.max,
-            now: plan.sources,
+            now: open(plan.sources, pod.path()).unwrap(),
             looked: Instant::now(),
             shares: Arc::clone(&shares),
         };

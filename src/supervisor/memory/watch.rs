@@ -1,6 +1,6 @@
 //! The thread that looks. Should a look panic, it is taken again, and workers are not left at the last level for ever.
 
-use super::sources::{Source, nearest, sources};
+use super::sources::{Gauge, Source, nearest, sources};
 use super::{Memory, Plan, Shares, mib};
 use crate::config::MemoryMax;
 use crate::limits::memory as limits;
@@ -9,7 +9,7 @@ use crate::routes::Process;
 use crate::runtime::topology::memory::resident_bytes;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ pub(in crate::supervisor) fn watch(plan: Plan, process: &Arc<Process>) -> io::Re
     let mut watcher = Watcher {
         sources: Sources {
             max: plan.max,
-            now: plan.sources,
+            now: open(plan.sources, Path::new("/"))?,
             looked: Instant::now(),
             shares,
         },
@@ -42,7 +42,8 @@ pub(in crate::supervisor) fn watch(plan: Plan, process: &Arc<Process>) -> io::Re
         order,
         process: Arc::clone(process),
         begun: Instant::now(),
-        is_blind: false,
+        blind: None,
+        root: PathBuf::from("/"),
     };
     watcher.look();
     std::thread::Builder::new()
@@ -54,7 +55,7 @@ pub(in crate::supervisor) fn watch(plan: Plan, process: &Arc<Process>) -> io::Re
 /// What may end the process, as of the last look at it.
 pub(super) struct Sources {
     pub(super) max: MemoryMax,
-    pub(super) now: Vec<Source>,
+    pub(super) now: Vec<Gauge>,
     pub(super) looked: Instant,
     pub(super) shares: Arc<watch::Sender<Shares>>,
 }
@@ -63,20 +64,30 @@ impl Sources {
     /// Looks for other limits than before, and tells the workers.
     pub(super) fn look_again(&mut self, root: &Path) {
         self.looked = Instant::now();
-        let now = sources(self.max, root);
-        if now == self.now || now.is_empty() {
+        let Ok(now) = sources(self.max, root) else {
+            // Without a descriptor nothing can be looked up: what was true is the best that is known.
+            return;
+        };
+        if now.is_empty() || now.iter().eq(self.now.iter().map(|gauge| &gauge.source)) {
             return;
         }
+        let Ok(gauges) = open(now.clone(), root) else { return };
         let limits = now.iter().map(|source| format!("{} ({source})", mib(source.limit())));
         tracing::info!(
             limits = limits.collect::<Vec<_>>().join(", "),
             "memory: the limits have changed"
         );
         let limit = now.iter().map(Source::limit).min();
-        self.now = now;
+        self.now = gauges;
         self.shares
             .send_if_modified(|shares| std::mem::replace(&mut shares.limit, limit) != limit);
     }
+}
+
+/// # Errors
+/// There is no descriptor.
+pub(super) fn open(sources: Vec<Source>, root: &Path) -> io::Result<Vec<Gauge>> {
+    sources.into_iter().map(|source| Gauge::open(source, root)).collect()
 }
 
 struct Watcher {
@@ -85,8 +96,17 @@ struct Watcher {
     order: watch::Sender<Order>,
     process: Arc<Process>,
     begun: Instant,
-    /// Nothing could be read at the last look.
-    is_blind: bool,
+    /// Since when nothing can be read, if so.
+    blind: Option<Blind>,
+    /// "/" but in tests.
+    root: PathBuf,
+}
+
+struct Blind {
+    /// By the watcher's clock.
+    since: Duration,
+    /// It has lasted too long: whatever the level was, it is calm.
+    is_calmed: bool,
 }
 
 /// Who looks.
@@ -136,30 +156,23 @@ impl Watcher {
 
 impl Look for Watcher {
     fn look(&mut self) -> Duration {
-        let root = Path::new("/");
+        let root = self.root.as_path();
         if self.sources.looked.elapsed() >= limits::LIMITS_AGAIN {
             self.sources.look_again(root);
         }
-        let Some(first) = self.sources.now.first() else {
-            return limits::LOOK_MAX;
+        let now = self.begun.elapsed();
+        let Some((source, figures)) = nearest(&mut self.sources.now, root) else {
+            return self.see_nothing(now);
         };
-        let found = nearest(&self.sources.now, root);
-        let was_blind = std::mem::replace(&mut self.is_blind, found.is_none());
-        if self.is_blind && !was_blind {
-            tracing::warn!("memory: nothing can be read of how much is in use; nothing is done about it");
+        let source = &source.clone();
+        if self.blind.take().is_some() {
+            tracing::info!(
+                used_bytes = figures.used,
+                "memory: how much is in use can be read again"
+            );
         }
-        let (source, figures) = found.unwrap_or_else(|| {
-            let limit = first.limit();
-            let unknown = Figures {
-                limit,
-                ..Figures::default()
-            };
-            (first, unknown)
-        });
         let before = self.process.memory.level();
-        let (order, pause) = self
-            .levels
-            .look(share(figures.used, figures.limit), self.begun.elapsed());
+        let (order, pause) = self.levels.look(share(figures.used, figures.limit), now);
         let memory: &Pressure = &self.process.memory;
         memory.set_source(&source.to_string());
         memory.set(order.level, figures);
@@ -197,6 +210,37 @@ impl Look for Watcher {
 }
 
 impl Watcher {
+    /// What is not known is not taken for room: the level stays, for a while.
+    fn see_nothing(&mut self, now: Duration) -> Duration {
+        let memory = &self.process.memory;
+        memory.look_failed();
+        let is_new = self.blind.is_none();
+        let blind = self.blind.get_or_insert(Blind {
+            since: now,
+            is_calmed: false,
+        });
+        let level = memory.level();
+        if is_new {
+            tracing::warn!(
+                level = level.name(),
+                "memory: nothing can be read of how much is in use; the level stays as it is for now"
+            );
+        }
+        let mut order = self.levels.blind();
+        let is_over = now.saturating_sub(blind.since) >= limits::BLIND_MAX;
+        if is_over && !std::mem::replace(&mut blind.is_calmed, true) {
+            memory.set(Level::Calm, memory.figures().unwrap_or_default());
+            order = self.levels.forget();
+            tracing::error!(
+                before = level.name(),
+                blind_s = limits::BLIND_MAX.as_secs(),
+                "memory: nothing could be read for long of how much is in use; until it can, memory counts as not short"
+            );
+        }
+        self.order(order);
+        limits::LOOK_BLIND
+    }
+
     fn tell(&self, source: &Source, figures: Figures, before: Level, level: Level) {
         let rss = resident_bytes(Path::new("/"));
         let caches = self.process.registry.cache_bytes();
@@ -301,30 +345,8 @@ mod tests {
 
     #[test]
     fn a_mistake_that_stays_leaves_no_worker_at_the_hard_level() {
-        let (order, orders) = watch::channel(Order::default());
-        let process = Process::new(
-            "pod".into(),
-            Topology::detect(None, Pin::Never),
-            Registry::new(LABELS),
-            None,
-            "embedded",
-        );
-        let mut watcher = Watcher {
-            sources: Sources {
-                max: MemoryMax::Auto,
-                now: Vec::new(),
-                looked: Instant::now(),
-                shares: Arc::new(watch::Sender::new(Shares {
-                    limit: None,
-                    workers: 1,
-                })),
-            },
-            levels: Levels::default(),
-            order,
-            process: Arc::clone(&process),
-            begun: Instant::now(),
-            is_blind: false,
-        };
+        let (mut watcher, orders) = watcher(Vec::new(), Path::new("/"));
+        let process = Arc::clone(&watcher.process);
         let figures = Figures {
             limit: 100,
             used: 90,
@@ -347,5 +369,73 @@ mod tests {
         assert_eq!(process.memory.looks_failed(), 2);
         // The next look that succeeds finds what is true.
         assert_eq!(watcher.levels.look(900, Duration::from_secs(1)).0.level, Level::Hard);
+    }
+
+    fn watcher(now: Vec<Gauge>, root: &Path) -> (Watcher, watch::Receiver<Order>) {
+        let (order, orders) = watch::channel(Order::default());
+        let process = Process::new(
+            "pod".into(),
+            Topology::detect(None, Pin::Never),
+            Registry::new(LABELS),
+            None,
+            "embedded",
+        );
+        let watcher = Watcher {
+            sources: Sources {
+                max: MemoryMax::Auto,
+                now,
+                looked: Instant::now(),
+                shares: Arc::new(watch::Sender::new(Shares {
+                    limit: None,
+                    workers: 1,
+                })),
+            },
+            levels: Levels::default(),
+            order,
+            process,
+            begun: Instant::now(),
+            blind: None,
+            root: root.to_owned(),
+        };
+        (watcher, orders)
+    }
+
+    #[test]
+    fn who_sees_nothing_keeps_the_level_and_for_a_while_only() {
+        let root = tempfile::tempdir().unwrap();
+        let statm = root.path().join("proc/self/statm");
+        std::fs::create_dir_all(statm.parent().unwrap()).unwrap();
+        let resident = |pages: u64| std::fs::write(&statm, format!("9 {pages} 9 9 9 9 9")).unwrap();
+        let limit = 1000 * rustix::param::page_size() as u64;
+        let gauges = open(vec![Source::Own(limit, "MEMORY_MAX")], root.path()).unwrap();
+        let (mut watcher, orders) = watcher(gauges, root.path());
+        let process = Arc::clone(&watcher.process);
+        resident(900);
+        watcher.look();
+        let hard = *orders.borrow();
+        assert_eq!((hard.level, hard.may_grow, hard.step), (Level::Hard, false, 1));
+        let figures = process.memory.figures();
+        std::fs::remove_file(&statm).unwrap();
+        assert_eq!(watcher.look(), limits::LOOK_BLIND);
+        watcher.see_nothing(limits::BLIND_MAX - Duration::from_secs(1));
+        assert_eq!((*orders.borrow(), process.memory.level()), (hard, Level::Hard));
+        assert_eq!((process.memory.figures(), process.memory.looks_failed()), (figures, 2));
+        // As calm as it was, it may not grow either.
+        watcher.see_nothing(limits::BLIND_MAX + Duration::from_secs(1));
+        let order = *orders.borrow();
+        assert_eq!((order.level, order.may_grow, order.step), (Level::Calm, false, 1));
+        assert_eq!(process.memory.level(), Level::Calm);
+        // It sees again.
+        resident(900);
+        watcher.look();
+        assert_eq!(orders.borrow().level, Level::Hard);
+        assert!(watcher.blind.is_none());
+        resident(100);
+        watcher.look();
+        assert_eq!(
+            orders.borrow().level,
+            Level::Hard,
+            "use was below its end for a moment only"
+        );
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn families(pressure: &Pressure) -> Vec<MetricFamily> {
         ),
         family(
             "memory_looks_failed_total",
-            "Looks at memory that failed by a mistake of this program: after two in a row it counts as not short.",
+            "Looks at memory that failed: by a mistake of this program, or as nothing could be read.",
             MetricType::COUNTER,
             vec![counter(Vec::new(), pressure.looks_failed())],
         ),
