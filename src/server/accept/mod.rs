@@ -208,7 +208,9 @@ impl<A: App> Door<A> {
     }
 
     fn is_full(&self) -> bool {
-        !self.lets_all_in && self.server.open.get() >= self.server.settings.connections_max
+        // Who waits for a place here is before who comes.
+        let waiting = self.server.seat.get().map_or(0, |seat| seat.waiting());
+        !self.lets_all_in && self.server.open.get().saturating_add(waiting) >= self.server.settings.connections_max
     }
 
     /// The next connection, with the index of its port; pending also where there is no room for one.

@@ -9,10 +9,12 @@
 //! others read when they accept, and with a queue of sockets that were handed to it. A connection is always somebody's:
 //!
 //! - a queue that is full or closed takes none, and who wanted to hand over serves it itself;
-//! - what a worker does not take within [`limits::TAKE_BACK`] is taken back by who handed it over, and until that worker has
-//!   made a turn it is handed no more: so a stuck one costs its new connections that time, once;
+//! - what a worker does not take within [`limits::TAKE_BACK`] is taken back by who handed it over, if there is a place for it
+//!   here or at a third, and until that worker has made a turn it is handed no more: so a stuck one costs its new connections
+//!   that time, once;
 //! - a life that leaves takes what waits for it, and takes back what it has handed over;
-//! - a worker without a place hands over to any other that has one, and while nobody has, it accepts nothing;
+//! - a worker without a place hands over to any other that has one, a few at a time ([`limits::OUT_MAX`]), and while nobody
+//!   has, it accepts nothing. What it has accepted by then waits in its own queue, and for that long it accepts nothing more;
 //! - of one that breaks down both are left to all ([`Leaves`]), and whoever comes first serves them, its successor included.
 //!
 //! Deliberately absent: moving connections that are served, and any weighing of what they do.
@@ -55,6 +57,25 @@ pub(super) struct Handed {
     from: u64,
     /// When, nanoseconds of the clock of that worker.
     since_ns: u64,
+    /// Counted there, until somebody serves it.
+    _out: Out,
+}
+
+/// One connection that its worker has handed out.
+#[derive(Debug)]
+struct Out(Arc<AtomicUsize>);
+
+impl Out {
+    fn new(count: &Arc<AtomicUsize>) -> Out {
+        count.fetch_add(1, Ordering::Relaxed);
+        Out(Arc::clone(count))
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Written by its worker alone, at each connection's begin and end: plain loads and stores, on lines of their own.
@@ -79,6 +100,8 @@ struct Place {
     waiting: AtomicUsize,
     /// One more than its turns when it was last found to take nothing; 0: never.
     late: AtomicU64,
+    /// How many it has handed out, and nobody serves yet.
+    out: Arc<AtomicUsize>,
     queue: Mutex<Queue>,
 }
 
@@ -91,6 +114,12 @@ struct Queue {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
 }
 
 /// The part of the clock that figures are dated by.
@@ -129,11 +158,18 @@ impl Place {
     }
 
     /// Takes what `fits` out of the queue.
-    fn extract(&self, queue: &mut Queue, fits: impl Fn(&Handed) -> bool) -> Vec<Handed> {
+    fn extract(&self, queue: &mut Queue, fits: impl FnMut(&Handed) -> bool) -> Vec<Handed> {
         let (out, rest) = std::mem::take(&mut queue.waiting).into_iter().partition(fits);
         queue.waiting = rest;
         self.waiting.store(queue.waiting.len(), Ordering::Release);
         Vec::from(out)
+    }
+
+    /// One more waits; gives who is to be woken, once the lock is free.
+    fn push(&self, queue: &mut Queue, handed: Handed) -> Option<Waker> {
+        queue.waiting.push_back(handed);
+        self.waiting.store(queue.waiting.len(), Ordering::Release);
+        queue.waker.clone()
     }
 
     fn close(&self) -> Vec<Handed> {
@@ -172,6 +208,7 @@ impl Balance {
             taking: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             late: AtomicU64::new(0),
+            out: Arc::default(),
             queue: Mutex::default(),
         });
         places.push(Arc::clone(&place));
@@ -283,6 +320,16 @@ impl Seat {
         self.peers.borrow().iter().any(|peer| peer.has_room(peer.load(now)))
     }
 
+    /// So many have been handed out and are not served yet that a worker without a place hands out no more.
+    pub(super) fn has_many_out(&self) -> bool {
+        self.place.out.load(Ordering::Relaxed) >= limits::OUT_MAX
+    }
+
+    /// So many wait for a place here.
+    pub(super) fn waiting(&self) -> usize {
+        self.place.waiting.load(Ordering::Acquire)
+    }
+
     /// Hands a fresh connection to another worker, or gives it back, which is to be served here then. With `anyway` there is no
     /// place for it here, and any other's is better.
     pub(super) fn give(&self, terms: Terms, stream: Stream, anyway: bool) -> Result<(), Stream> {
@@ -294,8 +341,7 @@ impl Seat {
         if peers.is_empty() {
             return Err(stream);
         }
-        let now_ns = context::now_ns();
-        let Some(peer) = self.least(&peers, epoch(now_ns), anyway) else {
+        let Some(peer) = self.least(&peers, epoch(context::now_ns()), anyway) else {
             return Err(stream);
         };
         let waker = {
@@ -303,20 +349,77 @@ impl Seat {
             if queue.closed || queue.waiting.len() >= limits::WAITING_MAX {
                 return Err(stream);
             }
-            let handed = Handed {
-                socket: stream.release()?,
-                terms,
-                from: self.place.number,
-                since_ns: now_ns,
-            };
-            queue.waiting.push_back(handed);
-            peer.waiting.store(queue.waiting.len(), Ordering::Release);
-            queue.waker.clone()
+            peer.push(&mut queue, self.handed(terms, stream)?)
         };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wake(waker);
         Ok(())
+    }
+
+    fn handed(&self, terms: Terms, stream: Stream) -> Result<Handed, Stream> {
+        Ok(Handed {
+            socket: stream.release()?,
+            terms,
+            from: self.place.number,
+            since_ns: context::now_ns(),
+            _out: Out::new(&self.place.out),
+        })
+    }
+
+    /// Keeps a connection that was accepted, and for which there is no place here, nor elsewhere: it waits in this worker's own
+    /// queue. Gives it back where there is none any more.
+    pub(super) fn keep(&self, terms: Terms, stream: Stream) -> Result<(), Stream> {
+        let waker = {
+            let mut queue = lock(&self.place.queue);
+            if queue.closed || !self.shares {
+                return Err(stream);
+            }
+            self.place.push(&mut queue, self.handed(terms, stream)?)
+        };
+        wake(waker);
+        Ok(())
+    }
+
+    /// Hands what waits here for a place, and was accepted here, to others that have some. Gives how many those were.
+    pub(super) fn pass_on(&self) -> usize {
+        let mut passed = 0;
+        while self.waiting() > 0 {
+            self.look_for_peers();
+            let peers = self.peers.borrow();
+            let now_ns = context::now_ns();
+            let Some(peer) = self.least(&peers, epoch(now_ns), true) else {
+                break;
+            };
+            // One lock at a time.
+            let own = {
+                let mut queue = lock(&self.place.queue);
+                let at = queue.waiting.iter().position(|handed| handed.from == self.place.number);
+                let own = at.and_then(|at| queue.waiting.remove(at));
+                self.place.waiting.store(queue.waiting.len(), Ordering::Release);
+                own
+            };
+            let Some(own) = own else { break };
+            let own = Handed {
+                since_ns: now_ns,
+                ..own
+            };
+            let (waker, refused) = {
+                let mut queue = lock(&peer.queue);
+                if queue.closed || queue.waiting.len() >= limits::WAITING_MAX {
+                    (None, Some(own))
+                } else {
+                    (peer.push(&mut queue, own), None)
+                }
+            };
+            wake(waker);
+            if let Some(own) = refused {
+                let mut queue = lock(&self.place.queue);
+                queue.waiting.push_front(own);
+                self.place.waiting.store(queue.waiting.len(), Ordering::Release);
+                break;
+            }
+            passed += 1;
+        }
+        passed
     }
 
     fn look_for_peers(&self) {
@@ -365,38 +468,53 @@ impl Seat {
         taken
     }
 
-    /// What was handed over and not taken for so long; and if anything else waits, in how long the first of it will have.
-    pub(super) fn take_back(&self, after: Duration) -> (Vec<Handed>, Option<Duration>) {
+    /// What was handed over and not taken for so long, if there is a place for it: here, where so many are free, or at a third
+    /// worker. The rest stays where it is, as here it would wait, too. And if anything is left there, in how long to look again.
+    pub(super) fn take_back(&self, after: Duration, room: usize) -> (Vec<Handed>, Option<Duration>) {
         self.look_for_peers();
         let now_ns = context::now_ns();
         let after_ns = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
         let own = |handed: &Handed| handed.from == self.place.number;
-        let (mut back, mut oldest_ns) = (Vec::new(), None::<u64>);
-        for peer in self.peers.borrow().iter() {
-            if peer.waiting.load(Ordering::Acquire) == 0 {
-                continue;
-            }
-            let mut queue = lock(&peer.queue);
-            let late = |handed: &Handed| own(handed) && now_ns.saturating_sub(handed.since_ns) >= after_ns;
-            let taken = peer.extract(&mut queue, late);
-            if !taken.is_empty() {
+        let late = |handed: &Handed| own(handed) && now_ns.saturating_sub(handed.since_ns) >= after_ns;
+        let peers = self.peers.borrow();
+        let waits = || peers.iter().filter(|peer| peer.waiting.load(Ordering::Acquire) > 0);
+        for peer in waits() {
+            if lock(&peer.queue).waiting.iter().any(late) {
                 // Until it has made a turn it is handed no more.
                 let turns = peer.heartbeat.turns().wrapping_add(1);
                 peer.late.store(turns, Ordering::Relaxed);
             }
+        }
+        let mut room = room;
+        let now = epoch(now_ns);
+        let has_room = |peer: &Arc<Place>| peer.has_room(peer.load(now));
+        if room < limits::OUT_MAX && self.waiting() == 0 && peers.iter().any(has_room) {
+            room = limits::OUT_MAX;
+        }
+        let (mut back, mut next_ns) = (Vec::new(), None::<u64>);
+        for peer in waits() {
+            let mut queue = lock(&peer.queue);
+            let mut left = room.saturating_sub(back.len());
+            let taken = peer.extract(&mut queue, |handed| {
+                let fits = left > 0 && late(handed);
+                left -= usize::from(fits);
+                fits
+            });
             back.extend(taken);
             // They are queued in the order in which they came.
-            let oldest = queue.waiting.iter().find(|handed| own(handed));
-            oldest_ns = oldest_ns.into_iter().chain(oldest.map(|handed| handed.since_ns)).min();
+            if let Some(oldest) = queue.waiting.iter().find(|handed| own(handed)) {
+                let due_ns = after_ns.saturating_sub(now_ns.saturating_sub(oldest.since_ns));
+                let due_ns = due_ns.max(if late(oldest) { limits::ROOM_AGAIN_NS } else { 0 });
+                next_ns = Some(next_ns.map_or(due_ns, |next_ns| next_ns.min(due_ns)));
+            }
         }
-        let due = |since_ns: u64| after_ns.saturating_sub(now_ns.saturating_sub(since_ns));
-        (back, oldest_ns.map(|since_ns| Duration::from_nanos(due(since_ns))))
+        (back, next_ns.map(Duration::from_nanos))
     }
 
     /// Takes part no more: what waits here or elsewhere is to be served by this worker, which leaves.
     pub(super) fn close(&self) -> Vec<Handed> {
         let mut rest = self.place.close();
-        rest.extend(self.take_back(Duration::ZERO).0);
+        rest.extend(self.take_back(Duration::ZERO, usize::MAX).0);
         rest.extend(self.balance.take_left(usize::MAX));
         rest
     }
