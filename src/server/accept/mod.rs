@@ -210,7 +210,9 @@ impl<A: App> Door<A> {
     fn is_full(&self) -> bool {
         // Who waits for a place here is before who comes.
         let waiting = self.server.seat.get().map_or(0, |seat| seat.waiting());
-        !self.lets_all_in && self.server.open.get().saturating_add(waiting) >= self.server.settings.connections_max
+        let max = self.server.settings.connections_max;
+        let places = max.saturating_add(self.server.places_beyond());
+        !self.lets_all_in && self.server.open.get().saturating_add(waiting) >= places
     }
 
     /// The next connection, with the index of its port; pending also where there is no room for one.
