@@ -184,6 +184,9 @@ struct Door<A: App> {
     room_again: Option<Sleep>,
     /// The number of places counts no more.
     lets_all_in: bool,
+    /// There are not places for all who may wait in the kernel's queue: connections are accepted one by one, since of those that
+    /// have been, and have no place, nobody else can take care.
+    takes_few: bool,
 }
 
 impl<A: App> Door<A> {
@@ -200,6 +203,7 @@ impl<A: App> Door<A> {
             handed: None,
             room_again: None,
             lets_all_in: false,
+            takes_few: false,
         }
     }
 
@@ -208,11 +212,18 @@ impl<A: App> Door<A> {
     }
 
     fn is_full(&self) -> bool {
-        // Who waits for a place here is before who comes.
+        self.free_places() == 0
+    }
+
+    /// For who comes; who waits for a place here is before them.
+    fn free_places(&self) -> usize {
+        if self.lets_all_in {
+            return usize::MAX;
+        }
         let waiting = self.server.seat.get().map_or(0, |seat| seat.waiting());
         let max = self.server.settings.connections_max;
         let places = max.saturating_add(self.server.places_beyond());
-        !self.lets_all_in && self.server.open.get().saturating_add(waiting) >= places
+        places.saturating_sub(self.server.open.get().saturating_add(waiting))
     }
 
     /// The next connection, with the index of its port; pending also where there is no room for one.
@@ -228,13 +239,19 @@ impl<A: App> Door<A> {
             }
             return Poll::Pending;
         }
+        let enough = limits::ACCEPT_ALL_PLACES;
+        // Not to and fro with each connection that comes and goes.
+        let more = if self.takes_few { enough / 8 } else { 0 };
+        self.takes_few = self.free_places() < enough.saturating_add(more);
         // Each turn begins with the next one, so that a busy port does not shut out the others.
         self.first += 1;
         let count = self.ports.len();
         for index in (0..count).map(|step| (self.first + step) % count) {
-            if let Some(port) = self.ports.get_mut(index)
-                && let Poll::Ready(accepted) = port.listener.poll_accept(cx)
-            {
+            let Some(port) = self.ports.get_mut(index) else {
+                continue;
+            };
+            port.listener.take_one_at_a_time(self.takes_few);
+            if let Poll::Ready(accepted) = port.listener.poll_accept(cx) {
                 return Poll::Ready((index, accepted.map(|stream| (port.terms, stream))));
             }
         }
