@@ -115,7 +115,7 @@ pub async fn stand_in<A: App>(
     if why != Leave::ToOwner {
         door.shut_those(|port| port.stays).await;
         door.hush();
-        door.until_nobody_waits(drain::ROOM).await;
+        door.until_nobody_waits(drain::Waits::ALL).await;
     }
     let (server, mut taken) = (Rc::clone(&door.server), door.taken);
     taken += door.shut().await;
@@ -356,17 +356,18 @@ impl<A: App> Door<A> {
     /// Lets in those who are in a handshake or in the kernel's queue, after [`hush`](Self::hush). At ports that could not be
     /// hushed there may never be nobody: they are served meanwhile, and not waited for. Who has no place within `room` is let
     /// in all the same.
-    async fn until_nobody_waits(&mut self, room: Duration) {
+    async fn until_nobody_waits(&mut self, waits: drain::Waits) {
         if !self.hushed.contains(&true) {
             return;
         }
-        self.accept_until(sleep(drain::HANDSHAKE)).await;
+        let drain::Waits { handshake, room, lull } = waits;
+        self.accept_until(sleep(handshake)).await;
         let patience_ns = u64::try_from(room.as_nanos()).unwrap_or(u64::MAX);
         let until_ns = context::now_ns().saturating_add(patience_ns);
         loop {
             // Without room nobody is asked; as others leave, there is some.
             let was_full = self.is_full();
-            let events = self.accept_until(sleep(drain::LULL)).await;
+            let events = self.accept_until(sleep(lull)).await;
             if events == 0 && !was_full && !self.is_full() {
                 return;
             }
@@ -414,7 +415,7 @@ impl<A: App> Door<A> {
             exchange::receive(&server, seat.close());
         }
         let stages = spawn("drain", hurry(Rc::clone(&server), graceful));
-        let mut left = Sleep::after(graceful);
+        let (from_ns, mut left) = (context::now_ns(), Sleep::after(graceful));
         let terms = self.terms();
         if leave == Leave::OwnForGood {
             self.shut_those(|port| port.listener.is_shared()).await;
@@ -424,14 +425,19 @@ impl<A: App> Door<A> {
         }
         if leave != Leave::ToOwner {
             self.hush();
-            let _ = timeout(graceful, self.until_nobody_waits(drain::room_within(graceful))).await;
+            let _ = timeout(graceful, self.until_nobody_waits(drain::Waits::within(graceful))).await;
         }
         self.shut().await;
         if let Some(tell) = server.when_shut.take() {
             tell();
         }
         if leave != Leave::ToOwner {
-            adopt(&server, &terms, last(usize::MAX));
+            let taken = adopt(&server, &terms, last(usize::MAX));
+            if taken > 0 {
+                // Their requests are here, as a rule, and are answered even where there was no time at all.
+                let gone = Duration::from_nanos(context::now_ns().saturating_sub(from_ns));
+                left.reset(graceful.saturating_sub(gone).max(drain::LULL));
+            }
         }
         poll_fn(|cx| match server.poll_empty(cx) {
             Poll::Ready(()) => Poll::Ready(()),
