@@ -15,7 +15,7 @@ use crate::runtime::heartbeat::Heartbeat;
 use crate::runtime::net::Listener;
 use crate::runtime::time::{sleep, timeout};
 use crate::server::{Balance, Leave, Leaves, Port, Seat, Server, accept};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -462,13 +462,19 @@ fn who_is_full_stays_within_its_places_whatever_the_other_does_not_take() {
                 for n in 0..4 {
                     held.push(ask(crew.connect(0, Terms::Strict).await, n).await);
                 }
+                let leaving = Rc::new(Cell::new(false));
                 let (_still, heartbeat) = standing();
                 let (seat, leaves) = crew.another(heartbeat, 1000);
                 let clients = (10..60).map(|n| {
                     let crew = crew.clone();
+                    let leaving = Rc::clone(&leaving);
                     spawn("client", async move {
                         let client = crew.connect(0, Terms::Strict).await;
-                        drop(ask(client, n).await);
+                        let client = ask(client, n).await;
+                        while !leaving.get() {
+                            sleep(millis(1)).await;
+                        }
+                        drop(client);
                     })
                 });
                 let clients = clients.collect();
@@ -483,6 +489,7 @@ fn who_is_full_stays_within_its_places_whatever_the_other_does_not_take() {
                 );
                 // As there are places here, they are served, and none is lost.
                 held.truncate(2);
+                leaving.set(true);
                 all(clients).await;
                 while crew.open() != [2] {
                     sleep(millis(1)).await;
