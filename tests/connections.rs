@@ -181,3 +181,34 @@ fn clients_that_vanish_leave_nothing_behind() {
         });
     });
 }
+
+/// Who finds no place waits in the kernel's queue: what has been accepted holds a descriptor, and is lost with its worker.
+#[test]
+fn no_more_are_accepted_than_there_are_places() {
+    on_each_driver(|driver| {
+        let server = Setup::new()
+            .driver(driver)
+            .env("WORKERS", "1")
+            .env("CONNECTIONS_MAX", "20")
+            .env("CONNECTIONS_PER_ADDRESS", "0")
+            .start();
+        let files = || std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count();
+        let before = files();
+        // All places but one.
+        let mut held: Vec<_> = (0..19).map(|_| server.connect()).collect();
+        for connection in &mut held {
+            connection.get("/health").expect(200);
+        }
+        let waiting: Vec<_> = (0..200)
+            .map(|_| std::net::TcpStream::connect(server.addr()).unwrap())
+            .collect();
+        for _ in 0..5 {
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(files() <= before + 24, "{} beside {before}", files() - before);
+            // One place more, and more would come at once.
+            held.pop();
+        }
+        drop(waiting);
+        server.connect().get("/health").expect(200);
+    });
+}

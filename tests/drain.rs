@@ -324,3 +324,31 @@ fn through_a_unix_socket_the_end_needs_the_token() {
     assert_eq!(ask(&[&format!("Authorization: Bearer {token}")]), "202");
     assert_eq!(server.wait().code(), Some(0), "{}", server.all_said());
 }
+
+#[test]
+fn who_waits_with_a_request_is_answered_however_short_the_time_is() {
+    on_each_driver(|driver| {
+        for graceful in ["0s", "150ms"] {
+            let mut server = setup(driver)
+                .env("WORKERS", "1")
+                .env("CONNECTIONS_MAX", "2")
+                .env("GRACEFUL_TIMEOUT", graceful)
+                .env("DRAIN_DELAY", "0s")
+                .start();
+            let mut within: Vec<Connection> = (0..2).map(|_| server.connect()).collect();
+            for connection in &mut within {
+                connection.get("/health").expect(200);
+                connection.send("POST /x HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nabc");
+            }
+            let mut waiting: Vec<Connection> = (0..20).map(|_| server.connect()).collect();
+            for connection in &mut waiting {
+                connection.send("GET /api/v1/styles HTTP/1.1\r\nHost: test\r\n\r\n");
+            }
+            server.terminate();
+            for mut connection in waiting {
+                assert!(connection.read().expect(200).closes(), "{driver}, {graceful}");
+            }
+            server.wait();
+        }
+    });
+}

@@ -12,6 +12,13 @@ pub const TAKE_BACK: Duration = Duration::from_millis(50);
 /// A worker whose places are all taken, as are those of the others, looks again after so long whether one of them has some.
 /// Its clients wait for no longer than that, and to look costs a cache miss for each worker.
 pub const ROOM_AGAIN: Duration = Duration::from_millis(20);
+/// The same, nanoseconds.
+pub const ROOM_AGAIN_NS: u64 = ROOM_AGAIN.as_nanos() as u64;
+/// Connections that a worker without a place has handed out and that nobody serves yet, at most: what it accepts for others
+/// is on nobody's account until they take it, and they may be slow. With [`OUT_AGAIN`] some 16000 a second.
+pub const OUT_MAX: usize = 16;
+/// When there are so many, between two looks whether they were taken.
+pub const OUT_AGAIN: Duration = Duration::from_millis(1);
 /// Workers that are looked at before a connection is handed over; of more, others each time. Each look may be a cache
 /// miss (some 100 ns), and an accept takes some 10 us.
 pub const PEERS_MAX: usize = 16;
@@ -19,5 +26,6 @@ pub const PEERS_MAX: usize = 16;
 /// epoch. 4.3 s: a client that asks a hundred times, each time on a new connection, is seen as a whole.
 pub const EPOCH_NS: u64 = 1 << 32;
 
+const _: () = assert!(OUT_MAX <= WAITING_MAX);
 const _: () = assert!(EPOCH_NS.is_power_of_two());
 const _: () = assert!(TAKE_BACK.as_millis() >= super::drain::ASK_AGAIN.as_millis());

@@ -47,9 +47,34 @@ pub fn bodies_end_after(graceful: Duration) -> Duration {
     graceful.saturating_sub(BODIES_END_BEFORE.min(graceful / 4))
 }
 
-/// How long those in the kernel's queue wait for places.
-pub fn room_within(graceful: Duration) -> Duration {
-    ROOM.min(graceful / 4)
+/// What listening ends with.
+#[derive(Debug, Clone, Copy)]
+pub struct Waits {
+    /// See [`HANDSHAKE`].
+    pub handshake: Duration,
+    /// See [`ROOM`].
+    pub room: Duration,
+    /// See [`LULL`].
+    pub lull: Duration,
+}
+
+impl Waits {
+    /// Where there is time.
+    pub const ALL: Waits = Waits {
+        handshake: HANDSHAKE,
+        room: ROOM,
+        lull: LULL,
+    };
+
+    /// Within the graceful time: of which a quarter at least is left for the answers, whatever it is (a quarter, a quarter, and
+    /// two lulls of an eighth).
+    pub fn within(graceful: Duration) -> Waits {
+        Waits {
+            handshake: HANDSHAKE.min(graceful / 4),
+            room: ROOM.min(graceful / 4),
+            lull: LULL.min(graceful / 8),
+        }
+    }
 }
 
 const _: () = assert!(IDLE.as_millis() < super::connection::LINGER_MS as u128);

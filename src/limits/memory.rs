@@ -60,9 +60,12 @@ pub const BLIND_MAX: Duration = Duration::from_secs(75);
 pub const LIMITS_AGAIN: Duration = Duration::from_secs(30);
 
 /// Connections of a worker that came at the hard level, at most; where more come, the oldest that has not asked for anything
-/// makes way. Probes and scrapers are a dozen; over TLS each takes some 20 KB while it is greeted.
+/// makes way, or of those that have, where they are more than half. Probes and scrapers are a dozen; over TLS each takes some
+/// 20 KB while it is greeted. Where fewer places are free, half of those.
 pub const LATE_MAX: usize = 512;
-/// For such a connection to send its request.
+/// Of them, so many may come where no place is free, each for one that makes way and ends in the next turn.
+pub const LATE_BEYOND: usize = 16;
+/// For such a connection to send its request, and then to take the answer.
 pub const LATE_PATIENCE: Duration = Duration::from_secs(2);
 /// At the hard level an idle connection is kept for so long at most: its socket alone takes some 5 KB of the kernel's
 /// memory, which the limit counts.

@@ -26,6 +26,7 @@ pub mod listen;
 pub struct Listener {
     handle: Handle,
     shared: bool,
+    one_at_a_time: bool,
     op: Option<OpId>,
 }
 
@@ -51,6 +52,7 @@ impl Listener {
             Ok(Listener {
                 handle: context.handle(fd),
                 shared,
+                one_at_a_time: false,
                 op: None,
             })
         })
@@ -61,6 +63,7 @@ impl Listener {
         context::with(|context| Listener {
             handle: context.handle(fd),
             shared: false,
+            one_at_a_time: false,
             op: None,
         })
     }
@@ -82,17 +85,24 @@ impl Listener {
                 let op = Op::Accept {
                     listener: Handle::clone(&self.handle),
                     shared: self.shared,
-                    ready: Vec::new(),
+                    single: self.one_at_a_time,
+                    ready: Default::default(),
                 };
                 io.ops.start(&mut *io.driver, op)
             });
-            let accepted = ready!(io.ops.poll_accept(&mut *io.driver, op, cx));
+            let accepted = ready!(io.ops.poll_accept(&mut *io.driver, op, self.one_at_a_time, cx));
             if accepted.is_err() {
                 io.ops.abandon(&mut *io.driver, op);
                 self.op = None;
             }
             Poll::Ready(accepted.map(|fd| Stream::new(context.handle(fd))))
         })
+    }
+
+    /// From the next [`poll_accept`](Self::poll_accept) on each of them has one connection accepted and no more: for a caller
+    /// who may not have room for all that wait in the kernel's queue. Or else it accepts what comes, which is cheaper.
+    pub fn take_one_at_a_time(&mut self, one_at_a_time: bool) {
+        self.one_at_a_time = one_at_a_time;
     }
 
     /// Stops accepting until the next [`accept`](Self::accept): for a caller who has no room. What the kernel has

@@ -99,7 +99,7 @@ impl<A: App> Guest<A> {
 
     /// It has come while memory was short, and memory still is.
     pub(super) fn is_late(&self) -> bool {
-        self.came_late() && self.server.short.get()
+        self.server.short.get() && self.ticket().is_some_and(|ticket| !ticket.is_void())
     }
 
     /// Of a time that it has to begin, what it has.
@@ -109,10 +109,6 @@ impl<A: App> Guest<A> {
         } else {
             time
         }
-    }
-
-    fn came_late(&self) -> bool {
-        self.ticket().is_some()
     }
 
     fn ticket(&self) -> Option<&Rc<Ticket>> {

@@ -65,10 +65,24 @@ impl<A: App> Server<A> {
         }
     }
 
+    /// Beyond the number of places, how many more are let in: who comes while memory is short takes another's place, which is
+    /// free a moment later.
+    pub(super) fn places_beyond(&self) -> usize {
+        if self.short.get() && self.late.count() > 0 {
+            limits::LATE_BEYOND
+        } else {
+            0
+        }
+    }
+
     /// One more that came while memory is short: its place among those. Where there are too many, the oldest of them makes
     /// way, so that those who come, probes among them, have their answer.
     pub(super) fn lets_in_late(&self) -> Rc<Ticket> {
-        let (ticket, ousts) = self.late.enter(limits::LATE_MAX);
+        // It is counted already. Half of what the others leave: the rest is for those that make way, until they are gone.
+        let late = self.late.count().saturating_add(self.late.leaving()).saturating_add(1);
+        let others = self.open.get().saturating_sub(late);
+        let places = self.settings.connections_max.saturating_sub(others);
+        let (ticket, ousts) = self.late.enter(limits::LATE_MAX.min(places / 2));
         if ousts {
             self.app.refused_for_memory();
         }

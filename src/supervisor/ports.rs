@@ -237,7 +237,7 @@ impl Lent {
         Listener::shared(self.socket)
     }
 
-    /// Takes what waits in the kernel's queue, at most `room`, and ends listening. The process holds the socket too, so
+    /// Takes what waits in the kernel's queue, at most `room` and no more than a queue holds, and ends listening. The process holds the socket too, so
     /// that closing this worker's duplicate would leave it open: the kernel would go on taking connections that nobody
     /// serves, and their clients would wait for the end of the process instead of turning elsewhere at once. A socket that
     /// stays is left as it is.
@@ -247,7 +247,8 @@ impl Lent {
         }
         let accept = || {
             std::iter::from_fn(|| rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC).ok())
-                .take(room)
+                // Where it cannot be ended for those who come, there would be no end to it.
+                .take(room.min(LISTEN_BACKLOG as usize + 1))
                 .collect()
         };
         let shutdown = || rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Read);

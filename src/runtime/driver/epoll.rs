@@ -73,6 +73,8 @@ struct Socket {
     adopted: bool,
     /// See [`Op::Accept`].
     shared: bool,
+    /// One connection is accepted, and no more.
+    single: bool,
     /// A receive or an accept may find something.
     readable: bool,
     /// The last send found the socket's buffer full.
@@ -151,6 +153,7 @@ impl EpollDriver {
             watch: Watch::None,
             adopted,
             shared: false,
+            single: false,
             readable: false,
             blocked: false,
             thorough: false,
@@ -308,7 +311,7 @@ impl EpollDriver {
 
     fn accept(&mut self, fd: RawFd, op: OpId) {
         let Ok(listener) = self.socket_of(fd) else { return };
-        let shared = listener.shared;
+        let (shared, single) = (listener.shared, listener.single);
         if !fcntl_getfl(&listener.fd).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK)) {
             self.stop_accepting(fd);
             return self.event(op, -Errno::AGAIN.raw_os_error());
@@ -318,6 +321,10 @@ impl EpollDriver {
             match rustix::net::accept_with(&socket.fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok(accepted) => {
                     let result = self.take_in(accepted, false);
+                    if single {
+                        self.stop_accepting(fd);
+                        return self.event(op, result);
+                    }
                     self.queued.push(Event {
                         op,
                         result,
@@ -370,8 +377,9 @@ impl EpollDriver {
         match op {
             Op::Accept { .. } | Op::Recv { .. } if socket.reader.is_some() => return Err(Errno::BUSY),
             Op::Send { .. } | Op::Connect { .. } if socket.writer.is_some() => return Err(Errno::BUSY),
-            Op::Accept { shared, .. } => {
+            Op::Accept { shared, single, .. } => {
                 socket.shared = *shared;
+                socket.single = *single;
                 watch(&self.epoll, socket, Watch::Level)?;
                 socket.reader = Some((id, Reader::Accept));
             }

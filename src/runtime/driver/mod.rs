@@ -30,6 +30,7 @@ mod tests;
 pub mod uring;
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
@@ -115,15 +116,18 @@ impl Drop for HandleInner {
 /// An operation, with everything that the kernel may touch while it is armed.
 #[derive(Debug)]
 pub enum Op {
-    /// Accepts until cancelled or until an error; each event's result is a descriptor.
+    /// Accepts until cancelled or until an error, unless `single`; each event's result is a descriptor.
     Accept {
         /// The listening socket.
         listener: Handle,
         /// Other workers accept from the very same socket: one connection is taken at a time, or the kernel would give
         /// one worker all of them (it wakes the one that waits first, and an accept that goes on waits first for ever).
         shared: bool,
+        /// One connection is accepted for each time it is armed, with its last event: the consumer has not many places, and what
+        /// finds none is to wait in the kernel's queue.
+        single: bool,
         /// Accepted and not yet taken.
-        ready: Vec<RawFd>,
+        ready: VecDeque<RawFd>,
     },
     /// Receives into provided buffers until end of stream, error or cancel.
     Recv {

@@ -154,7 +154,7 @@ impl OpTable {
         let closing = Rc::clone(&self.closing);
         match self.entry(id).map(|entry| &mut entry.op) {
             Some(Op::Recv { ready, .. }) => while ready.pop(&pool).is_some() {},
-            Some(Op::Accept { ready, .. }) => closing.borrow_mut().append(ready),
+            Some(Op::Accept { ready, .. }) => closing.borrow_mut().extend(ready.drain(..)),
             _ => {}
         }
     }
@@ -211,11 +211,11 @@ impl OpTable {
                 let full = ready.len() >= usize::from(*buffers_max);
                 Self::after_multishot(driver, entry, event, event.result > 0, full)
             }
-            Op::Accept { ready, .. } => {
+            Op::Accept { ready, single, .. } => {
                 if event.result >= 0 {
-                    ready.push(event.result);
+                    ready.push_back(event.result);
                 }
-                let full = ready.len() >= limits::runtime::ACCEPT_QUEUE_MAX;
+                let full = *single || ready.len() >= limits::runtime::ACCEPT_QUEUE_MAX;
                 Self::after_multishot(driver, entry, event, event.result >= 0, full)
             }
             Op::Send { data, sent, .. } => {
@@ -366,19 +366,32 @@ impl OpTable {
         }
     }
 
-    /// The next accepted descriptor. An error ends the operation (EMFILE, for one): abandon it and start another.
-    pub fn poll_accept(&mut self, driver: &mut dyn Driver, id: OpId, cx: &Context<'_>) -> Poll<io::Result<RawFd>> {
+    /// The next accepted descriptor; if `one`, no more than it is accepted from now on. An error ends the operation (EMFILE, for
+    /// one): abandon it and start another.
+    pub fn poll_accept(
+        &mut self,
+        driver: &mut dyn Driver,
+        id: OpId,
+        one: bool,
+        cx: &Context<'_>,
+    ) -> Poll<io::Result<RawFd>> {
         let Some(entry) = self.entry(id) else {
             return Poll::Ready(Err(error_of(ECANCELED)));
         };
-        let state = entry.state;
-        let Op::Accept { ready, .. } = &mut entry.op else {
+        let Op::Accept { ready, single, .. } = &mut entry.op else {
             return Poll::Ready(Err(error_of(ECANCELED)));
         };
-        if !ready.is_empty() {
-            return Poll::Ready(Ok(ready.remove(0)));
+        let taken = ready.pop_front();
+        let goes_on = !std::mem::replace(single, one);
+        if one && goes_on && entry.state == State::Armed {
+            // It would go on and on.
+            entry.state = State::Stopping;
+            driver.cancel(id, &entry.op);
         }
-        match state {
+        if let Some(fd) = taken {
+            return Poll::Ready(Ok(fd));
+        }
+        match entry.state {
             State::Done(result) => return Poll::Ready(Err(error_of(result))),
             State::Idle => {
                 entry.state = State::Armed;
@@ -388,6 +401,19 @@ impl OpTable {
         }
         Self::wait(entry, cx);
         Poll::Pending
+    }
+
+    /// Connections that an accept holds and that are not taken.
+    #[cfg(test)]
+    pub fn accepted(&self, id: OpId) -> usize {
+        match self.entries.get(id.index as usize) {
+            Some(Entry {
+                generation,
+                op: Op::Accept { ready, .. },
+                ..
+            }) if *generation == id.generation => ready.len(),
+            _ => 0,
+        }
     }
 
     /// Stops an accept until the next [`poll_accept`](Self::poll_accept): the connections that come meanwhile wait in
@@ -416,7 +442,7 @@ impl OpTable {
                 Self::wait(entry, cx);
                 Poll::Pending
             }
-            (_, Op::Accept { ready, .. }) => Poll::Ready(std::mem::take(ready)),
+            (_, Op::Accept { ready, .. }) => Poll::Ready(std::mem::take(ready).into()),
             _ => Poll::Ready(Vec::new()),
         }
     }

@@ -316,10 +316,15 @@ impl Driver for UringDriver {
     fn arm(&mut self, id: OpId, op: &mut Op) {
         let entry = match op {
             Op::Accept {
-                listener, shared: true, ..
-            } => opcode::Accept::new(Fd(listener.fd()), std::ptr::null_mut(), std::ptr::null_mut())
-                .flags(rustix_flags(SocketFlags::CLOEXEC))
-                .build(),
+                listener,
+                shared,
+                single,
+                ..
+            } if *shared || *single => {
+                opcode::Accept::new(Fd(listener.fd()), std::ptr::null_mut(), std::ptr::null_mut())
+                    .flags(rustix_flags(SocketFlags::CLOEXEC))
+                    .build()
+            }
             Op::Accept { listener, .. } => opcode::AcceptMulti::new(Fd(listener.fd()))
                 .flags(rustix_flags(SocketFlags::CLOEXEC))
                 .build(),

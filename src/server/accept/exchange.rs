@@ -28,31 +28,63 @@ impl<A: App> Door<A> {
         let Some(seat) = seat.filter(|seat| seat.gives()) else {
             return false;
         };
-        if seat.others_have_room() {
+        let has_many_out = seat.has_many_out();
+        // Who waits here already is first.
+        if !has_many_out && seat.waiting() == 0 && seat.others_have_room() {
             return true;
         }
-        let again = self.room_again.get_or_insert_with(|| Sleep::after(limits::ROOM_AGAIN));
+        let after = if has_many_out {
+            limits::OUT_AGAIN
+        } else {
+            limits::ROOM_AGAIN
+        };
+        let again = self.room_again.get_or_insert_with(|| Sleep::after(after));
         if again.poll_elapsed(cx).is_ready() {
-            again.reset(limits::ROOM_AGAIN);
+            again.reset(after);
             let _ = again.poll_elapsed(cx);
         }
         false
     }
 
-    /// Serves a fresh connection, or hands it to another worker, which has fewer, or any place where here is none.
+    /// Serves a fresh connection, or hands it to another worker, which has fewer, or any place where here is none. Where there
+    /// is none it waits.
     pub(super) fn settle(&mut self, terms: Terms, stream: Stream) {
         let is_full = self.is_full();
         let seat = self.server.seat.get().filter(|_| !self.server.is_draining());
         let Some(seat) = seat else {
             return begin(&self.server, terms, stream);
         };
-        match seat.give(terms, stream, is_full) {
-            Err(stream) => begin(&self.server, terms, stream),
-            Ok(()) => {
-                self.server.app().handed_over();
-                self.handed.get_or_insert_with(|| Sleep::after(limits::TAKE_BACK));
+        let given = if is_full && seat.waiting() > 0 {
+            Err(stream)
+        } else {
+            seat.give(terms, stream, is_full)
+        };
+        match given {
+            Err(stream) if is_full => {
+                if let Err(stream) = seat.keep(terms, stream) {
+                    begin(&self.server, terms, stream);
+                }
             }
+            Err(stream) => begin(&self.server, terms, stream),
+            Ok(()) => self.gave(1),
         }
+    }
+
+    fn gave(&mut self, count: usize) {
+        for _ in 0..count {
+            self.server.app().handed_over();
+        }
+        if count > 0 {
+            self.handed.get_or_insert_with(|| Sleep::after(limits::TAKE_BACK));
+        }
+    }
+
+    /// Places that are free for what was accepted, or handed over, already.
+    fn room(&self) -> usize {
+        if self.lets_all_in || self.server.is_draining() {
+            return usize::MAX;
+        }
+        self.server.settings.connections_max.saturating_sub(self.server.open())
     }
 
     /// Serves what others have handed to this worker, and what they have not taken of what it handed to them.
@@ -60,17 +92,16 @@ impl<A: App> Door<A> {
         let server = Rc::clone(&self.server);
         let Some(seat) = server.seat.get() else { return };
         if self.takes_in {
-            let room = server.settings.connections_max.saturating_sub(server.open());
-            receive(&server, seat.take(room, cx));
+            receive(&server, seat.take(self.room(), cx));
+            let passed = seat.pass_on();
+            self.gave(passed);
         }
         if let Some(handed) = &mut self.handed
             && handed.poll_elapsed(cx).is_ready()
         {
-            let (back, next) = seat.take_back(limits::TAKE_BACK);
-            match next {
-                Some(after) => handed.reset(after),
-                None => self.handed = None,
-            }
+            let room = self.room().saturating_sub(seat.waiting());
+            let (back, next) = seat.take_back(limits::TAKE_BACK, room);
+            self.handed = next.map(Sleep::after);
             for Handed { socket, terms, .. } in back {
                 server.app().handed_back();
                 match Stream::adopt(socket) {

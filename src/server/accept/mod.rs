@@ -115,7 +115,7 @@ pub async fn stand_in<A: App>(
     if why != Leave::ToOwner {
         door.shut_those(|port| port.stays).await;
         door.hush();
-        door.until_nobody_waits(drain::ROOM).await;
+        door.until_nobody_waits(drain::Waits::ALL).await;
     }
     let (server, mut taken) = (Rc::clone(&door.server), door.taken);
     taken += door.shut().await;
@@ -184,6 +184,9 @@ struct Door<A: App> {
     room_again: Option<Sleep>,
     /// The number of places counts no more.
     lets_all_in: bool,
+    /// There are not places for all who may wait in the kernel's queue: connections are accepted one by one, since of those that
+    /// have been, and have no place, nobody else can take care.
+    takes_few: bool,
 }
 
 impl<A: App> Door<A> {
@@ -200,6 +203,7 @@ impl<A: App> Door<A> {
             handed: None,
             room_again: None,
             lets_all_in: false,
+            takes_few: false,
         }
     }
 
@@ -208,7 +212,18 @@ impl<A: App> Door<A> {
     }
 
     fn is_full(&self) -> bool {
-        !self.lets_all_in && self.server.open.get() >= self.server.settings.connections_max
+        self.free_places() == 0
+    }
+
+    /// For who comes; who waits for a place here is before them.
+    fn free_places(&self) -> usize {
+        if self.lets_all_in {
+            return usize::MAX;
+        }
+        let waiting = self.server.seat.get().map_or(0, |seat| seat.waiting());
+        let max = self.server.settings.connections_max;
+        let places = max.saturating_add(self.server.places_beyond());
+        places.saturating_sub(self.server.open.get().saturating_add(waiting))
     }
 
     /// The next connection, with the index of its port; pending also where there is no room for one.
@@ -224,13 +239,19 @@ impl<A: App> Door<A> {
             }
             return Poll::Pending;
         }
+        let enough = limits::ACCEPT_ALL_PLACES;
+        // Not to and fro with each connection that comes and goes.
+        let more = if self.takes_few { enough / 8 } else { 0 };
+        self.takes_few = self.free_places() < enough.saturating_add(more);
         // Each turn begins with the next one, so that a busy port does not shut out the others.
         self.first += 1;
         let count = self.ports.len();
         for index in (0..count).map(|step| (self.first + step) % count) {
-            if let Some(port) = self.ports.get_mut(index)
-                && let Poll::Ready(accepted) = port.listener.poll_accept(cx)
-            {
+            let Some(port) = self.ports.get_mut(index) else {
+                continue;
+            };
+            port.listener.take_one_at_a_time(self.takes_few);
+            if let Poll::Ready(accepted) = port.listener.poll_accept(cx) {
                 return Poll::Ready((index, accepted.map(|stream| (port.terms, stream))));
             }
         }
@@ -335,17 +356,18 @@ impl<A: App> Door<A> {
     /// Lets in those who are in a handshake or in the kernel's queue, after [`hush`](Self::hush). At ports that could not be
     /// hushed there may never be nobody: they are served meanwhile, and not waited for. Who has no place within `room` is let
     /// in all the same.
-    async fn until_nobody_waits(&mut self, room: Duration) {
+    async fn until_nobody_waits(&mut self, waits: drain::Waits) {
         if !self.hushed.contains(&true) {
             return;
         }
-        self.accept_until(sleep(drain::HANDSHAKE)).await;
+        let drain::Waits { handshake, room, lull } = waits;
+        self.accept_until(sleep(handshake)).await;
         let patience_ns = u64::try_from(room.as_nanos()).unwrap_or(u64::MAX);
         let until_ns = context::now_ns().saturating_add(patience_ns);
         loop {
             // Without room nobody is asked; as others leave, there is some.
             let was_full = self.is_full();
-            let events = self.accept_until(sleep(drain::LULL)).await;
+            let events = self.accept_until(sleep(lull)).await;
             if events == 0 && !was_full && !self.is_full() {
                 return;
             }
@@ -393,7 +415,7 @@ impl<A: App> Door<A> {
             exchange::receive(&server, seat.close());
         }
         let stages = spawn("drain", hurry(Rc::clone(&server), graceful));
-        let mut left = Sleep::after(graceful);
+        let (from_ns, mut left) = (context::now_ns(), Sleep::after(graceful));
         let terms = self.terms();
         if leave == Leave::OwnForGood {
             self.shut_those(|port| port.listener.is_shared()).await;
@@ -403,14 +425,19 @@ impl<A: App> Door<A> {
         }
         if leave != Leave::ToOwner {
             self.hush();
-            let _ = timeout(graceful, self.until_nobody_waits(drain::room_within(graceful))).await;
+            let _ = timeout(graceful, self.until_nobody_waits(drain::Waits::within(graceful))).await;
         }
         self.shut().await;
         if let Some(tell) = server.when_shut.take() {
             tell();
         }
         if leave != Leave::ToOwner {
-            adopt(&server, &terms, last(usize::MAX));
+            let taken = adopt(&server, &terms, last(usize::MAX));
+            if taken > 0 {
+                // Their requests are here, as a rule, and are answered even where there was no time at all.
+                let gone = Duration::from_nanos(context::now_ns().saturating_sub(from_ns));
+                left.reset(graceful.saturating_sub(gone).max(drain::LULL));
+            }
         }
         poll_fn(|cx| match server.poll_empty(cx) {
             Poll::Ready(()) => Poll::Ready(()),

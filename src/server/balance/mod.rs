@@ -9,29 +9,29 @@
 //! others read when they accept, and with a queue of sockets that were handed to it. A connection is always somebody's:
 //!
 //! - a queue that is full or closed takes none, and who wanted to hand over serves it itself;
-//! - what a worker does not take within [`limits::TAKE_BACK`] is taken back by who handed it over, and until that worker has
-//!   made a turn it is handed no more: so a stuck one costs its new connections that time, once;
+//! - what a worker does not take within [`limits::TAKE_BACK`] is taken back by who handed it over, if there is a place for it
+//!   here or at a third, and until that worker has made a turn it is handed no more: so a stuck one costs its new connections
+//!   that time, once;
 //! - a life that leaves takes what waits for it, and takes back what it has handed over;
-//! - a worker without a place hands over to any other that has one, and while nobody has, it accepts nothing;
+//! - a worker without a place hands over to any other that has one, a few at a time ([`limits::OUT_MAX`]), and while nobody
+//!   has, it accepts nothing. What it has accepted by then waits in its own queue, and for that long it accepts nothing more;
 //! - of one that breaks down both are left to all ([`Leaves`]), and whoever comes first serves them, its successor included.
 //!
 //! Deliberately absent: moving connections that are served, and any weighing of what they do.
 
 mod choice;
+mod seat;
 
 use super::Terms;
 use crate::limits::balance as limits;
-use crate::runtime::context;
 use crate::runtime::heartbeat::Heartbeat;
-use crate::runtime::net::Stream;
 use choice::Load;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Waker};
-use std::time::Duration;
+use std::task::Waker;
 
 /// What the workers of a process know of each other.
 #[derive(Default)]
@@ -55,6 +55,25 @@ pub(super) struct Handed {
     from: u64,
     /// When, nanoseconds of the clock of that worker.
     since_ns: u64,
+    /// Counted there, until somebody serves it.
+    _out: Out,
+}
+
+/// One connection that its worker has handed out.
+#[derive(Debug)]
+struct Out(Arc<AtomicUsize>);
+
+impl Out {
+    fn new(count: &Arc<AtomicUsize>) -> Out {
+        count.fetch_add(1, Ordering::Relaxed);
+        Out(Arc::clone(count))
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Written by its worker alone, at each connection's begin and end: plain loads and stores, on lines of their own.
@@ -79,6 +98,8 @@ struct Place {
     waiting: AtomicUsize,
     /// One more than its turns when it was last found to take nothing; 0: never.
     late: AtomicU64,
+    /// How many it has handed out, and nobody serves yet.
+    out: Arc<AtomicUsize>,
     queue: Mutex<Queue>,
 }
 
@@ -91,6 +112,12 @@ struct Queue {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
 }
 
 /// The part of the clock that figures are dated by.
@@ -129,11 +156,18 @@ impl Place {
     }
 
     /// Takes what `fits` out of the queue.
-    fn extract(&self, queue: &mut Queue, fits: impl Fn(&Handed) -> bool) -> Vec<Handed> {
+    fn extract(&self, queue: &mut Queue, fits: impl FnMut(&Handed) -> bool) -> Vec<Handed> {
         let (out, rest) = std::mem::take(&mut queue.waiting).into_iter().partition(fits);
         queue.waiting = rest;
         self.waiting.store(queue.waiting.len(), Ordering::Release);
         Vec::from(out)
+    }
+
+    /// One more waits; gives who is to be woken, once the lock is free.
+    fn push(&self, queue: &mut Queue, handed: Handed) -> Option<Waker> {
+        queue.waiting.push_back(handed);
+        self.waiting.store(queue.waiting.len(), Ordering::Release);
+        queue.waker.clone()
     }
 
     fn close(&self) -> Vec<Handed> {
@@ -172,6 +206,7 @@ impl Balance {
             taking: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             late: AtomicU64::new(0),
+            out: Arc::default(),
             queue: Mutex::default(),
         });
         places.push(Arc::clone(&place));
@@ -254,152 +289,6 @@ pub struct Seat {
     first: Cell<usize>,
     /// What the queue has been told to wake.
     waker: RefCell<Option<Waker>>,
-}
-
-impl Seat {
-    /// A connection is served here, which makes so many.
-    pub(super) fn opened(&self, open: usize) {
-        let now = epoch(context::now_ns());
-        let lately = &self.place.figures.lately;
-        let count = decayed(lately.load(Ordering::Relaxed), now).saturating_add(1);
-        lately.store(packed(count, now), Ordering::Relaxed);
-        self.left(open);
-    }
-
-    /// One is gone; so many are left.
-    pub(super) fn left(&self, open: usize) {
-        self.place.figures.open.store(open, Ordering::Relaxed);
-    }
-
-    /// Fresh connections are handed over here at all.
-    pub(super) fn gives(&self) -> bool {
-        self.shares
-    }
-
-    /// Another worker has a place.
-    pub(super) fn others_have_room(&self) -> bool {
-        self.look_for_peers();
-        let now = epoch(context::now_ns());
-        self.peers.borrow().iter().any(|peer| peer.has_room(peer.load(now)))
-    }
-
-    /// Hands a fresh connection to another worker, or gives it back, which is to be served here then. With `anyway` there is no
-    /// place for it here, and any other's is better.
-    pub(super) fn give(&self, terms: Terms, stream: Stream, anyway: bool) -> Result<(), Stream> {
-        if !self.shares {
-            return Err(stream);
-        }
-        self.look_for_peers();
-        let peers = self.peers.borrow();
-        if peers.is_empty() {
-            return Err(stream);
-        }
-        let now_ns = context::now_ns();
-        let Some(peer) = self.least(&peers, epoch(now_ns), anyway) else {
-            return Err(stream);
-        };
-        let waker = {
-            let mut queue = lock(&peer.queue);
-            if queue.closed || queue.waiting.len() >= limits::WAITING_MAX {
-                return Err(stream);
-            }
-            let handed = Handed {
-                socket: stream.release()?,
-                terms,
-                from: self.place.number,
-                since_ns: now_ns,
-            };
-            queue.waiting.push_back(handed);
-            peer.waiting.store(queue.waiting.len(), Ordering::Release);
-            queue.waker.clone()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        Ok(())
-    }
-
-    fn look_for_peers(&self) {
-        let version = self.balance.version.load(Ordering::Acquire);
-        if self.seen.replace(version) != version {
-            let mut peers = self.peers.borrow_mut();
-            peers.clone_from(&lock(&self.balance.places));
-            peers.retain(|peer| peer.number != self.place.number);
-        }
-    }
-
-    /// Who is to have the next connection in place of this worker; `anyway`: whoever has a place.
-    fn least<'p>(&self, peers: &'p [Arc<Place>], now: u32, anyway: bool) -> Option<&'p Place> {
-        let own = self.place.load(now);
-        let count = peers.len();
-        let first = self.first.get() % count.max(1);
-        let looks = if anyway { count } else { count.min(limits::PEERS_MAX) };
-        self.first.set(first.saturating_add(looks));
-        let looked_at = peers.iter().cycle().skip(first).take(looks);
-        let loads = looked_at.map(|peer| (peer, peer.load(now)));
-        let (peer, load) = loads
-            .filter(|(peer, load)| peer.has_room(*load))
-            .min_by_key(|(_, load)| load.key())?;
-        (anyway || choice::goes_over(own, load)).then_some(&**peer)
-    }
-
-    /// What other workers have handed over, at most so many; wakes the task when there is more. Others hand over from the
-    /// first call on.
-    pub(super) fn take(&self, room: usize, cx: &Context<'_>) -> Vec<Handed> {
-        let is_known = |waker: &Waker| waker.will_wake(cx.waker());
-        if !self.waker.borrow().as_ref().is_some_and(is_known) {
-            *self.waker.borrow_mut() = Some(cx.waker().clone());
-            let mut queue = lock(&self.place.queue);
-            if !queue.closed {
-                queue.waker = Some(cx.waker().clone());
-                self.place.taking.store(self.shares, Ordering::Relaxed);
-            }
-        }
-        let mut taken = self.balance.take_left(room);
-        if self.place.waiting.load(Ordering::Acquire) > 0 {
-            let mut queue = lock(&self.place.queue);
-            let count = room.saturating_sub(taken.len()).min(queue.waiting.len());
-            taken.extend(queue.waiting.drain(..count));
-            self.place.waiting.store(queue.waiting.len(), Ordering::Release);
-        }
-        taken
-    }
-
-    /// What was handed over and not taken for so long; and if anything else waits, in how long the first of it will have.
-    pub(super) fn take_back(&self, after: Duration) -> (Vec<Handed>, Option<Duration>) {
-        self.look_for_peers();
-        let now_ns = context::now_ns();
-        let after_ns = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
-        let own = |handed: &Handed| handed.from == self.place.number;
-        let (mut back, mut oldest_ns) = (Vec::new(), None::<u64>);
-        for peer in self.peers.borrow().iter() {
-            if peer.waiting.load(Ordering::Acquire) == 0 {
-                continue;
-            }
-            let mut queue = lock(&peer.queue);
-            let late = |handed: &Handed| own(handed) && now_ns.saturating_sub(handed.since_ns) >= after_ns;
-            let taken = peer.extract(&mut queue, late);
-            if !taken.is_empty() {
-                // Until it has made a turn it is handed no more.
-                let turns = peer.heartbeat.turns().wrapping_add(1);
-                peer.late.store(turns, Ordering::Relaxed);
-            }
-            back.extend(taken);
-            // They are queued in the order in which they came.
-            let oldest = queue.waiting.iter().find(|handed| own(handed));
-            oldest_ns = oldest_ns.into_iter().chain(oldest.map(|handed| handed.since_ns)).min();
-        }
-        let due = |since_ns: u64| after_ns.saturating_sub(now_ns.saturating_sub(since_ns));
-        (back, oldest_ns.map(|since_ns| Duration::from_nanos(due(since_ns))))
-    }
-
-    /// Takes part no more: what waits here or elsewhere is to be served by this worker, which leaves.
-    pub(super) fn close(&self) -> Vec<Handed> {
-        let mut rest = self.place.close();
-        rest.extend(self.take_back(Duration::ZERO).0);
-        rest.extend(self.balance.take_left(usize::MAX));
-        rest
-    }
 }
 
 #[cfg(test)]

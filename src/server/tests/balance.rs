@@ -15,7 +15,7 @@ use crate::runtime::heartbeat::Heartbeat;
 use crate::runtime::net::Listener;
 use crate::runtime::time::{sleep, timeout};
 use crate::server::{Balance, Leave, Leaves, Port, Seat, Server, accept};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -445,6 +445,92 @@ fn what_is_left_by_a_breakdown_is_served_by_those_who_do_not_share() {
                 client.until_answered(1).await;
                 assert_eq!((client.answered, crew.open()), (1, vec![1, 1]));
                 drop((seat, held));
+            });
+        },
+    );
+}
+
+/// Each time that one makes a turn again, what it had no time for comes back: to be served where there are places.
+#[test]
+fn who_is_full_stays_within_its_places_whatever_the_other_does_not_take() {
+    run_seeds(
+        "who_is_full_stays_within_its_places_whatever_the_other_does_not_take",
+        10,
+        |seed| {
+            simulate(seed, places(4), 1, move |crew| async move {
+                let mut held = Vec::new();
+                for n in 0..4 {
+                    held.push(ask(crew.connect(0, Terms::Strict).await, n).await);
+                }
+                let leaving = Rc::new(Cell::new(false));
+                let (_still, heartbeat) = standing();
+                let (seat, leaves) = crew.another(heartbeat, 1000);
+                let clients = (10..60).map(|n| {
+                    let crew = crew.clone();
+                    let leaving = Rc::clone(&leaving);
+                    spawn("client", async move {
+                        let client = crew.connect(0, Terms::Strict).await;
+                        let client = ask(client, n).await;
+                        while !leaving.get() {
+                            sleep(millis(1)).await;
+                        }
+                        drop(client);
+                    })
+                });
+                let clients = clients.collect();
+                for _ in 0..40 {
+                    sleep(millis(10)).await;
+                    assert_eq!(crew.open(), [4]);
+                }
+                assert!(
+                    (1..=limits::OUT_MAX).contains(&crew.handed_over()),
+                    "{}",
+                    crew.handed_over()
+                );
+                // As there are places here, they are served, and none is lost.
+                held.truncate(2);
+                leaving.set(true);
+                all(clients).await;
+                while crew.open() != [2] {
+                    sleep(millis(1)).await;
+                }
+                drop((seat, leaves));
+            });
+        },
+    );
+}
+
+#[test]
+fn what_one_does_not_take_of_a_full_worker_goes_to_a_third_that_has_a_place() {
+    run_seeds(
+        "what_one_does_not_take_of_a_full_worker_goes_to_a_third_that_has_a_place",
+        10,
+        |seed| {
+            simulate(seed, places(4), 2, move |crew| async move {
+                let mut held = Vec::new();
+                for n in 0..8 {
+                    held.push(ask(crew.connect(n as usize % 2, Terms::Strict).await, n).await);
+                }
+                assert_eq!(crew.open(), [4, 4]);
+                let (_still, heartbeat) = standing();
+                let (seat, leaves) = crew.another(heartbeat, 1000);
+                let clients = (10..40).map(|n| {
+                    let crew = crew.clone();
+                    spawn("client", async move {
+                        let client = crew.connect(0, Terms::Strict).await;
+                        drop(ask(client, n).await);
+                    })
+                });
+                let clients = clients.collect();
+                sleep(millis(200)).await;
+                assert_eq!(crew.open(), [4, 4]);
+                // Wherever those are.
+                held.drain(..3);
+                all(clients).await;
+                while crew.open().iter().sum::<usize>() != 5 {
+                    sleep(millis(1)).await;
+                }
+                drop((seat, leaves));
             });
         },
     );

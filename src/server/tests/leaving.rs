@@ -67,7 +67,8 @@ fn a_connection_that_is_made_is_served_or_was_never_made() {
             house.stop();
             for (from_ms, answered) in all(clients).await {
                 // Refused only once it was told to end.
-                assert!(answered.is_some() || from_ms + 1 >= stop_ms, "refused in good times");
+                // A packet may be twenty times as long on its way as most are.
+                assert!(answered.is_some() || from_ms + 21 >= stop_ms, "refused in good times");
                 assert!(answered.is_none_or(|answered| answered == 1), "taken, and not answered");
             }
             assert_eq!(house.stopped().await, 0);
@@ -203,4 +204,46 @@ fn no_half_is_ended_over_a_request_that_lies_there() {
             assert_eq!(house.net.as_ref().unwrap().ended_over_unread(), 0);
         });
     });
+}
+
+/// However short the time is, whoever has come with a request is answered.
+#[test]
+fn who_waits_for_a_place_is_answered_within_whatever_time_there_is() {
+    run_seeds(
+        "who_waits_for_a_place_is_answered_within_whatever_time_there_is",
+        20,
+        |seed| {
+            let settings = Settings {
+                connections_max: 2,
+                ..settings()
+            };
+            let graceful = millis([40, 150, 200, 300][seed as usize % 4]);
+            simulate_to_end(seed, SimConfig::calm(), settings, graceful, move |house| async move {
+                let mut holds = Vec::new();
+                for _ in 0..2 {
+                    let mut client = Client::connect(house.addr.clone(), Terms::Lossy).await.unwrap();
+                    client.push(Duration::ZERO, b"GET / HTTP/1.1\r\n".to_vec());
+                    holds.push(client);
+                }
+                while house.server.open() < 2 {
+                    sleep(millis(1)).await;
+                }
+                let mut waiting = Vec::new();
+                for n in 0..20 {
+                    let mut client = Client::connect(house.addr.clone(), Terms::Draining).await.unwrap();
+                    client.ask(&Ask::size(n, 100));
+                    client.flushed().await;
+                    waiting.push(client);
+                }
+                sleep(millis(10)).await;
+                house.stop();
+                for client in &mut waiting {
+                    client.until_ended().await;
+                    assert_eq!((client.answered, client.ended), (1, Some(Ended::Cleanly)));
+                }
+                drop((holds, waiting));
+                house.stopped().await;
+            });
+        },
+    );
 }

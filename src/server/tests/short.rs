@@ -1,6 +1,7 @@
 //! Memory is short: who is connected is served, who comes gets one answer, and it ends when it is over.
 
 use super::client::{Client, Ended, Terms};
+use super::http2_raw::{PREFACE, Raw, frame, get};
 use super::wire::Ask;
 use super::{House, millis, secs, settings, simulate};
 use crate::limits::memory as limits;
@@ -72,7 +73,11 @@ fn of_those_who_come_late_so_many_have_a_place_and_the_oldest_makes_way() {
         "of_those_who_come_late_so_many_have_a_place_and_the_oldest_makes_way",
         4,
         |seed| {
-            simulate(seed, SimConfig::calm(), settings(), secs(30), move |house| async move {
+            let many = super::Settings {
+                connections_max: 4 * limits::LATE_MAX,
+                ..settings()
+            };
+            simulate(seed, SimConfig::calm(), many, secs(30), move |house| async move {
                 house.server.set_short(true);
                 let from = context::now_ns();
                 let mut held = Vec::new();
@@ -222,4 +227,126 @@ fn large_bodies_wait_for_better_times_and_idle_connections_end_sooner() {
             });
         },
     );
+}
+
+async fn is_probed(house: &House) {
+    let mut probe = connect(house, Terms::Strict).await;
+    // As by a client that has a way to go.
+    probe.dwell(millis(20)).await;
+    let mut ask = Ask::size(1, 10);
+    ask.want.close = true;
+    probe.ask(&ask);
+    let took = probe.until_ended().await;
+    assert_eq!((probe.answered, probe.ended), (1, Some(Ended::Cleanly)));
+    assert!(took < secs(1), "{took:?}");
+}
+
+#[test]
+fn with_few_places_who_comes_takes_the_place_of_who_says_nothing() {
+    run_seeds(
+        "with_few_places_who_comes_takes_the_place_of_who_says_nothing",
+        8,
+        |seed| {
+            let few = super::Settings {
+                connections_max: 20,
+                ..settings()
+            };
+            simulate(seed, SimConfig::calm(), few, secs(30), move |house| async move {
+                // Of 20 places, all but some are taken before.
+                let free = [1, 2, 20][seed as usize % 3];
+                let mut early = Vec::new();
+                for n in 0..20 - free {
+                    let mut client = connect(&house, Terms::Strict).await;
+                    client.ask(&Ask::size(n, 10));
+                    client.until_answered(1).await;
+                    early.push(client);
+                }
+                house.server.set_short(true);
+                let mut silent = Vec::new();
+                let from = context::now_ns();
+                for _ in 0..60 {
+                    silent.push(connect(&house, Terms::Lossy).await);
+                }
+                for _ in 0..3 {
+                    is_probed(&house).await;
+                }
+                assert!(house.server.open() <= 20 + limits::LATE_BEYOND);
+                let took = Duration::from_nanos(context::now_ns() - from);
+                assert!(took < limits::LATE_PATIENCE, "the silent are gone: {took:?}");
+                house.server.set_short(false);
+                drop((early, silent));
+            });
+        },
+    );
+}
+
+#[test]
+fn who_came_late_and_was_kept_is_not_late_when_memory_is_short_again() {
+    run_seeds(
+        "who_came_late_and_was_kept_is_not_late_when_memory_is_short_again",
+        10,
+        |seed| {
+            simulate(seed, network(seed), settings(), secs(30), move |house| async move {
+                house.server.set_short(true);
+                let mut kept = connect(&house, Terms::Strict).await;
+                while house.server.open() < 1 {
+                    sleep(millis(1)).await;
+                }
+                house.server.set_short(false);
+                kept.ask(&Ask::size(1, 10));
+                kept.until_answered(1).await;
+                house.server.set_short(true);
+                for n in 2..4 {
+                    kept.ask(&Ask::size(n, 10));
+                }
+                kept.until_answered(3).await;
+                assert_eq!((kept.answered, house.app().late.get()), (3, 0));
+                house.server.set_short(false);
+            });
+        },
+    );
+}
+
+/// HTTP/2 without a window: they ask, and take no answer.
+#[test]
+fn who_asks_and_holds_on_shuts_out_nobody_and_has_not_long() {
+    run_seeds("who_asks_and_holds_on_shuts_out_nobody_and_has_not_long", 6, |seed| {
+        let few = super::Settings {
+            connections_max: 40,
+            ..settings()
+        };
+        simulate(seed, SimConfig::calm(), few, secs(30), move |house| async move {
+            house.server.set_short(true);
+            let mut holds = Vec::new();
+            for _ in 0..20 {
+                let mut client = Raw::connect(&house).await;
+                let no_window = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+                let request = frame(1, 5, 1, &get("/size/1/10"));
+                client.send(&[PREFACE, &no_window, &request]).await;
+                assert!(client.find(1).await.is_some(), "no answer is begun");
+                holds.push(client);
+            }
+            let from = context::now_ns();
+            let mut others = Vec::new();
+            for _ in 0..5 {
+                // Others come at the same time, which must not take the place of who is about to ask.
+                let mut probe = connect(&house, Terms::Strict).await;
+                for _ in 0..3 {
+                    others.push(connect(&house, Terms::Lossy).await);
+                }
+                probe.dwell(millis(20)).await;
+                let mut ask = Ask::size(1, 10);
+                ask.want.close = true;
+                probe.ask(&ask);
+                probe.until_ended().await;
+                assert_eq!((probe.answered, probe.ended), (1, Some(Ended::Cleanly)));
+            }
+            for mut client in holds {
+                while client.next().await.is_some() {}
+            }
+            let took = Duration::from_nanos(context::now_ns() - from);
+            assert!(took < limits::LATE_PATIENCE + secs(1), "{took:?}");
+            house.server.set_short(false);
+        });
+    });
 }

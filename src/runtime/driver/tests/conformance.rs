@@ -95,6 +95,44 @@ fn a_stopped_accept_loses_no_connection(rig: &mut Rig) {
     }
 }
 
+/// Whatever was before: an accept that goes on is stopped, and goes on when it may again.
+fn one_connection_at_a_time_and_no_more(rig: &mut Rig) {
+    let (listener, addr) = rig.listen();
+    let accept = rig.accept(&listener);
+    assert!(rig.poll_accept(accept).is_none());
+    let connect = |rig: &mut Rig, count: usize| {
+        let all: Vec<_> = (0..count)
+            .map(|_| {
+                let socket = rig.socket(&addr);
+                (rig.connect(&socket, &addr), socket)
+            })
+            .collect();
+        for (connect, _) in &all {
+            rig.until("connect", |rig| rig.poll_connect(*connect)).unwrap();
+        }
+        all
+    };
+    for round in 0..3 {
+        // Nothing has come yet, so that nothing is accepted before it stops.
+        assert!(rig.poll_accept_one(accept).is_none());
+        rig.settle(2);
+        let clients = connect(rig, 6);
+        for at in 0..3 {
+            let fd = rig.until("accept", |rig| rig.poll_accept_one(accept)).unwrap();
+            drop(rig.handle(fd));
+            rig.settle(2);
+            let waiting = rig.table.accepted(accept);
+            assert_eq!(waiting, 0, "round {round}, {at}: more than was asked for");
+        }
+        for _ in 0..3 {
+            let fd = rig.until("the rest", |rig| rig.poll_accept(accept)).unwrap();
+            drop(rig.handle(fd));
+        }
+        assert!(rig.poll_accept(accept).is_none());
+        drop(clients);
+    }
+}
+
 fn a_big_send_meets_a_slow_reader(rig: &mut Rig) {
     let (client, server) = rig.pair();
     let data = pattern(rig.big_bytes, 2);
@@ -397,6 +435,7 @@ conformance! {
     many_connections_at_once
     one_listener_many_clients
     a_stopped_accept_loses_no_connection
+    one_connection_at_a_time_and_no_more
     a_big_send_meets_a_slow_reader
     a_reader_that_does_not_read_stops_the_sender
     a_slow_reader_is_seen_to_read

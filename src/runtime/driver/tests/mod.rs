@@ -186,7 +186,8 @@ impl Rig {
         self.start(Op::Accept {
             listener: Rc::clone(listener),
             shared: false,
-            ready: Vec::new(),
+            single: false,
+            ready: Default::default(),
         })
     }
 
@@ -214,7 +215,11 @@ impl Rig {
     }
 
     pub(super) fn poll_accept(&mut self, id: OpId) -> Option<io::Result<RawFd>> {
-        poll(|cx| self.table.poll_accept(self.driver.as_mut(), id, cx))
+        poll(|cx| self.table.poll_accept(self.driver.as_mut(), id, false, cx))
+    }
+
+    pub(super) fn poll_accept_one(&mut self, id: OpId) -> Option<io::Result<RawFd>> {
+        poll(|cx| self.table.poll_accept(self.driver.as_mut(), id, true, cx))
     }
 
     pub(super) fn poll_send(&mut self, id: OpId) -> Option<io::Result<()>> {

@@ -39,9 +39,16 @@ enum Action {
 
 #[derive(Debug)]
 enum Kind {
-    Accept,
+    /// One connection, or as many as come.
+    Accept {
+        single: bool,
+    },
     Recv,
-    Send { data: *const u8, bytes: usize, hash: u64 },
+    Send {
+        data: *const u8,
+        bytes: usize,
+        hash: u64,
+    },
     Connect(SocketAddrAny),
 }
 
@@ -240,7 +247,7 @@ impl World {
         let fd = op.fd();
         let key = id.to_bits();
         let (is_reader, kind) = match op {
-            Op::Accept { .. } => (true, Kind::Accept),
+            Op::Accept { single, .. } => (true, Kind::Accept { single: *single }),
             Op::Recv { .. } => (true, Kind::Recv),
             Op::Send { data, sent, .. } => {
                 let rest = data.get(*sent..).unwrap_or_default();

@@ -46,7 +46,7 @@ impl World {
         let Some(op) = self.ops.get(&key) else { return };
         let fd = op.fd;
         let outcome = match &op.kind {
-            Kind::Accept => self.try_accept(key, fd),
+            Kind::Accept { single } => self.try_accept(key, fd, *single),
             Kind::Recv => self.try_recv(key, fd),
             Kind::Send {
                 data,
@@ -71,7 +71,7 @@ impl World {
         }
     }
 
-    fn try_accept(&mut self, key: Key, fd: RawFd) -> Result<(), Errno> {
+    fn try_accept(&mut self, key: Key, fd: RawFd, single: bool) -> Result<(), Errno> {
         let emfile = self.chance(self.config.too_many_files);
         let Some(Role::Listener { backlog, .. }) = self.sockets.get_mut(&fd).map(|socket| &mut socket.role) else {
             return Err(Errno::INVAL);
@@ -89,7 +89,7 @@ impl World {
         if let Some(conn) = self.conns.get_mut(&conn) {
             conn.ends[1].fd = Some(accepted);
         }
-        let more = !self.chance(self.config.end_multishot);
+        let more = !single && !self.chance(self.config.end_multishot);
         self.tell(key, accepted, None, more);
         self.try_soon(Some(key));
         Ok(())
