@@ -7,6 +7,7 @@ use super::lead::{Course, Phase};
 use super::stay::{self, Successors};
 use super::upgrade::Stage;
 use crate::limits::life as limits;
+use crate::routes::Lifecycle;
 use crate::runtime::driver::choose::IoDriver;
 use crate::store::Opened;
 use std::io;
@@ -172,6 +173,27 @@ impl Course {
             self.failed = Some(error);
             self.begin_end();
         }
+    }
+
+    /// This process is the new one, and the old one has turned back, or ends, in the moment in which this one began to serve.
+    pub(super) fn given_up(&mut self) {
+        if self.phase != Phase::Serving {
+            return;
+        }
+        if self.upgrade.is_some() {
+            self.upgrade_failed("this process is given up itself");
+        }
+        let error = boot::BootError::GivenUp;
+        tracing::error!("{error}");
+        self.failed = Some(error);
+        self.wants_upgrade = false;
+        self.rounds.clear();
+        // Removed, if it is not the old one's again.
+        self.lead.pid_file = None;
+        self.lead.is_ending.store(true, Ordering::Relaxed);
+        self.shared().process.advance(Lifecycle::Draining);
+        self.phase = Phase::GivenUp;
+        self.lead.fleet.leave(limits::HANDOVER_IDLE);
     }
 
     /// This process is the one that serves, still.

@@ -40,6 +40,8 @@ pub(super) enum Event {
     Word(Word),
     /// A new process's, of that attempt.
     Upgrade(u64, Said),
+    /// The process before has given this one up, when it served already.
+    GivenUp,
 }
 
 /// Where the process stands.
@@ -52,6 +54,8 @@ pub(super) enum Phase {
     Ending,
     /// Another process serves; this one finishes what it has.
     HandedOver(Pid),
+    /// The process before serves, or nobody does any more; this one finishes what it has, and leaves the sockets as they are.
+    GivenUp,
 }
 
 /// The supervising thread's own.
@@ -170,6 +174,10 @@ impl Course {
                 fleet.ports.leave_files();
                 successors.map(|successors| (pid, successors, self.gone))
             }
+            (Phase::GivenUp, _) => {
+                fleet.ports.leave_files();
+                None
+            }
             _ => None,
         };
         Over {
@@ -233,6 +241,7 @@ impl Course {
                     }
                 }
             }
+            Event::GivenUp => self.given_up(),
         }
     }
 
@@ -263,7 +272,7 @@ impl Course {
                 );
                 return;
             }
-            Phase::Delaying(_) | Phase::Ending => {
+            Phase::Delaying(_) | Phase::Ending | Phase::GivenUp => {
                 tracing::info!(signal = name, "the process ends already");
                 return;
             }

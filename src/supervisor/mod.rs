@@ -21,6 +21,7 @@ mod changeover;
 mod departures;
 mod drain;
 mod elders;
+mod family;
 mod fleet;
 mod handover;
 mod lead;
