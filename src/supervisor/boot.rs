@@ -231,6 +231,9 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
     let started = Instant::now();
     crate::telemetry::panics::log_them();
     let mut inherited = Inherited::take();
+    if inherited.is_given_up {
+        return Err(BootError::GivenUp);
+    }
     let origin = Origin::of_this_process()?;
     let (sender, events) = mpsc::channel();
     let is_ending = Arc::new(AtomicBool::new(false));

@@ -76,6 +76,8 @@ pub(super) struct Inherited {
     parent: Option<Parent>,
     pids: Option<OwnedFd>,
     alive: Vec<OwnedFd>,
+    /// The process before has given this one up already.
+    pub(super) is_given_up: bool,
 }
 
 /// The process that this one is to replace.
@@ -118,6 +120,7 @@ impl Inherited {
         let mut inherited = Inherited::default();
         let (mut ready, mut go, mut driver) = (None, None, None);
         let pipe = |number: &str| one(number, Nature::Pipe);
+        let mut no_socket = None;
         for word in table.split(' ').filter(|word| !word.is_empty()) {
             let (name, value) = word.split_once('=').ok_or("a word of it has no value")?;
             match name {
@@ -134,7 +137,15 @@ impl Inherited {
                     let sockets = numbers.split(',').take(INHERITED_MAX);
                     let sockets = sockets
                         .map(|number| one(number, Nature::Listener))
-                        .collect::<Result<_, _>>()?;
+                        .collect::<Result<_, _>>();
+                    // Perhaps the process before has ended, and has shut it.
+                    let sockets = match sockets {
+                        Ok(sockets) => sockets,
+                        Err(why) => {
+                            no_socket = Some(why);
+                            continue;
+                        }
+                    };
                     let whose = match own {
                         "1" => Whose::Workers,
                         "2" => Whose::Giver,
@@ -147,9 +158,14 @@ impl Inherited {
             }
         }
         if let (Some(ready), Some(go)) = (ready, go) {
-            inherited.parent = Some(Parent { ready, go, driver });
+            let parent = Parent { ready, go, driver };
+            inherited.is_given_up = parent.has_given_up();
+            inherited.parent = Some(parent);
         }
-        Ok(inherited)
+        match no_socket {
+            Some(why) if !inherited.is_given_up => Err(why),
+            _ => Ok(inherited),
+        }
     }
 
     /// The sockets of an address, if there are some.
