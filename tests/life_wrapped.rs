@@ -8,6 +8,7 @@ use common::http::Connection;
 use common::postgres::Postgres;
 use common::{Setup, until};
 use rustix::process::Signal;
+use sonic_rs::JsonValueTrait as _;
 use std::fs;
 use std::time::Duration;
 
@@ -95,4 +96,44 @@ fn a_server_that_comes_late_does_not_begin_beside_postgresql() {
     expect_none(&house);
     assert_eq!(house.said("started_in_ms"), 1, "{}", house.server.all_said());
     assert!(is_gone(pid) && house.pid_in("pid").is_none());
+}
+
+/// A certificate is renewed, and a worker asked for, while a new binary starts.
+#[test]
+fn signals_during_an_upgrade_hold_for_whoever_serves_then() {
+    let env_file = tempfile::NamedTempFile::new().unwrap();
+    let setup = Setup::new().env("UPGRADE_TIMEOUT", "1s");
+    let setup = setup.env("ENV_FILE", env_file.path().to_str().unwrap());
+    let house = house(setup, "exec sleep 1000\n");
+    let pid = house.server.pid();
+    let workers = || house.server.json("/health/v2/status")["components"]["worker"]["workers"].as_u64();
+    let meanwhile = || {
+        for signal in [Signal::HUP, Signal::TTIN] {
+            house.server.signal(signal);
+        }
+    };
+    house.server.signal(Signal::USR2);
+    until("the upgrade to begin", || house.said("the new process starts") == 1);
+    fs::write(env_file.path(), "UPGRADE_TIMEOUT=20s\n").unwrap();
+    meanwhile();
+    until("the old one to go on", || house.said("this one goes on") == 1);
+    until("the reload", || house.said("changed\":\"UPGRADE_TIMEOUT=") == 1);
+    until("a worker more", || workers() == Some(3));
+    until("the round", || house.said("the round is over") == 1);
+    assert_eq!(house.serving(), pid);
+    // And one that takes over, by way of a script: a signal to that would end it.
+    let script = format!(
+        "#!/bin/sh\nsleep 0.3\n{} \"$@\"\n",
+        house.folder.path().join("real").to_str().unwrap()
+    );
+    install(Some(&script), &house.binary());
+    house.server.signal(Signal::USR2);
+    until("the second upgrade to begin", || {
+        house.said("the new process starts") == 2
+    });
+    meanwhile();
+    until("the new one to serve", || house.said("the new process serves") == 1);
+    until("its round", || house.said("the round is over") == 2);
+    until("its third worker", || workers() == Some(3));
+    assert_ne!(house.serving(), pid);
 }

@@ -123,7 +123,8 @@ impl Course {
 
     /// The new process serves.
     pub(super) fn hand_over(&mut self) {
-        let Some(upgrade) = self.upgrade.take() else { return };
+        let Some(mut upgrade) = self.upgrade.take() else { return };
+        upgrade.pass_on(&std::mem::take(&mut self.postponed).signals());
         if upgrade.stage == Stage::Starting {
             self.lead.fleet.leave(limits::RETIRE_IDLE);
         }
@@ -155,9 +156,15 @@ impl Course {
             .fleet
             .ports
             .set_nonblocking(matches!(self.shared().io_driver, IoDriver::Epoll));
-        if upgrade.stage == Stage::Starting {
-            return;
+        if upgrade.stage != Stage::Starting {
+            self.take_back();
         }
+        for signal in std::mem::take(&mut self.postponed).signals() {
+            self.signal(signal);
+        }
+    }
+
+    fn take_back(&mut self) {
         // It had stopped accepting, and perhaps given up the store.
         let store = match self.lead.store.take() {
             Some(store) => Ok(store),

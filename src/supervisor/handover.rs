@@ -12,6 +12,7 @@
 //! Called by `boot` (taking) and `upgrade` (leaving).
 
 use super::lead::Event;
+use super::postponed::Postponed;
 use crate::config::{At, Bind};
 use crate::limits::life::{ELDERS_MAX, INHERITED_MAX};
 use crate::runtime::driver::choose::IoDriver;
@@ -302,7 +303,7 @@ impl Parent {
     }
 
     /// Says that this process serves. Until the parent has taken note of that it may give this process up all the same:
-    /// `events` hears it.
+    /// `events` hears it, and which signals the parent has had for this one meanwhile.
     ///
     /// # Errors
     /// No thread can be had.
@@ -318,7 +319,12 @@ impl Parent {
                         let _ = events.send(Event::GivenUp);
                         return;
                     }
-                    Ok(1) | Err(Errno::INTR) => {}
+                    Ok(1) => {
+                        if let Some(signal) = Postponed::of_byte(byte[0]) {
+                            let _ = events.send(Event::Signal(signal));
+                        }
+                    }
+                    Err(Errno::INTR) => {}
                     _ => return,
                 }
             }

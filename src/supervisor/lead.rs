@@ -10,6 +10,7 @@ use super::drain::Delay;
 use super::elders::{Elders, Presence};
 use super::fleet::{Fleet, Told};
 use super::pid_file::PidFile;
+use super::postponed::Postponed;
 use super::rounds::{Asked, Rounds};
 use super::stay::{self, Successors};
 use super::upgrade::{Origin, Said, Upgrade};
@@ -105,6 +106,7 @@ pub(super) struct Course {
     pub(super) wants_upgrade: bool,
     pub(super) upgrade: Option<Upgrade>,
     pub(super) upgrades: u64,
+    pub(super) postponed: Postponed,
     pub(super) successors: Option<Successors>,
     /// How the process that was handed over to has ended.
     gone: Option<u8>,
@@ -127,6 +129,7 @@ impl Lead {
             wants_upgrade: false,
             upgrade: None,
             upgrades: 0,
+            postponed: Postponed::default(),
             successors: None,
             gone: None,
             next_look: now,
@@ -260,7 +263,7 @@ impl Course {
         }
     }
 
-    fn signal(&mut self, signal: i32) {
+    pub(super) fn signal(&mut self, signal: i32) {
         let name = signal_hook::low_level::signal_name(signal).unwrap_or("?");
         match self.phase {
             Phase::HandedOver(serving) if self.successors.is_some() => return stay::pass_on(signal, serving),
@@ -284,9 +287,16 @@ impl Course {
         {
             tracing::info!(signal = name, why, "the signal is followed later");
         }
+        let waits = self.upgrade.is_some() && self.postponed.note(signal);
         match signal {
             SIGTERM | SIGQUIT | SIGINT => self.begin_end(),
             SIGUSR1 => self.reopen_log(),
+            _ if waits => {
+                tracing::info!(
+                    signal = name,
+                    "an upgrade is under way; the signal is for whoever serves after it"
+                );
+            }
             _ if self.upgrade.is_some() => {
                 tracing::warn!(signal = name, "an upgrade is under way; the signal is ignored");
             }
@@ -407,6 +417,7 @@ impl Course {
             return;
         }
         if self.upgrade.is_some() {
+            self.postponed = Postponed::default();
             self.upgrade_failed("the end was asked for");
         }
         self.wants_upgrade = false;

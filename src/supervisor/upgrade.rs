@@ -154,6 +154,14 @@ impl Upgrade {
         self.stage = Stage::Given;
     }
 
+    /// Passes on signals that came meanwhile. By the pipe: the process that was started may be a script.
+    pub(super) fn pass_on(&mut self, signals: &[i32]) {
+        let bytes: Vec<u8> = signals.iter().filter_map(|signal| u8::try_from(*signal).ok()).collect();
+        if let Err(error) = self.go.write_all(&bytes) {
+            tracing::warn!(%error, "signals that came during the upgrade could not be passed on to the new process");
+        }
+    }
+
     /// Since the begin.
     pub(super) fn elapsed(&self) -> Duration {
         self.begun.elapsed()
