@@ -3,6 +3,7 @@
 use super::parse::Reader;
 use super::variables as var;
 use super::{file, time};
+use crate::limits::life::HANDOVER_MAX;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,11 +29,18 @@ pub struct Life {
 }
 
 pub(super) fn read(r: &mut Reader) -> Life {
+    let upgrade_timeout = time(r, &var::UPGRADE_TIMEOUT);
+    if upgrade_timeout < HANDOVER_MAX {
+        r.warnings.push(format!(
+            "UPGRADE_TIMEOUT is less than the {} s that a hand-over may wait for a stuck worker or a long request: such an upgrade cannot succeed",
+            HANDOVER_MAX.as_secs()
+        ));
+    }
     Life {
         max_requests: r.number(&var::MAX_REQUESTS),
         max_requests_jitter: r.number(&var::MAX_REQUESTS_JITTER),
         rss_max: r.number(&var::WORKER_RSS_MAX),
-        upgrade_timeout: time(r, &var::UPGRADE_TIMEOUT),
+        upgrade_timeout,
         upgrade_stay: match r.word(&var::UPGRADE_STAY) {
             "true" => Some(true),
             "false" => Some(false),

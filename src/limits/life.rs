@@ -52,6 +52,10 @@ pub const RSS_PAUSE: Duration = Duration::from_secs(10);
 
 /// Milliseconds for a new binary to become ready.
 pub const UPGRADE_TIMEOUT_MS: u64 = 30_000;
+/// The longest wait for the end of processes that were killed.
+pub const KILLED_MAX: Duration = Duration::from_secs(1);
+/// Processes that a failed upgrade's new process has started, and that are ended with it.
+pub const DESCENDANTS_MAX: usize = 64;
 /// Requests after which a worker may be replaced: more is never.
 pub const MAX_REQUESTS_BOUND: u64 = 1_000_000_000_000;
 /// Bytes of memory that anybody may name.

@@ -4,7 +4,7 @@ use super::certificate;
 use super::drain;
 use super::elders::Elders;
 use super::fleet::{Fleet, Told};
-use super::handover::Inherited;
+use super::handover::{Inherited, Parent};
 use super::lead::{Event, Lead};
 use super::memory::{self, Memory};
 use super::pid_file::PidFile;
@@ -79,6 +79,11 @@ pub enum BootError {
         "the process before does not make way: {0}.\nCause: it is stopped, or hangs.\nRemedy: end it, and start anew."
     )]
     Handover(io::Error),
+    /// The process that this one was to replace does not want it any more.
+    #[error(
+        "the process before has given this one up.\nCause: it was told to end, or this one was not ready in UPGRADE_TIMEOUT.\nRemedy: none is needed where the end was asked for; else see what took so long."
+    )]
+    GivenUp,
     /// The system refuses threads or signals.
     #[error(
         "the system refuses what the server needs: {0}.\nCause: a limit on threads or descriptors.\nRemedy: raise RLIMIT_NPROC or the cgroup's pids.max, and RLIMIT_NOFILE."
@@ -226,6 +231,9 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
     let started = Instant::now();
     crate::telemetry::panics::log_them();
     let mut inherited = Inherited::take();
+    if inherited.is_given_up {
+        return Err(BootError::GivenUp);
+    }
     let origin = Origin::of_this_process()?;
     let (sender, events) = mpsc::channel();
     let is_ending = Arc::new(AtomicBool::new(false));
@@ -261,7 +269,9 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
     {
         // Everything else is known to work by now: nobody serves for as short as can be.
         let time = config.life.upgrade_timeout + Duration::from_secs(1);
-        parent.wait_for_go(time).map_err(BootError::Handover)?;
+        if !parent.wait_for_go(time).map_err(BootError::Handover)? {
+            return Err(BootError::GivenUp);
+        }
     }
     let lock_wait = if parent.is_some() { HANDOVER_MAX } else { Duration::ZERO };
     let store = open_store(&config, workers, lock_wait)?;
@@ -321,10 +331,14 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
         let _ = sender.send(Event::Signal(signal));
     }
     process.advance(Lifecycle::Serving);
-    let pid_file = pid_file.and_then(|path| PidFile::write(&path));
-    if let Some(parent) = parent {
+    let is_given_up = parent.as_ref().is_some_and(Parent::has_given_up);
+    let pid_file = pid_file.filter(|_| !is_given_up).and_then(|path| PidFile::write(&path));
+    if is_given_up {
+        // What its workers have accepted already is finished.
+        let _ = sender.send(Event::GivenUp);
+    } else if let Some(parent) = parent {
         fleet.ports.take_files();
-        parent.ready();
+        parent.ready(&sender)?;
     }
     for addr in fleet.ports.names() {
         tracing::info!(addr, "listening");
@@ -419,7 +433,8 @@ fn wait_until_serving(events: &Receiver<Event>, fleet: &mut Fleet) -> Result<Vec
                 }
             }
             Ok(Event::Signal(signal)) => signals.push(signal),
-            Ok(Event::Upgrade(..)) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            Ok(Event::Upgrade(..) | Event::GivenUp)
+            | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
     }
     Ok(signals)

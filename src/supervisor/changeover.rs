@@ -7,6 +7,7 @@ use super::lead::{Course, Phase};
 use super::stay::{self, Successors};
 use super::upgrade::Stage;
 use crate::limits::life as limits;
+use crate::routes::Lifecycle;
 use crate::runtime::driver::choose::IoDriver;
 use crate::store::Opened;
 use std::io;
@@ -122,7 +123,8 @@ impl Course {
 
     /// The new process serves.
     pub(super) fn hand_over(&mut self) {
-        let Some(upgrade) = self.upgrade.take() else { return };
+        let Some(mut upgrade) = self.upgrade.take() else { return };
+        upgrade.pass_on(&std::mem::take(&mut self.postponed).signals());
         if upgrade.stage == Stage::Starting {
             self.lead.fleet.leave(limits::RETIRE_IDLE);
         }
@@ -154,9 +156,15 @@ impl Course {
             .fleet
             .ports
             .set_nonblocking(matches!(self.shared().io_driver, IoDriver::Epoll));
-        if upgrade.stage == Stage::Starting {
-            return;
+        if upgrade.stage != Stage::Starting {
+            self.take_back();
         }
+        for signal in std::mem::take(&mut self.postponed).signals() {
+            self.signal(signal);
+        }
+    }
+
+    fn take_back(&mut self) {
         // It had stopped accepting, and perhaps given up the store.
         let store = match self.lead.store.take() {
             Some(store) => Ok(store),
@@ -172,6 +180,27 @@ impl Course {
             self.failed = Some(error);
             self.begin_end();
         }
+    }
+
+    /// This process is the new one, and the old one has turned back, or ends, in the moment in which this one began to serve.
+    pub(super) fn given_up(&mut self) {
+        if self.phase != Phase::Serving {
+            return;
+        }
+        if self.upgrade.is_some() {
+            self.upgrade_failed("this process is given up itself");
+        }
+        let error = boot::BootError::GivenUp;
+        tracing::error!("{error}");
+        self.failed = Some(error);
+        self.wants_upgrade = false;
+        self.rounds.clear();
+        // Removed, if it is not the old one's again.
+        self.lead.pid_file = None;
+        self.lead.is_ending.store(true, Ordering::Relaxed);
+        self.shared().process.advance(Lifecycle::Draining);
+        self.phase = Phase::GivenUp;
+        self.lead.fleet.leave(limits::HANDOVER_IDLE);
     }
 
     /// This process is the one that serves, still.

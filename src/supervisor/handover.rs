@@ -4,13 +4,15 @@
 //! on): a socket is used where its address is one of the configured ones, and all workers accept from it. And our own for
 //! a hot upgrade, in [`TABLE`]: words with spaces between, of which `listen=KEY:OWN:3,4,5` (KEY: the configured address in
 //! hexadecimal; OWN: 1 where each worker has a socket of its own, 2 where it is systemd's, 0 else) names the sockets, `ready=6` the pipe on which the new
-//! process says how far it is, `go=7` the one on which it is told to open the store, `pids=8` the one on which a process
+//! process says how far it is, `go=7` the one on which it is told to open the store, or that it is given up, `pids=8` the one on which a process
 //! that stays behind (`stay`) hears of its successors, `alive=9` (more than one may be) a pipe whose other end a process before holds
 //! for as long as a worker of its may wait for connections (`elders`), and `driver=epoll` how the workers of the old process talk to
 //! the kernel.
 //!
 //! Called by `boot` (taking) and `upgrade` (leaving).
 
+use super::lead::Event;
+use super::postponed::Postponed;
 use crate::config::{At, Bind};
 use crate::limits::life::{ELDERS_MAX, INHERITED_MAX};
 use crate::runtime::driver::choose::IoDriver;
@@ -22,6 +24,7 @@ use rustix::net::SocketAddrUnix;
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 /// The variable of a hot upgrade.
@@ -33,6 +36,9 @@ pub(super) const PREPARED: u8 = b'P';
 pub(super) const READY: u8 = b'R';
 /// "It is yours."
 pub(super) const GO: u8 = b'G';
+/// "You are given up: end." A kill reaches the process that was started, which may be a script whose child is this one. That
+/// the pipe has ended, without this, says that the old process has handed over, or broken down.
+pub(super) const GIVEN_UP: u8 = b'X';
 /// The first descriptor of systemd's.
 const SYSTEMD_FIRST: RawFd = 3;
 
@@ -71,6 +77,8 @@ pub(super) struct Inherited {
     parent: Option<Parent>,
     pids: Option<OwnedFd>,
     alive: Vec<OwnedFd>,
+    /// The process before has given this one up already.
+    pub(super) is_given_up: bool,
 }
 
 /// The process that this one is to replace.
@@ -113,6 +121,7 @@ impl Inherited {
         let mut inherited = Inherited::default();
         let (mut ready, mut go, mut driver) = (None, None, None);
         let pipe = |number: &str| one(number, Nature::Pipe);
+        let mut no_socket = None;
         for word in table.split(' ').filter(|word| !word.is_empty()) {
             let (name, value) = word.split_once('=').ok_or("a word of it has no value")?;
             match name {
@@ -129,7 +138,15 @@ impl Inherited {
                     let sockets = numbers.split(',').take(INHERITED_MAX);
                     let sockets = sockets
                         .map(|number| one(number, Nature::Listener))
-                        .collect::<Result<_, _>>()?;
+                        .collect::<Result<_, _>>();
+                    // Perhaps the process before has ended, and has shut it.
+                    let sockets = match sockets {
+                        Ok(sockets) => sockets,
+                        Err(why) => {
+                            no_socket = Some(why);
+                            continue;
+                        }
+                    };
                     let whose = match own {
                         "1" => Whose::Workers,
                         "2" => Whose::Giver,
@@ -142,9 +159,14 @@ impl Inherited {
             }
         }
         if let (Some(ready), Some(go)) = (ready, go) {
-            inherited.parent = Some(Parent { ready, go, driver });
+            let parent = Parent { ready, go, driver };
+            inherited.is_given_up = parent.has_given_up();
+            inherited.parent = Some(parent);
         }
-        Ok(inherited)
+        match no_socket {
+            Some(why) if !inherited.is_given_up => Err(why),
+            _ => Ok(inherited),
+        }
     }
 
     /// The sockets of an address, if there are some.
@@ -245,34 +267,79 @@ impl Parent {
         self.driver == Some(driver)
     }
 
-    /// Says that all is ready but what one process has at a time, and waits until it is free. A parent that has ended has let
-    /// go of it, too.
+    /// Says that all is ready but what one process has at a time, and waits until it is free. A parent that has broken down has
+    /// let go of it, too. False: this process is given up.
     ///
     /// # Errors
-    /// It has not answered in this time.
-    pub(super) fn wait_for_go(&self, time: Duration) -> io::Result<()> {
+    /// It has not answered in this time, or nothing that this version knows.
+    pub(super) fn wait_for_go(&self, time: Duration) -> io::Result<bool> {
         let _ = rustix::io::write(&self.ready, &[PREPARED]);
+        match self.hear(time)? {
+            Heard::Nothing => Err(io::ErrorKind::TimedOut.into()),
+            Heard::Byte(GIVEN_UP) => Ok(false),
+            Heard::Byte(GO) | Heard::End => Ok(true),
+            Heard::Byte(_) => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// Whether this process is given up by now.
+    pub(super) fn has_given_up(&self) -> bool {
+        matches!(self.hear(Duration::ZERO), Ok(Heard::Byte(GIVEN_UP)))
+    }
+
+    fn hear(&self, time: Duration) -> io::Result<Heard> {
         let time = Timespec::try_from(time).map_err(|_| io::ErrorKind::InvalidInput)?;
         loop {
             match poll(&mut [PollFd::new(&self.go, PollFlags::IN)], Some(&time)) {
-                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(0) => return Ok(Heard::Nothing),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
                 Ok(_) => break,
             }
         }
         let mut byte = [0];
-        match rustix::io::read(&self.go, &mut byte)? {
-            1 if byte != [GO] => Err(io::ErrorKind::InvalidData.into()),
-            _ => Ok(()),
-        }
+        let count = rustix::io::read(&self.go, &mut byte)?;
+        Ok(if count == 0 { Heard::End } else { Heard::Byte(byte[0]) })
     }
 
-    /// Says that this process serves.
-    pub(super) fn ready(self) {
+    /// Says that this process serves. Until the parent has taken note of that it may give this process up all the same:
+    /// `events` hears it, and which signals the parent has had for this one meanwhile.
+    ///
+    /// # Errors
+    /// No thread can be had.
+    pub(super) fn ready(self, events: &Sender<Event>) -> io::Result<()> {
+        let Parent { ready, go, .. } = self;
+        let events = events.clone();
+        // Ends when the parent hands over, or ends: the other end is nobody else's.
+        std::thread::Builder::new().name("parent".into()).spawn(move || {
+            let mut byte = [0];
+            loop {
+                match rustix::io::read(&go, &mut byte) {
+                    Ok(1) if byte == [GIVEN_UP] => {
+                        let _ = events.send(Event::GivenUp);
+                        return;
+                    }
+                    Ok(1) => {
+                        if let Some(signal) = Postponed::of_byte(byte[0]) {
+                            let _ = events.send(Event::Signal(signal));
+                        }
+                    }
+                    Err(Errno::INTR) => {}
+                    _ => return,
+                }
+            }
+        })?;
         // Fails where the parent has ended meanwhile: then this one serves alone.
-        let _ = rustix::io::write(&self.ready, &[READY]);
+        let _ = rustix::io::write(&ready, &[READY]);
+        Ok(())
     }
+}
+
+/// What there is to read.
+enum Heard {
+    Nothing,
+    Byte(u8),
+    End,
 }
 
 /// Descriptors that the next process finds open, and the table that names them.
@@ -394,7 +461,7 @@ mod tests {
         let parent = found.parent().unwrap();
         assert!(parent.wait_for_go(Duration::from_secs(5)).is_err());
         rustix::io::write(&say, &[GO]).unwrap();
-        parent.wait_for_go(Duration::from_secs(5)).unwrap();
+        assert!(parent.wait_for_go(Duration::from_secs(5)).unwrap());
         assert!(parent.agrees_on(IoDriver::Epoll) && !parent.agrees_on(IoDriver::Uring));
         assert_eq!((found.alive().len(), found.alive().len()), (2, 0));
         assert!(found.pids().is_none());

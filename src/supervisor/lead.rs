@@ -10,6 +10,7 @@ use super::drain::Delay;
 use super::elders::{Elders, Presence};
 use super::fleet::{Fleet, Told};
 use super::pid_file::PidFile;
+use super::postponed::Postponed;
 use super::rounds::{Asked, Rounds};
 use super::stay::{self, Successors};
 use super::upgrade::{Origin, Said, Upgrade};
@@ -40,6 +41,8 @@ pub(super) enum Event {
     Word(Word),
     /// A new process's, of that attempt.
     Upgrade(u64, Said),
+    /// The process before has given this one up, when it served already.
+    GivenUp,
 }
 
 /// Where the process stands.
@@ -52,6 +55,8 @@ pub(super) enum Phase {
     Ending,
     /// Another process serves; this one finishes what it has.
     HandedOver(Pid),
+    /// The process before serves, or nobody does any more; this one finishes what it has, and leaves the sockets as they are.
+    GivenUp,
 }
 
 /// The supervising thread's own.
@@ -101,6 +106,7 @@ pub(super) struct Course {
     pub(super) wants_upgrade: bool,
     pub(super) upgrade: Option<Upgrade>,
     pub(super) upgrades: u64,
+    pub(super) postponed: Postponed,
     pub(super) successors: Option<Successors>,
     /// How the process that was handed over to has ended.
     gone: Option<u8>,
@@ -123,6 +129,7 @@ impl Lead {
             wants_upgrade: false,
             upgrade: None,
             upgrades: 0,
+            postponed: Postponed::default(),
             successors: None,
             gone: None,
             next_look: now,
@@ -169,6 +176,10 @@ impl Course {
             (Phase::HandedOver(pid), successors) => {
                 fleet.ports.leave_files();
                 successors.map(|successors| (pid, successors, self.gone))
+            }
+            (Phase::GivenUp, _) => {
+                fleet.ports.leave_files();
+                None
             }
             _ => None,
         };
@@ -233,6 +244,7 @@ impl Course {
                     }
                 }
             }
+            Event::GivenUp => self.given_up(),
         }
     }
 
@@ -251,7 +263,7 @@ impl Course {
         }
     }
 
-    fn signal(&mut self, signal: i32) {
+    pub(super) fn signal(&mut self, signal: i32) {
         let name = signal_hook::low_level::signal_name(signal).unwrap_or("?");
         match self.phase {
             Phase::HandedOver(serving) if self.successors.is_some() => return stay::pass_on(signal, serving),
@@ -263,7 +275,7 @@ impl Course {
                 );
                 return;
             }
-            Phase::Delaying(_) | Phase::Ending => {
+            Phase::Delaying(_) | Phase::Ending | Phase::GivenUp => {
                 tracing::info!(signal = name, "the process ends already");
                 return;
             }
@@ -275,9 +287,16 @@ impl Course {
         {
             tracing::info!(signal = name, why, "the signal is followed later");
         }
+        let waits = self.upgrade.is_some() && self.postponed.note(signal);
         match signal {
             SIGTERM | SIGQUIT | SIGINT => self.begin_end(),
             SIGUSR1 => self.reopen_log(),
+            _ if waits => {
+                tracing::info!(
+                    signal = name,
+                    "an upgrade is under way; the signal is for whoever serves after it"
+                );
+            }
             _ if self.upgrade.is_some() => {
                 tracing::warn!(signal = name, "an upgrade is under way; the signal is ignored");
             }
@@ -398,6 +417,7 @@ impl Course {
             return;
         }
         if self.upgrade.is_some() {
+            self.postponed = Postponed::default();
             self.upgrade_failed("the end was asked for");
         }
         self.wants_upgrade = false;

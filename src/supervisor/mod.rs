@@ -7,7 +7,8 @@
 //!   workers it replaces.
 //! - [`fleet`]: the workers, each a [`slot`] with its lives; [`worker`]: one life; [`ports`]: the sockets.
 //! - [`upgrade`], [`changeover`], [`handover`]: the old and the new process of a hot upgrade; [`elders`]: whether the old one still
-//!   waits for connections; [`stay`]: what process 1 does after it; [`pid_file`].
+//!   waits for connections; [`stay`]: what process 1 does after it; [`pid_file`]; [`postponed`]: signals that wait for its end;
+//!   [`family`]: ends what a script has started.
 //! - [`watchdog`]: looks for a worker that makes no turns; [`rescue`]: who stands in for it meanwhile; [`drain`]: times of the end;
 //!   [`certificate`]: TLS files, read again at SIGHUP; [`memory`]: looks at memory, and has the workers use less.
 //!
@@ -21,6 +22,7 @@ mod changeover;
 mod departures;
 mod drain;
 mod elders;
+mod family;
 mod fleet;
 mod handover;
 mod lead;
@@ -28,6 +30,7 @@ pub mod memory;
 pub mod migrate;
 mod pid_file;
 mod ports;
+mod postponed;
 mod rescue;
 mod rounds;
 mod slot;

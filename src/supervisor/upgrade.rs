@@ -8,8 +8,10 @@
 //! The mode of the sockets (O_NONBLOCK) is one process's at a time, too: where the new process takes the other IO_DRIVER, it
 //! is the same with PostgreSQL, but that the old one says "go" as soon as none of its workers accepts any more.
 
-use super::handover::{GO, Left, PREPARED, READY, TABLE};
+use super::family;
+use super::handover::{GIVEN_UP, GO, Left, PREPARED, READY, TABLE};
 use super::lead::Event;
+use crate::limits::life::KILLED_MAX;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
@@ -152,16 +154,30 @@ impl Upgrade {
         self.stage = Stage::Given;
     }
 
+    /// Passes on signals that came meanwhile. By the pipe: the process that was started may be a script.
+    pub(super) fn pass_on(&mut self, signals: &[i32]) {
+        let bytes: Vec<u8> = signals.iter().filter_map(|signal| u8::try_from(*signal).ok()).collect();
+        if let Err(error) = self.go.write_all(&bytes) {
+            tracing::warn!(%error, "signals that came during the upgrade could not be passed on to the new process");
+        }
+    }
+
     /// Since the begin.
     pub(super) fn elapsed(&self) -> Duration {
         self.begun.elapsed()
     }
 
-    /// Ends the new process at once, and waits for that: it then holds neither socket nor store.
+    /// Ends the new process at once, and waits for that: it then holds neither socket nor store. What was started may be a
+    /// script that has started the server in its turn: so its children end, too, and whoever is out of sight reads that it
+    /// is given up before it serves.
     pub(super) fn kill(&self) {
+        // Fails where nobody is left to read it.
+        let _ = (&self.go).write_all(&[GIVEN_UP]);
+        let descendants = family::descendants(self.child);
         if kill_process(self.child, Signal::KILL).is_ok() {
             // ECHILD: somebody has seen its end already.
             let _ = waitpid(Some(self.child), WaitOptions::empty());
         }
+        family::end(&descendants, KILLED_MAX);
     }
 }

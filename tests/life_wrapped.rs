@@ -1,0 +1,139 @@
+//! The new binary of an upgrade is a script that starts the server: whoever gives up the script gives up the server.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::house::{House, install, is_gone};
+use common::http::Connection;
+use common::postgres::Postgres;
+use common::{Setup, until};
+use rustix::process::Signal;
+use sonic_rs::JsonValueTrait as _;
+use std::fs;
+use std::time::Duration;
+
+/// Waits for the server, as its child.
+const PLAIN: &str = "REAL \"$@\"\n";
+/// The server is nobody's child that the old process could find.
+const APART: &str = "(REAL \"$@\" &)\nexec sleep 1000\n";
+/// The same, and it starts when the old process has turned back already.
+const LATE: &str = "((sleep 0.5; exec REAL \"$@\") &)\nexec sleep 1000\n";
+
+fn house(setup: Setup, script: &str) -> House {
+    let house = House::start(setup);
+    let real = house.folder.path().join("real");
+    install(None, &real);
+    let script = format!("#!/bin/sh\n{}", script.replace("REAL", real.to_str().unwrap()));
+    install(Some(&script), &house.binary());
+    house
+}
+
+/// Processes of the binary that the script starts.
+fn new_ones(house: &House) -> usize {
+    let real = house.folder.path().join("real");
+    let is_one = |entry: std::io::Result<fs::DirEntry>| fs::read_link(entry.unwrap().path().join("exe"));
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| is_one(entry).ok());
+    processes.filter(|exe| *exe == real).count()
+}
+
+/// A request that keeps the old process from letting go of the store.
+fn hold(house: &House) -> Connection {
+    let mut held = house.server.connect();
+    held.send("POST /api/v1/stories HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n{");
+    held
+}
+
+fn expect_none(house: &House) {
+    until("the new process to end", || new_ones(house) == 0);
+    // Whoever is late has come by now.
+    std::thread::sleep(Duration::from_millis(900));
+    assert_eq!(new_ones(house), 0, "{}", house.server.all_said());
+}
+
+#[test]
+fn the_end_of_the_old_process_is_that_of_a_server_that_a_script_has_started() {
+    for script in [PLAIN, APART] {
+        let mut house = house(Setup::new(), script);
+        let held = hold(&house);
+        house.server.signal(Signal::USR2);
+        until("the new one to wait", || house.said("is prepared") == 1);
+        house.server.terminate();
+        drop(held);
+        assert_eq!(house.server.wait().code(), Some(0), "{}", house.server.all_said());
+        expect_none(&house);
+        assert_eq!(house.pid_in("pid"), None);
+    }
+}
+
+#[test]
+fn a_script_that_is_not_ready_in_time_takes_its_server_with_it() {
+    for script in [PLAIN, APART] {
+        let house = house(Setup::new().env("UPGRADE_TIMEOUT", "1s"), script);
+        let pid = house.server.pid();
+        let held = hold(&house);
+        house.server.signal(Signal::USR2);
+        until("the old one to go on", || house.said("this one goes on") == 1);
+        drop(held);
+        expect_none(&house);
+        assert_eq!((house.serving(), house.pid_in("pid")), (pid, Some(pid)));
+        house.server.tell(r#"{"location":"Cusco"}"#).expect(200);
+    }
+}
+
+/// There nothing is waited for.
+#[test]
+fn a_server_that_comes_late_does_not_begin_beside_postgresql() {
+    let database = Postgres::start();
+    let mut house = house(Setup::new().env("DATABASE_URL", &database.url()), LATE);
+    let pid = house.server.pid();
+    house.server.signal(Signal::USR2);
+    until("the script to start", || house.said("the new process starts") == 1);
+    house.server.terminate();
+    assert_eq!(house.server.wait().code(), Some(0), "{}", house.server.all_said());
+    until("the new one to say why", || {
+        house.said("the process before has given this one up") > 0
+    });
+    expect_none(&house);
+    assert_eq!(house.said("started_in_ms"), 1, "{}", house.server.all_said());
+    assert!(is_gone(pid) && house.pid_in("pid").is_none());
+}
+
+/// A certificate is renewed, and a worker asked for, while a new binary starts.
+#[test]
+fn signals_during_an_upgrade_hold_for_whoever_serves_then() {
+    let env_file = tempfile::NamedTempFile::new().unwrap();
+    let setup = Setup::new().env("UPGRADE_TIMEOUT", "1s");
+    let setup = setup.env("ENV_FILE", env_file.path().to_str().unwrap());
+    let house = house(setup, "exec sleep 1000\n");
+    let pid = house.server.pid();
+    let workers = || house.server.json("/health/v2/status")["components"]["worker"]["workers"].as_u64();
+    let meanwhile = || {
+        for signal in [Signal::HUP, Signal::TTIN] {
+            house.server.signal(signal);
+        }
+    };
+    house.server.signal(Signal::USR2);
+    until("the upgrade to begin", || house.said("the new process starts") == 1);
+    fs::write(env_file.path(), "UPGRADE_TIMEOUT=20s\n").unwrap();
+    meanwhile();
+    until("the old one to go on", || house.said("this one goes on") == 1);
+    until("the reload", || house.said("changed\":\"UPGRADE_TIMEOUT=") == 1);
+    until("a worker more", || workers() == Some(3));
+    until("the round", || house.said("the round is over") == 1);
+    assert_eq!(house.serving(), pid);
+    // And one that takes over, by way of a script: a signal to that would end it.
+    let script = format!(
+        "#!/bin/sh\nsleep 0.3\n{} \"$@\"\n",
+        house.folder.path().join("real").to_str().unwrap()
+    );
+    install(Some(&script), &house.binary());
+    house.server.signal(Signal::USR2);
+    until("the second upgrade to begin", || {
+        house.said("the new process starts") == 2
+    });
+    meanwhile();
+    until("the new one to serve", || house.said("the new process serves") == 1);
+    until("its round", || house.said("the round is over") == 2);
+    until("its third worker", || workers() == Some(3));
+    assert_ne!(house.serving(), pid);
+}
