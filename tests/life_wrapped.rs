@@ -137,3 +137,35 @@ fn signals_during_an_upgrade_hold_for_whoever_serves_then() {
     until("its third worker", || workers() == Some(3));
     assert_ne!(house.serving(), pid);
 }
+
+/// It lacks something at one place of its start or another, in turn: the last when some of its workers serve already.
+#[test]
+fn one_that_fails_at_the_last_moment_leaves_the_sockets_as_they_are() {
+    let house = house(Setup::new().env("WORKERS", "3"), "exec sleep 1000\n");
+    let pid = house.server.pid();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let real = house.folder.path().join("real");
+    let mut failed = 0;
+    for descriptors in (open - 8..open + 3).step_by(3) {
+        let script = format!("#!/bin/sh\nulimit -n {descriptors}\nexec {} \"$@\"\n", real.display());
+        install(Some(&script), &house.binary());
+        house.server.signal(Signal::USR2);
+        let began = failed + house.said("the new process serves") + 1;
+        until("the upgrade to begin", || house.said("the new process starts") == began);
+        until("its outcome", || {
+            failed = house.said("this one goes on");
+            failed + house.said("the new process serves") == began
+        });
+        if house.said("the new process serves") > 0 {
+            break;
+        }
+        // On each worker's socket.
+        for _ in 0..12 {
+            house.server.get("/health/v2/live").expect(200);
+        }
+        house.server.tell(r#"{"location":"Cusco"}"#).expect(200);
+        assert_eq!(house.serving(), pid);
+    }
+    assert!(failed > 1, "{failed} failed: {}", house.server.all_said());
+    assert!(house.said("cannot serve") > 0, "{}", house.server.all_said());
+}

@@ -275,6 +275,11 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
     }
     let lock_wait = if parent.is_some() { HANDOVER_MAX } else { Duration::ZERO };
     let store = open_store(&config, workers, lock_wait)?;
+    if parent.as_ref().is_some_and(Parent::has_given_up) {
+        return Err(BootError::GivenUp);
+    }
+    // Before the workers begin, as it may fail.
+    let announce = parent.map(|parent| parent.listen(&sender)).transpose()?;
     if let Opened::Journaled(_, journal) = &store {
         registry.watch_journal(journal.handle());
     }
@@ -323,37 +328,47 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
     // Of inherited sockets there may be more: each has its worker until its queue is empty.
     let lives = workers.max(ports.sockets());
     let mut fleet = Fleet::new(Arc::clone(&shared), ports, store.lend(), sender.clone());
-    fleet.launch(lives)?;
-    let early = wait_until_serving(&events, &mut fleet)?;
+    let begun = fleet
+        .launch(lives)
+        .and_then(|()| wait_until_serving(&events, &mut fleet));
+    let (early, broken) = match begun {
+        Ok(early) => (early, None),
+        // The sockets are those that the old process goes on with: workers that serve already are told to leave them as they
+        // are. Those that lose their supervisor would end them.
+        Err(error) if announce.is_some() => (Vec::new(), Some(error)),
+        Err(error) => return Err(error),
+    };
     fleet.want(workers);
+    let is_whole = broken.is_none();
+    if !is_whole {
+        let _ = sender.send(Event::GivenUp);
+    }
     for signal in early {
         // Nobody else has the other end.
         let _ = sender.send(Event::Signal(signal));
     }
-    process.advance(Lifecycle::Serving);
-    let is_given_up = parent.as_ref().is_some_and(Parent::has_given_up);
-    let pid_file = pid_file.filter(|_| !is_given_up).and_then(|path| PidFile::write(&path));
-    if is_given_up {
-        // What its workers have accepted already is finished.
-        let _ = sender.send(Event::GivenUp);
-    } else if let Some(parent) = parent {
-        fleet.ports.take_files();
-        parent.ready(&sender)?;
+    let pid_file = pid_file.filter(|_| is_whole).and_then(|path| PidFile::write(&path));
+    if is_whole {
+        process.advance(Lifecycle::Serving);
+        if let Some(announce) = announce {
+            fleet.ports.take_files();
+            announce.ready();
+        }
+        for addr in fleet.ports.names() {
+            tracing::info!(addr, "listening");
+        }
+        tracing::info!(
+            addr = fleet.ports.names().collect::<Vec<_>>().join(","),
+            port = fleet.ports.number(),
+            tls = shared.tls.is_some(),
+            workers,
+            pinned = process.topology.pin,
+            open_files_max = open_files,
+            pid = std::process::id(),
+            started_in_ms = started.elapsed().as_millis() as u64,
+            "ready"
+        );
     }
-    for addr in fleet.ports.names() {
-        tracing::info!(addr, "listening");
-    }
-    tracing::info!(
-        addr = fleet.ports.names().collect::<Vec<_>>().join(","),
-        port = fleet.ports.number(),
-        tls = shared.tls.is_some(),
-        workers,
-        pinned = process.topology.pin,
-        open_files_max = open_files,
-        pid = std::process::id(),
-        started_in_ms = started.elapsed().as_millis() as u64,
-        "ready"
-    );
 
     let (stop_watch, watch_stopped) = mpsc::channel();
     let watching = Arc::clone(&process);
@@ -377,6 +392,7 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
         presence: None,
         stays,
         is_ending,
+        broken,
     }
     .run();
     if !over.in_time {
@@ -433,8 +449,8 @@ fn wait_until_serving(events: &Receiver<Event>, fleet: &mut Fleet) -> Result<Vec
                 }
             }
             Ok(Event::Signal(signal)) => signals.push(signal),
-            Ok(Event::Upgrade(..) | Event::GivenUp)
-            | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            Ok(Event::GivenUp) => return Err(BootError::GivenUp),
+            Ok(Event::Upgrade(..)) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
     }
     Ok(signals)

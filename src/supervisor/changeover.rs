@@ -184,13 +184,14 @@ impl Course {
 
     /// This process is the new one, and the old one has turned back, or ends, in the moment in which this one began to serve.
     pub(super) fn given_up(&mut self) {
-        if self.phase != Phase::Serving {
+        // One that was told to end meanwhile must not end the sockets, either.
+        if !matches!(self.phase, Phase::Serving | Phase::Delaying(_)) {
             return;
         }
         if self.upgrade.is_some() {
             self.upgrade_failed("this process is given up itself");
         }
-        let error = boot::BootError::GivenUp;
+        let error = self.lead.broken.take().unwrap_or(boot::BootError::GivenUp);
         tracing::error!("{error}");
         self.failed = Some(error);
         self.wants_upgrade = false;

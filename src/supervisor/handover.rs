@@ -302,12 +302,13 @@ impl Parent {
         Ok(if count == 0 { Heard::End } else { Heard::Byte(byte[0]) })
     }
 
-    /// Says that this process serves. Until the parent has taken note of that it may give this process up all the same:
-    /// `events` hears it, and which signals the parent has had for this one meanwhile.
+    /// Hears the parent on a thread of its own from now on: until it has taken note that this process serves it may give it up,
+    /// and then it says which signals it has had for this one meanwhile. `events` hears both. To be called before anything of
+    /// the sockets is touched that could be undone only by serving: this can fail.
     ///
     /// # Errors
     /// No thread can be had.
-    pub(super) fn ready(self, events: &Sender<Event>) -> io::Result<()> {
+    pub(super) fn listen(self, events: &Sender<Event>) -> io::Result<Announce> {
         let Parent { ready, go, .. } = self;
         let events = events.clone();
         // Ends when the parent hands over, or ends: the other end is nobody else's.
@@ -329,9 +330,19 @@ impl Parent {
                 }
             }
         })?;
+        Ok(Announce(ready))
+    }
+}
+
+/// Where a parent hears that this process serves.
+#[derive(Debug)]
+pub(super) struct Announce(OwnedFd);
+
+impl Announce {
+    /// Says so.
+    pub(super) fn ready(self) {
         // Fails where the parent has ended meanwhile: then this one serves alone.
-        let _ = rustix::io::write(&ready, &[READY]);
-        Ok(())
+        let _ = rustix::io::write(&self.0, &[READY]);
     }
 }
 

@@ -79,6 +79,8 @@ pub(super) struct Lead {
     pub(super) stays: bool,
     /// A second SIGINT is to end the process at once.
     pub(super) is_ending: Arc<AtomicBool>,
+    /// Why this process, the new one of an upgrade, cannot serve; it hears that it is given up, then.
+    pub(super) broken: Option<BootError>,
 }
 
 /// How it came to its end.
@@ -442,7 +444,8 @@ impl Course {
             if self.phase == Phase::HandedOver(pid) {
                 tracing::error!(code, "the process that took over has ended");
                 self.gone = Some(code);
-            } else if self.upgrade.as_ref().is_some_and(|upgrade| upgrade.child == pid) {
+            } else if let Some(upgrade) = self.upgrade.as_mut().filter(|upgrade| upgrade.child == pid) {
+                upgrade.is_reaped = true;
                 self.upgrade_failed(&format!("it ended with code {code}"));
             }
         }

@@ -38,6 +38,8 @@ pub(super) struct Upgrade {
     pub(super) until: Instant,
     /// How far it is.
     pub(super) stage: Stage,
+    /// It has ended, and its number may be another's by now.
+    pub(super) is_reaped: bool,
     begun: Instant,
     go: io::PipeWriter,
 }
@@ -128,6 +130,7 @@ impl Origin {
             child,
             until: begun + time,
             stage: Stage::Starting,
+            is_reaped: false,
             begun,
             go,
         };
@@ -173,6 +176,9 @@ impl Upgrade {
     pub(super) fn kill(&self) {
         // Fails where nobody is left to read it.
         let _ = (&self.go).write_all(&[GIVEN_UP]);
+        if self.is_reaped {
+            return;
+        }
         let descendants = family::descendants(self.child);
         if kill_process(self.child, Signal::KILL).is_ok() {
             // ECHILD: somebody has seen its end already.

@@ -30,10 +30,12 @@ impl<A: App> Door<A> {
         };
         let has_many_out = seat.has_many_out();
         // Who waits here already is first.
-        if !has_many_out && seat.waiting() == 0 && seat.others_have_room() {
+        let waits_here = seat.waiting() > 0;
+        if !has_many_out && !waits_here && seat.others_have_room() {
             return true;
         }
-        let after = if has_many_out {
+        // What waits here counts as out, too, and ends no sooner for being looked at often.
+        let after = if has_many_out && !waits_here {
             limits::OUT_AGAIN
         } else {
             limits::ROOM_AGAIN

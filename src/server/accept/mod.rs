@@ -228,7 +228,13 @@ impl<A: App> Door<A> {
 
     /// The next connection, with the index of its port; pending also where there is no room for one.
     fn poll_accept(&mut self, cx: &Context<'_>) -> Poll<(usize, io::Result<(Terms, Stream)>)> {
-        if !self.is_full() {
+        let is_full = self.is_full();
+        // Who waits here is let in by the next place, whoever else may come beyond them meanwhile.
+        let waits_here = self.server.seat.get().is_some_and(|seat| seat.waiting() > 0);
+        if waits_here && !is_full && self.again.is_none() {
+            *self.server.room.borrow_mut() = Some(cx.waker().clone());
+        }
+        if !is_full {
             self.room_again = None;
         } else if !self.others_have_room(cx) {
             if self.again.is_none() {
