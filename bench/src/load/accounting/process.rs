@@ -124,7 +124,7 @@ fn parse(stat: &str, status: &str) -> Option<Thread> {
     })
 }
 
-/// The command line of a process.
+/// The command line of a process; paths below the present folder as seen from there, since runs are kept and passed on.
 pub(super) fn command(pid: u32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words: Vec<String> = bytes
@@ -132,7 +132,11 @@ pub(super) fn command(pid: u32) -> String {
         .filter(|word| !word.is_empty())
         .map(|word| String::from_utf8_lossy(word).into_owned())
         .collect();
-    words.join(" ")
+    let words = words.join(" ");
+    match std::env::current_dir() {
+        Ok(folder) if folder.parent().is_some() => words.replace(&format!("{}/", folder.display()), ""),
+        _ => words,
+    }
 }
 
 /// The process that listens at an address of this machine, or at all addresses. Of several (a parent and its workers, who
