@@ -154,6 +154,10 @@ fn a_dead_servers_file_is_replaced_and_nobody_elses() {
     let mut first = setup().start();
     first.kill();
     assert!(path.exists());
+    // The kernel takes down a ring, and with it the socket on which an accept was armed, after its process is gone.
+    until("the killed server's socket to go", || {
+        UnixStream::connect(&path).is_err()
+    });
     let second = setup().start();
     assert!(exchange(unix(&path).unwrap(), request("a", "").as_bytes()).ends_with(HEALTHY));
     // A second one is told why not, and leaves the first in peace.
