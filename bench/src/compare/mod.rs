@@ -470,12 +470,18 @@ fn cautions(settings: &Settings, peers: &[PeerReport]) -> Vec<String> {
 
 /// The command line as it was typed, but for the program's path.
 pub(crate) fn typed() -> String {
-    let word = |word: String| match word.contains([' ', '\'', '"']) {
-        true => format!("'{}'", word.replace('\'', "'\\''")),
-        false => word,
+    let rest: Vec<_> = std::env::args().skip(1).collect();
+    format!("roadtrip-bench {}", line(&rest))
+}
+
+/// Words as a shell takes them.
+pub(crate) fn line(words: &[String]) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=:/.,%+@".contains(c);
+    let word = |word: &String| match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.clone(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
     };
-    let rest: Vec<_> = std::env::args().skip(1).map(word).collect();
-    format!("roadtrip-bench {}", rest.join(" "))
+    words.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// Makes a folder for a run below `folder`: DATE-WHAT, or DATE-WHAT-2 and so on, as a second run of a day keeps the first.

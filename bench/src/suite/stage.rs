@@ -224,7 +224,7 @@ impl Stage {
 
     fn judged(&self, suite: &str, spec: &Spec<'_>, mut document: Document) -> Step {
         // The process id and the run's folder are of no use to who reads it.
-        let command = self.workshop.told(&document.command.join(" "));
+        let command = self.workshop.told(&crate::compare::line(&document.command));
         document.command = document.command.iter().map(|word| self.workshop.told(word)).collect();
         let report = &document.report;
         let mut step = Step {
