@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::compare::quoted;
 use crate::guard::Folder;
+use crate::told::quoted;
 
 /// Microseconds of quota that the kernel asks for at least.
 const QUOTA_MIN_US: u64 = 1000;

@@ -33,6 +33,7 @@ mod stats;
 mod suite;
 mod target;
 mod tiers;
+mod told;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -6,7 +6,7 @@
 //! - [`boot`]: from a configuration to a serving process; [`lead`]: what its thread does from then on, [`rounds`]: which
 //!   workers it replaces.
 //! - [`fleet`]: the workers, each a [`slot`] with its lives; [`worker`]: one life; [`ports`]: the sockets.
-//! - [`upgrade`], [`changeover`], [`handover`]: the old and the new process of a hot upgrade; [`elders`]: whether the old one still
+//! - [`upgrade`], [`changeover`], [`handover`], [`parent`]: the old and the new process of a hot upgrade; [`elders`]: whether the old one still
 //!   waits for connections; [`stay`]: what process 1 does after it; [`pid_file`]; [`postponed`]: signals that wait for its end;
 //!   [`family`]: ends what a script has started.
 //! - [`watchdog`]: looks for a worker that makes no turns; [`rescue`]: who stands in for it meanwhile; [`drain`]: times of the end;
@@ -28,6 +28,7 @@ mod handover;
 mod lead;
 pub mod memory;
 pub mod migrate;
+mod parent;
 mod pid_file;
 mod ports;
 mod postponed;

@@ -54,6 +54,6 @@ mod tests {
         assert_eq!(postponed.signals(), [SIGTTIN, SIGTTIN, SIGUSR1, SIGHUP]);
         assert!(Postponed::default().signals().is_empty());
         assert_eq!(Postponed::of_byte(SIGHUP as u8), Some(SIGHUP));
-        assert!(Postponed::of_byte(super::super::handover::GO).is_none());
+        assert!(Postponed::of_byte(super::super::parent::GO).is_none());
     }
 }

@@ -9,8 +9,9 @@
 //! is the same with PostgreSQL, but that the old one says "go" as soon as none of its workers accepts any more.
 
 use super::family;
-use super::handover::{GIVEN_UP, GO, Left, PREPARED, READY, TABLE};
+use super::handover::{Left, TABLE};
 use super::lead::Event;
+use super::parent::{GIVEN_UP, GO, PREPARED, READY};
 use crate::limits::life::KILLED_MAX;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::ffi::OsString;

@@ -22,7 +22,7 @@ use crate::machine::{self, Machine, Version};
 use answers::Answers;
 use peers::{Kind, Peer};
 use prepare::Absent;
-pub(crate) use prepare::{Workshop, quoted};
+pub(crate) use prepare::Workshop;
 use report::{Asked, Idle, Noise, Pair, Row, Settings};
 pub(crate) use report::{PeerReport, Report, State};
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,7 @@ use turn::Turns;
 
 use crate::group::Group;
 use crate::guard::Folder;
+use crate::told::{dated, typed};
 use crate::{EXIT_FOUND_ERRORS, open_files};
 
 /// Microseconds in which a server gets its share of a CPU once: in the rest, requests of all connections gather.
@@ -466,37 +467,6 @@ fn cautions(settings: &Settings, peers: &[PeerReport]) -> Vec<String> {
         found.extend(peer.rows.iter().flat_map(|row| row.cautions(&peer.name)));
     }
     found
-}
-
-/// The command line as it was typed, but for the program's path.
-pub(crate) fn typed() -> String {
-    let rest: Vec<_> = std::env::args().skip(1).collect();
-    format!("roadtrip-bench {}", line(&rest))
-}
-
-/// Words as a shell takes them.
-pub(crate) fn line(words: &[String]) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=:/.,%+@".contains(c);
-    let word = |word: &String| match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.clone(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    };
-    words.iter().map(word).collect::<Vec<_>>().join(" ")
-}
-
-/// Makes a folder for a run below `folder`: DATE-WHAT, or DATE-WHAT-2 and so on, as a second run of a day keeps the first.
-///
-/// # Errors
-/// It cannot be made.
-pub(crate) fn dated(folder: &Path, begun: &str, what: &str) -> Result<PathBuf, String> {
-    let date = begun.split('T').next().unwrap_or_default();
-    let name = |n: u32| if n == 1 { String::new() } else { format!("-{n}") };
-    let folder = (1..u32::MAX)
-        .map(|n| folder.join(format!("{date}-{what}{}", name(n))))
-        .find(|folder| !folder.exists())
-        .ok_or("all names of folders are taken")?;
-    std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
-    Ok(folder)
 }
 
 /// Prints the report, and writes the files asked for.

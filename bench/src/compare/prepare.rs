@@ -11,6 +11,7 @@ use super::peers::{Kind, Peer};
 use super::side::Side;
 use crate::group::Group;
 use crate::server::Server;
+use crate::told::quoted;
 
 /// Lines of a failed build that are quoted.
 const LINES_QUOTED: usize = 12;
@@ -285,11 +286,6 @@ fn locked_version(workspace: &Path, name: &str) -> Option<String> {
         }
     }
     Some(format!("{name} {}", found?.trim_matches('"')))
-}
-
-/// A path as the shell takes it whole.
-pub(crate) fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
 #[cfg(test)]

@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Scenario;
 use super::answers::{self, Answer, Answers};
-use super::prepare::quoted;
 use crate::group::Group;
 use crate::load::{self, Plan, Report, Requests};
 use crate::procfs::CpuTimes;
 use crate::server::Server;
 use crate::target::Target;
+use crate::told::quoted;
 use crate::{clock, idle};
 
 /// Nanoseconds that an answer may take, or a connection.

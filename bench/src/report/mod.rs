@@ -116,7 +116,7 @@ fn evidence(inputs: &Inputs) -> Section {
             run.started_at.clone(),
             format!("{}, {} CPUs, Linux {}", run.host.cpu, run.host.cores, run.host.kernel),
             format!("{}, {}", run.scenario.name, run.target.url),
-            format!("`{}`", crate::compare::line(&run.command)),
+            format!("`{}`", crate::told::line(&run.command)),
         ]
     });
     let mut blocks = vec![Block::Table(Table {

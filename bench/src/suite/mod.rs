@@ -22,9 +22,10 @@ use report::Settings;
 pub(crate) use report::{FORMAT, Report, State, Step, Suite, row};
 use stage::Stage;
 
-use crate::compare::{self, Workshop};
+use crate::compare::Workshop;
 use crate::guard::Folder;
 use crate::machine::{self, Machine, Version};
+use crate::told;
 use crate::{EXIT_FOUND_ERRORS, EXIT_GENERATOR_LIMIT, EXIT_MISSED_THRESHOLD, open_files};
 
 /// Descriptors for connections of the widest load beside `idle-10k`.
@@ -166,7 +167,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     let out = args
         .out
         .as_ref()
-        .map(|out| compare::dated(out, &begun, "suite"))
+        .map(|out| told::dated(out, &begun, "suite"))
         .transpose()?;
     let mut machine = Machine::read();
     let mut stage = Stage {
@@ -194,7 +195,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         format: FORMAT.to_owned(),
         begun,
         seconds: start.elapsed().as_secs_f64(),
-        command: compare::typed(),
+        command: told::typed(),
         note: args.note.clone(),
         version: Version {
             bench: env!("CARGO_PKG_VERSION").to_owned(),

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::report::{State, Step};
-use crate::compare::{Workshop, quoted};
+use crate::compare::Workshop;
 use crate::load::{self, Document};
 use crate::server::Server;
 use crate::target::{RequestArgs, Target};
 use crate::tiers::alike::{Heard, ask};
 use crate::tiers::backends::{Backends, free_address};
+use crate::told::quoted;
 
 /// Where stories are told.
 pub(super) const GENERATE: &str = "/api/v1/stories/generate";
@@ -224,7 +225,7 @@ impl Stage {
 
     fn judged(&self, suite: &str, spec: &Spec<'_>, mut document: Document) -> Step {
         // The process id and the run's folder are of no use to who reads it.
-        let command = self.workshop.told(&crate::compare::line(&document.command));
+        let command = self.workshop.told(&crate::told::line(&document.command));
         document.command = document.command.iter().map(|word| self.workshop.told(word)).collect();
         let report = &document.report;
         let mut step = Step {
