@@ -146,7 +146,9 @@ fn one_that_fails_at_the_last_moment_leaves_the_sockets_as_they_are() {
     let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     let real = house.folder.path().join("real");
     let mut failed = 0;
-    for descriptors in (open - 8..open + 3).step_by(3) {
+    // With the fewest more than once: another worker may be about to begin, or to fail, when the first has failed.
+    let few = std::iter::repeat_n(open - 8, 8);
+    for descriptors in few.chain((open - 8..open + 3).step_by(3)) {
         let script = format!("#!/bin/sh\nulimit -n {descriptors}\nexec {} \"$@\"\n", real.display());
         install(Some(&script), &house.binary());
         house.server.signal(Signal::USR2);
@@ -166,6 +168,12 @@ fn one_that_fails_at_the_last_moment_leaves_the_sockets_as_they_are() {
         house.server.tell(r#"{"location":"Cusco"}"#).expect(200);
         assert_eq!(house.serving(), pid);
     }
-    assert!(failed > 1, "{failed} failed: {}", house.server.all_said());
+    assert_eq!(
+        house.said("UPGRADE_TIMEOUT"),
+        0,
+        "it ends by itself: {}",
+        house.server.all_said()
+    );
+    assert!(failed > 8, "{failed} failed: {}", house.server.all_said());
     assert!(house.said("cannot serve") > 0, "{}", house.server.all_said());
 }

@@ -339,10 +339,9 @@ pub fn serve(config: Config, log: LogControl) -> Result<u8, BootError> {
         Err(error) if announce.is_some() => (Vec::new(), Some(error)),
         Err(error) => return Err(error),
     };
-    fleet.want(workers);
     let is_whole = broken.is_none();
-    if !is_whole {
-        let _ = sender.send(Event::GivenUp);
+    if is_whole {
+        fleet.want(workers);
     }
     for signal in early {
         // Nobody else has the other end.

@@ -201,7 +201,7 @@ impl Course {
         self.lead.is_ending.store(true, Ordering::Relaxed);
         self.shared().process.advance(Lifecycle::Draining);
         self.phase = Phase::GivenUp;
-        self.lead.fleet.leave(limits::HANDOVER_IDLE);
+        self.lead.fleet.leave_for_good(limits::HANDOVER_IDLE);
     }
 
     /// This process is the one that serves, still.

@@ -206,6 +206,9 @@ impl Fleet {
                     self.ended.push(coming.life.thread);
                     return self.not_begun(at, reason);
                 }
+                // It was told to leave before it could begin: nobody else's word says that it is gone.
+                let (life, _) = slot.take(word.life);
+                self.ended.extend(life.map(|life| life.thread));
             }
             What::Broken(why) => return self.broken(at, word.life, &why),
             What::Ended(cut_off) => {

@@ -79,7 +79,7 @@ pub(super) struct Lead {
     pub(super) stays: bool,
     /// A second SIGINT is to end the process at once.
     pub(super) is_ending: Arc<AtomicBool>,
-    /// Why this process, the new one of an upgrade, cannot serve; it hears that it is given up, then.
+    /// Why this process, the new one of an upgrade, cannot serve: it begins as one that is given up, then.
     pub(super) broken: Option<BootError>,
 }
 
@@ -140,6 +140,10 @@ impl Lead {
             rss_turn: 0,
             failed: None,
         };
+        if course.lead.broken.is_some() {
+            // Before anything else, which would be that of a process that serves.
+            course.given_up();
+        }
         loop {
             let now = Instant::now();
             let next = course.tick(now);

@@ -26,6 +26,12 @@ impl Fleet {
         }
     }
 
+    /// The same, and no other life begins: not for one that breaks down, and not where there are fewer than are wanted.
+    pub(in crate::supervisor) fn leave_for_good(&mut self, idle: Duration) {
+        self.ending = true;
+        self.leave(idle);
+    }
+
     /// After [`leave`](Self::leave), begins again with this store.
     ///
     /// # Errors
