@@ -225,11 +225,13 @@ fn the_server_is_accounted_for() {
     assert!(of("cpu_us_per_request") > 0.5, "{server:?}");
     let parts = of("user_us_per_request") + of("system_us_per_request");
     assert!((parts - of("cpu_us_per_request")).abs() < 1e-6);
-    assert!(
-        of("voluntary_switches_per_request") > 0.0 && of("bytes_per_connection") > 0.0,
-        "{server:?}"
-    );
-    assert!(server["memory"]["connected"]["rss"].as_u64().unwrap() > 1_000_000);
+    assert!(of("voluntary_switches_per_request") > 0.0, "{server:?}");
+    // It may be nothing: what was freed since the boot serves for connections, too. How many
+    // bytes a connection takes is for `idle` to say, with enough of them.
+    let rss = |when: &str| server["memory"][when]["rss"].as_f64().unwrap();
+    assert!(rss("before") > 1e6 && rss("connected") > 1e6, "{server:?}");
+    let grown = (rss("connected") - rss("before")) / 120.0;
+    assert!((of("bytes_per_connection") - grown).abs() < 1e-6, "{server:?}");
     // Two workers, and between them every request; the scrapes are requests, too.
     let workers = server["workers"].as_array().unwrap();
     assert_eq!(workers.len(), 2, "{workers:?}");
