@@ -211,6 +211,8 @@ fn as_process_1_it_stays_and_leaves_no_zombie() {
     enter("kill -USR2 1");
     until("another process to serve", || house.serving() != 1);
     let second = house.serving();
+    // It may answer before the first has heard that it does.
+    until("the first to stay", || house.said("stays behind") == 1);
     enter("kill -USR2 1");
     until("a third", || {
         let serving = house.serving();

@@ -6,7 +6,7 @@ mod common;
 use common::house::{House, install, is_gone};
 use common::http::Connection;
 use common::postgres::Postgres;
-use common::{Setup, until};
+use common::{Setup, on_each_driver, until};
 use rustix::process::Signal;
 use sonic_rs::JsonValueTrait as _;
 use std::fs;
@@ -19,11 +19,32 @@ const APART: &str = "(REAL \"$@\" &)\nexec sleep 1000\n";
 /// The same, and it starts when the old process has turned back already.
 const LATE: &str = "((sleep 0.5; exec REAL \"$@\") &)\nexec sleep 1000\n";
 
+/// The server is ready, and the old process does not hear of it.
+const SILENT: &str = r#"#!/usr/bin/env python3
+import os, subprocess, sys
+table = dict(word.split("=", 1) for word in os.environ["ROADTRIP_API_HANDOVER"].split(" "))
+ready = int(table["ready"])
+hear, say = os.pipe()
+told = os.dup(ready)
+os.dup2(say, ready)
+os.close(say)
+server = subprocess.Popen(["REAL"] + sys.argv[1:], close_fds=False)
+os.close(ready)
+while byte := os.read(hear, 1):
+    if byte != b"R":
+        os.write(told, byte)
+sys.exit(server.wait())
+"#;
+
 fn house(setup: Setup, script: &str) -> House {
     let house = House::start(setup);
     let real = house.folder.path().join("real");
     install(None, &real);
-    let script = format!("#!/bin/sh\n{}", script.replace("REAL", real.to_str().unwrap()));
+    let script = script.replace("REAL", real.to_str().unwrap());
+    let script = match script.starts_with("#!") {
+        true => script,
+        false => format!("#!/bin/sh\n{script}"),
+    };
     install(Some(&script), &house.binary());
     house
 }
@@ -176,4 +197,31 @@ fn one_that_fails_at_the_last_moment_leaves_the_sockets_as_they_are() {
     );
     assert!(failed > 8, "{failed} failed: {}", house.server.all_said());
     assert!(house.said("cannot serve") > 0, "{}", house.server.all_said());
+}
+
+/// As when the old process is told to end in the moment in which the new one begins to serve: neither knows of the other.
+#[test]
+fn what_a_new_process_has_accepted_when_it_is_given_up_is_answered() {
+    let wish = r#"{"location":"Petra"}"#;
+    on_each_driver(|driver| {
+        let setup = Setup::new().driver(driver).env("UPGRADE_TIMEOUT", "1s");
+        let mut house = house(setup, SILENT);
+        let old = house.server.pid();
+        house.server.signal(Signal::USR2);
+        until("the new one to serve", || house.serving() != old);
+        let mut idle = house.server.connect();
+        idle.get("/health").expect(200);
+        let mut held = house.server.connect();
+        let head = "POST /api/v1/stories/generate HTTP/1.1\r\nHost: t\r\nContent-Type: application/json";
+        held.send(format!("{head}\r\nContent-Length: {}\r\n\r\n{{", wish.len()));
+        until("it to be given up", || {
+            house.said("has given this one up") + house.said("this one goes on") > 0
+        });
+        held.send(&wish[1..]);
+        assert!(held.read().expect(200).closes());
+        assert!(idle.is_closed());
+        until("the old one to go on", || house.said("this one goes on") == 1);
+        assert_eq!((house.serving(), new_ones(&house)), (old, 0));
+        house.server.stop();
+    });
 }

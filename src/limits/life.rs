@@ -52,6 +52,11 @@ pub const RSS_PAUSE: Duration = Duration::from_secs(10);
 
 /// Milliseconds for a new binary to become ready.
 pub const UPGRADE_TIMEOUT_MS: u64 = 30_000;
+/// What a new binary that is given up has to end by itself, with what its workers have accepted by then: it leaves with
+/// [`HANDOVER_IDLE`] for idle connections.
+pub const GIVEN_UP_MAX: Duration = Duration::from_secs(2);
+/// Between two looks whether it has ended.
+pub const GIVEN_UP_LOOK: Duration = Duration::from_millis(2);
 /// The longest wait for the end of processes that were killed.
 pub const KILLED_MAX: Duration = Duration::from_secs(1);
 /// Processes that a failed upgrade's new process has started, and that are ended with it.
@@ -68,6 +73,7 @@ pub const INHERITED_MAX: usize = super::listen::ADDRESSES_MAX * super::server::W
 pub const STOPPED_LOOK: Duration = Duration::from_millis(5);
 
 const _: () = assert!(HANDOVER_IDLE.as_millis() < HANDOVER_MAX.as_millis());
+const _: () = assert!(2 * HANDOVER_IDLE.as_millis() < GIVEN_UP_MAX.as_millis());
 const _: () = assert!(ROUND_STEP_MAX.as_millis() < RETIRE_IDLE.as_millis());
 const _: () = assert!(ASK_FIRST.as_millis() <= ASK_UNKNOWN.as_millis());
 const _: () = assert!(ELDERS_MAX > 1);

@@ -143,7 +143,7 @@ impl Course {
 
     pub(super) fn upgrade_failed(&mut self, why: &str) {
         let Some(upgrade) = self.upgrade.take() else { return };
-        upgrade.kill();
+        upgrade.end();
         tracing::error!(
             pid = %upgrade.child.as_raw_nonzero(),
             why,

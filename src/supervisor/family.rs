@@ -6,6 +6,7 @@
 
 use crate::limits::life::DESCENDANTS_MAX;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -63,11 +64,20 @@ pub(super) fn end(handles: &[OwnedFd], time: Duration) {
         // Fails where it has ended.
         let _ = pidfd_send_signal(handle, Signal::KILL);
     }
-    let until = Instant::now() + time;
+    wait(handles, Instant::now() + time);
+}
+
+/// Waits until all have ended, or it is that late.
+pub(super) fn wait(handles: &[OwnedFd], until: Instant) {
     for handle in handles {
-        let left = Timespec::try_from(until.saturating_duration_since(Instant::now())).unwrap_or_default();
-        // Readable is ended. A signal that cuts the wait short is no harm: the kill is on its way.
-        let _ = poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&left));
+        loop {
+            let left = Timespec::try_from(until.saturating_duration_since(Instant::now())).unwrap_or_default();
+            // Readable is ended.
+            match poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&left)) {
+                Err(Errno::INTR) => {}
+                _ => break,
+            }
+        }
     }
 }
 

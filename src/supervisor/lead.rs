@@ -422,14 +422,15 @@ impl Course {
         if self.phase != Phase::Serving {
             return;
         }
+        // First of all, as the end of a new process may take a while.
+        self.lead.is_ending.store(true, Ordering::Relaxed);
+        self.shared().process.advance(Lifecycle::Draining);
         if self.upgrade.is_some() {
             self.postponed = Postponed::default();
             self.upgrade_failed("the end was asked for");
         }
         self.wants_upgrade = false;
         self.rounds.clear();
-        self.lead.is_ending.store(true, Ordering::Relaxed);
-        self.shared().process.advance(Lifecycle::Draining);
         let timeouts = self.shared().config.timeouts;
         tracing::info!(
             drain_delay_ms = timeouts.drain_delay.as_millis() as u64,

@@ -12,7 +12,8 @@ use super::family;
 use super::handover::{Left, TABLE};
 use super::lead::Event;
 use super::parent::{GIVEN_UP, GO, PREPARED, READY};
-use crate::limits::life::KILLED_MAX;
+use crate::limits::life::{GIVEN_UP_LOOK, GIVEN_UP_MAX, KILLED_MAX};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
@@ -138,7 +139,7 @@ impl Origin {
         match listening {
             Ok(_) => Ok(upgrade),
             Err(error) => {
-                upgrade.kill();
+                upgrade.end();
                 Err(error)
             }
         }
@@ -171,19 +172,38 @@ impl Upgrade {
         self.begun.elapsed()
     }
 
-    /// Ends the new process at once, and waits for that: it then holds neither socket nor store. What was started may be a
-    /// script that has started the server in its turn: so its children end, too, and whoever is out of sight reads that it
-    /// is given up before it serves.
-    pub(super) fn kill(&self) {
+    /// Nothing that it has asked for is kept from it.
+    fn may_serve(&self) -> bool {
+        match self.stage {
+            Stage::Starting | Stage::Given => true,
+            Stage::Emptying(_) | Stage::Stopping(_) => false,
+        }
+    }
+
+    /// Ends the new process, and waits for that: it then holds neither socket nor store. By a word first, since its workers
+    /// may have begun to serve, and what they have accepted they are to answer: until the old process has heard that the new
+    /// one is ready, neither knows of the other how far it is. Who has not ended in [`GIVEN_UP_MAX`] is killed. What was
+    /// started may be a script that has started the server in its turn: so its children end, too, and whoever is out of sight
+    /// reads that it is given up.
+    pub(super) fn end(&self) {
         // Fails where nobody is left to read it.
         let _ = (&self.go).write_all(&[GIVEN_UP]);
         if self.is_reaped {
             return;
         }
         let descendants = family::descendants(self.child);
-        if kill_process(self.child, Signal::KILL).is_ok() {
-            // ECHILD: somebody has seen its end already.
-            let _ = waitpid(Some(self.child), WaitOptions::empty());
+        let patience = if self.may_serve() { GIVEN_UP_MAX } else { Duration::ZERO };
+        let until = Instant::now() + patience;
+        // ECHILD: somebody has seen its end already.
+        let has_ended = |options| !matches!(waitpid(Some(self.child), options), Ok(None) | Err(Errno::INTR));
+        let mut is_gone = has_ended(WaitOptions::NOHANG);
+        while !is_gone && Instant::now() < until {
+            std::thread::sleep(GIVEN_UP_LOOK);
+            is_gone = has_ended(WaitOptions::NOHANG);
+        }
+        family::wait(&descendants, until);
+        if !is_gone && kill_process(self.child, Signal::KILL).is_ok() {
+            while !has_ended(WaitOptions::empty()) {}
         }
         family::end(&descendants, KILLED_MAX);
     }
