@@ -226,3 +226,30 @@ fn who_reads_no_answers_keeps_nobody_else_from_a_new_story() {
     other.tell(&wish(1)).expect(200);
     drop(clients);
 }
+
+/// Else it takes a worker's CPU for every single story, and commits each alone.
+#[test]
+fn the_thread_that_commits_waits_until_the_worker_has_done_its_share() {
+    let server = Setup::new().env("WORKERS", "1").start();
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    // sched(7): 0 is the usual policy, 3 is SCHED_BATCH. Field 41 of proc_pid_stat(5), the 39th behind the name.
+    let policies: Vec<(String, String)> = tasks
+        .map(|task| {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+            let (start, rest) = stat.rsplit_once(')').unwrap();
+            let name = start.split_once('(').unwrap().1;
+            (name.to_owned(), rest.split_whitespace().nth(38).unwrap().to_owned())
+        })
+        .collect();
+    let of = |name: &str| {
+        policies
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, policy)| &policy[..])
+    };
+    assert_eq!(
+        (of("store-write"), of("worker-0")),
+        (Some("3"), Some("0")),
+        "{policies:?}"
+    );
+}

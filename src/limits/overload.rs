@@ -23,7 +23,7 @@ pub const QUEUE_MAX: usize = 1024;
 /// How long a request may wait while there is more than can be served, as a part of the target. Long enough that there is
 /// always somebody who waits when a group commit lets many in at once, short beside what the target leaves for serving.
 pub const HURRY_PART: u64 = 10;
-/// Of the limit, the part that may wait then; more are sent away on arrival, which costs less than to have them wait. Whatever
+/// Of the limit, the part that may wait then at most; more are sent away on arrival, which costs less than to have them wait. Whatever
 /// becomes free beyond that has the next who comes.
 pub const WAITING_PART: usize = 2;
 /// Latency beyond the baseline that is no sign of too much in flight, as a part of the target: the wait for the commit

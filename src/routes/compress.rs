@@ -15,6 +15,7 @@ use crate::http::encode::{Effort, encode};
 use crate::http::negotiate::{Coding, Codings, NotAcceptable};
 use crate::http::{FieldName, Method, Status, field};
 use crate::limits::compression as limits;
+use crate::runtime::driver::do_not_cut_in;
 use crate::runtime::time::timeout;
 use crate::server::{Outbox, Outcome, Reply, ReplyBody};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -59,7 +60,12 @@ impl Helper {
     fn start() -> Option<SyncSender<Job>> {
         let (queue, jobs) = sync_channel(limits::QUEUE_MAX);
         let thread = std::thread::Builder::new().name("compress".into());
-        match thread.spawn(move || work(&jobs)) {
+        let run = move || {
+            // Long work, for which nobody's request is to wait; where it is refused, it is as it was.
+            let _ = do_not_cut_in();
+            work(&jobs);
+        };
+        match thread.spawn(run) {
             Ok(_) => Some(queue),
             Err(error) => {
                 tracing::warn!(%error, "no thread to compress on: long answers are sent as they are");

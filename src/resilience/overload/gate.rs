@@ -1,10 +1,13 @@
 //! Who is let in, who waits, and who is sent away; on a clock that the caller moves.
 //!
-//! In calm, whoever waits is let in by age. Where somebody has been waiting all the time for as long as the target, there is
-//! more than can be served (CoDel's criterion: a queue that does not become empty is no burst). Then the newest goes first,
-//! since it is the one that can still be answered in time, and what has waited for a tenth of the target is sent away,
-//! oldest first (adaptive LIFO with CoDel, as in "Fail at Scale", ACM Queue 13(8), 2015). It ends as soon as somebody can be let
-//! in and nobody waits.
+//! Whoever waits is let in by age. Where somebody has been waiting all the time for as long as the target, there is
+//! more than can be served (CoDel's criterion: a queue that does not become empty is no burst). Then what has waited for a
+//! tenth of the target is sent away, oldest first, as CoDel in "Fail at Scale" does it (ACM Queue 13(8), 2015), and no more may
+//! wait than can be let in within that time: others are sent away as they come. It ends as soon as somebody can be let in and
+//! nobody waits.
+//!
+//! The newest does not go first then, as it does there (adaptive LIFO). That is for a queue in which whoever is old is hopeless;
+//! in this one the oldest has waited for a tenth of the target, and what newer ones overtake has cost a wait for nothing.
 
 use super::limit::{Adaptive, End};
 use super::{Reason, Settings, Urgency};
@@ -143,8 +146,15 @@ impl<T> Gate<T> {
     /// There is more than can be served, and as many wait as can be let in soon: whoever comes now would wait in vain.
     fn is_crowded(&self, now: u64) -> bool {
         let limit = self.limit();
-        let enough = (limit / limits::WAITING_PART).max(1);
-        self.in_flight >= limit && self.queue.len() >= enough && self.is_overloaded(now)
+        self.in_flight >= limit && self.queue.len() >= self.enough(limit) && self.is_overloaded(now)
+    }
+
+    /// As many as are let in within [`hurry_ns`](Self::hurry_ns), by Little's law, where `limit` are in flight; and a part of
+    /// the limit at most.
+    fn enough(&self, limit: usize) -> usize {
+        let most = limit / limits::WAITING_PART;
+        let soon = (limit as u64).saturating_mul(self.hurry_ns()) / self.limit.latency_ns().max(1);
+        most.min(usize::try_from(soon).unwrap_or(usize::MAX)).max(1)
     }
 
     /// Somebody comes who has been here since `since_ns`; a turn of the loop takes `turn_ns`. [`Gate::next`] is to be
@@ -234,11 +244,7 @@ impl<T> Gate<T> {
         if self.in_flight >= self.limit() {
             return None;
         }
-        let (_, chosen) = if self.is_overloaded(now) {
-            self.queue.pop_last()?
-        } else {
-            self.queue.pop_first()?
-        };
+        let (_, chosen) = self.queue.pop_first()?;
         self.look_whether_empty();
         let waited = now.saturating_sub(chosen.since_ns);
         Some((chosen.who, Verdict::In(self.begin(now), waited)))

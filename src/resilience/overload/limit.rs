@@ -41,6 +41,8 @@ pub(super) struct Adaptive {
     /// There have been enough once.
     is_measured: bool,
     window: Window,
+    /// Mean latency in the last window; 0: there was none.
+    latency_ns: u64,
     /// Since when each window was congested.
     congested_ns: Option<u64>,
     /// The limit and the baseline before that.
@@ -80,6 +82,7 @@ impl Adaptive {
                 begun_ns: now,
                 ..Window::default()
             },
+            latency_ns: 0,
             congested_ns: None,
             before: (0.0, 0),
             last_congested_ns: now,
@@ -100,6 +103,11 @@ impl Adaptive {
     /// Latency with hardly anything in flight, nanoseconds; 0: not known yet.
     pub(super) fn baseline_ns(&self) -> u64 {
         self.baseline_ns
+    }
+
+    /// Mean latency of late, nanoseconds; 0: not known yet.
+    pub(super) fn latency_ns(&self) -> u64 {
+        self.latency_ns
     }
 
     /// A mean latency that is still no sign of too much in flight.
@@ -211,7 +219,8 @@ impl Adaptive {
             return;
         }
         let mean = sum_ns / count.max(1);
-        let whole = (whole_ns / count.max(1)).min(limits::PROBE_NS);
+        self.latency_ns = whole_ns / count.max(1);
+        let whole = self.latency_ns.min(limits::PROBE_NS);
         if mean < self.baseline_ns {
             self.approach(mean, count);
         }

@@ -40,6 +40,7 @@ use std::time::Duration;
 
 use buffers::{BufferId, BufferPool, BufferQueue};
 pub use rustix::net::{Shutdown, SocketAddrAny};
+pub use system::do_not_cut_in;
 
 /// Names an operation: its slot in the table and the generation of the slot, so that a late event of a slot's
 /// previous tenant is recognised.

@@ -1,5 +1,5 @@
 //! What the real drivers have in common: clocks and sockets.
-#![allow(unsafe_code)] // Reason: one ioctl that has no safe name; see the SAFETY lines.
+#![allow(unsafe_code)] // Reason: an ioctl and a system call that have no safe names; see the SAFETY lines.
 
 use super::{Keepalive, SocketAddrAny};
 use rustix::ioctl::{Getter, Opcode, ioctl};
@@ -31,6 +31,23 @@ pub(super) fn now_ns() -> u64 {
 /// CLOCK_REALTIME, nanoseconds since the Unix epoch.
 pub(super) fn unix_ns() -> u64 {
     clock_ns(ClockId::Realtime)
+}
+
+/// Has the calling thread, when there is work for it, wait for the time slice of whoever runs on its CPU to end instead of cutting
+/// in (SCHED_BATCH, sched(7)): its share of a CPU stays the same. For threads beside the workers whose work is
+/// cheaper the more of it there is at once.
+///
+/// # Errors
+/// A sandbox refuses it: then it goes on as before.
+pub fn do_not_cut_in() -> io::Result<()> {
+    // struct sched_param of the kernel, which is all that it reads; musl's has more, and its function is a stub.
+    let priority: libc::c_int = 0;
+    // SAFETY: 0 is the calling thread, and the priority outlives the call, which only reads it.
+    let done = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_BATCH, &raw const priority) };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// A stream socket of the address's family, with TCP_NODELAY where it is TCP.

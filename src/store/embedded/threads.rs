@@ -5,7 +5,7 @@ use super::OpenError;
 use super::engine::Engine;
 use super::schema::{self, KEYS, STORIES};
 use crate::limits::store::BATCH_PUTS_MAX;
-use crate::store::{Cursor, Filter, Kept, Page, Record, StoreError, StoryKey};
+use crate::store::{Cursor, Filter, Kept, Page, Record, StoreError, StoryKey, step_aside};
 use std::sync::mpsc as std_mpsc;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -73,6 +73,7 @@ pub(super) fn spawn(
 ///
 /// Nobody is kept waiting for company: a lone put is committed at once, and what arrives meanwhile is the next batch.
 pub(super) fn write(engine: &Engine, mut queue: mpsc::Receiver<PutMessage>) {
+    step_aside();
     let mut messages = Vec::new();
     // Ends when the queue is closed and empty, or nobody is left to fill it.
     while queue.blocking_recv_many(&mut messages, BATCH_PUTS_MAX) > 0 {

@@ -3,7 +3,7 @@
 use super::folder::{Place, Unreadable};
 use super::writer::{Log, Writer};
 use crate::limits::store::BATCH_PUTS_MAX;
-use crate::store::{Kept, Record, StoreError, StoryKey};
+use crate::store::{Kept, Record, StoreError, StoryKey, step_aside};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
@@ -72,6 +72,7 @@ pub(super) fn start(log: &Arc<Log>, mut writer: Writer, puts: usize, reads: usiz
     std::thread::Builder::new()
         .name("journal-write".into())
         .spawn(move || {
+            step_aside();
             write(&mut writer, &mut for_writer);
             drop(end);
         })?;
