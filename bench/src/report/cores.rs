@@ -82,7 +82,8 @@ fn drawn(kept: &Kept<suite::Report>, points: &[Point<'_>]) -> Section {
     let mut blocks = vec![Block::Text(format!(
         "Suite `cores` of `{}`, {} on {} ({} CPUs): the cached story in a closed loop, each worker pinned to a CPU of its own, all of \
          them in a control group with the same share of a CPU for each. Workers that share nothing lie on the ideal line; what they \
-         share costs CPU a request, or leaves part of the quota unused.",
+         share costs CPU a request, or leaves part of the quota unused. So does what their CPUs share (caches, clock, a core's two \
+         threads), with each other and with the generator, which runs on the same CPUs: the service's own efficiency is no less.",
         kept.file, kept.report.version.ours, kept.report.machine.cpu, kept.report.machine.cpus
     ))];
     if let [first, .., last] = points {

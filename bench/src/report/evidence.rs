@@ -37,13 +37,14 @@ fn latest_step<'i>(
     is_it: impl Fn(&Step) -> bool,
     stand: impl Fn(&suite::Report) -> Result<(), String>,
 ) -> Result<Found<'i>, Missing> {
-    let mut first_why = None;
+    let (mut first_why, mut are_any) = (None, false);
     for kept in suites {
+        are_any = true;
         let report = &kept.report;
         let of_it = report.suites.iter().filter(|one| one.name == suite);
         let why = match of_it.flat_map(|one| &one.steps).find(|step| is_it(step)) {
             _ if report.settings.workers != 1 => "the suites were run with several workers".to_owned(),
-            None => format!("no such step of the suite {suite}"),
+            None => continue,
             Some(step) if step.state == State::Passed => match stand(report) {
                 Ok(()) => return Ok((step, kept)),
                 Err(why) => why,
@@ -58,8 +59,10 @@ fn latest_step<'i>(
         };
         first_why.get_or_insert(why);
     }
+    // What was looked at says more than what was not asked.
+    let what = if are_any { "such step" } else { "run" };
     Err(Missing {
-        why: first_why.unwrap_or_else(|| format!("no run of the suite {suite}")),
+        why: first_why.unwrap_or_else(|| format!("no {what} of the suite {suite}")),
         has_failed: false,
     })
 }
@@ -278,5 +281,13 @@ mod tests {
         assert_eq!(told(at_a_share_of_the_capacity(&inputs)).1, "2.10 ms");
         let found = passed(&inputs, "start", |step| step.name == "cold-start");
         assert_eq!(found.ok().unwrap().1.group, "2026-01-02-suite");
+        // Nor does it hide why there is none.
+        let mut inputs = inputs;
+        of(&mut inputs.suites[0].report, "latency")[0].state = State::Unsound;
+        let words = at_a_share_of_the_capacity(&inputs).words;
+        assert!(
+            words.contains("share-080 of the suite latency was not sound"),
+            "{words}"
+        );
     }
 }

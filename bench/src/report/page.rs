@@ -43,13 +43,14 @@ const STYLE: &str = "
 @media(prefers-color-scheme:dark){:root{--bg:#12161c;--fg:#e6eaf0;--soft:#a3afbf;--rule:#333c49;--card:#1a2028;--band:#2c3644;
 --c0:#6cb2ff;--c1:#ff9a6b;--c2:#66d19a;--c3:#d3a1f5;--c4:#e6c15a;--c5:#ff8ab8;--good:#66d19a;--bad:#ff8a80}}
 body{margin:0;padding:1.5rem 1rem 4rem;background:var(--bg);color:var(--fg);font:16px/1.55 system-ui,sans-serif}
-main{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,60rem) minmax(0,1fr)}main>*{grid-column:2;min-width:0}
+main{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,60rem) minmax(0,1fr)}main>*{grid-column:2;min-width:0}main>p{margin:.5rem 0}
 h1{font-size:1.7rem;line-height:1.25}h2{font-size:1.25rem;margin-top:2.6rem;border-bottom:1px solid var(--rule);padding-bottom:.3rem}
 figure{margin:1.2rem 0;padding:1rem;background:var(--card);border:1px solid var(--rule);border-radius:8px;overflow-x:auto}
 figure svg{width:100%;min-width:34rem;height:auto;display:block}
 figcaption{color:var(--soft);font-size:.9rem;margin:.5rem 0}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;margin:.8rem 0}
-main>.wide{grid-column:1/-1;justify-self:center;max-width:100%}td.long,th.long{min-width:13rem;max-width:30rem}
+main>.wide{grid-column:1/-1;justify-self:center;max-width:100%}.wide td:not(.long){white-space:nowrap}
+.wide td.long,.wide th.long{min-width:13rem;max-width:30rem}.wide .sentence{min-width:20rem}
 caption{text-align:left;color:var(--soft);padding-bottom:.3rem}
 th,td{padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--rule);text-align:left;vertical-align:top}
 thead th{color:var(--soft);font-weight:600}tbody th{font-weight:500}
@@ -70,6 +71,7 @@ svg .bar{opacity:.85}
 const WIDE_COLUMNS: usize = 5;
 /// Characters from which a cell is words rather than a figure.
 const LONG_CELL: usize = 28;
+const SENTENCE: usize = 70;
 
 fn anchor(index: usize) -> String {
     format!("part-{index}")
@@ -148,10 +150,10 @@ fn html_table(table: &Table) -> String {
         for (index, cell) in row.iter().enumerate() {
             let text = inline(cell);
             // Words keep a width to be read in, whatever room figures leave them.
-            let long = if cell.chars().count() >= LONG_CELL {
-                " class=\"long\""
-            } else {
-                ""
+            let long = match cell.chars().count() {
+                0..LONG_CELL => "",
+                LONG_CELL..SENTENCE => " class=\"long\"",
+                _ => " class=\"long sentence\"",
             };
             let _ = match (index, cell.as_str()) {
                 (0, _) => write!(out, "<th scope=\"row\"{long}>{text}</th>"),

@@ -5,6 +5,9 @@
 //! what the server leaves it. So throughput is what the server can do, and what a worker more brings less than the first is what
 //! workers share: it costs CPU a request, or leaves part of the quota unused. The quota is the group's and not a worker's: the
 //! kernel hands it out in slices, so workers need not have the same part of it, which the figure of the busiest shows.
+//!
+//! What CPUs share (caches, clock, the two threads of a core), and what the generator takes of it, counts as the workers': the
+//! server's own efficiency is no less than what is measured.
 
 use roadtrip_api::runtime::topology;
 
