@@ -8,8 +8,10 @@ use std::path::Path;
 use crate::guard::Folder;
 use crate::told::quoted;
 
-/// Microseconds of quota that the kernel asks for at least.
+/// Microseconds of quota that the kernel asks for at least, and of a period.
 const QUOTA_MIN_US: u64 = 1000;
+/// With this period a group has the shortest that its share allows: what waits for a quota waits least.
+pub(crate) const PERIOD_MIN_US: u64 = 1000;
 
 /// A control group, removed when dropped.
 pub(crate) struct Group {
@@ -19,7 +21,8 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// A group whose processes get `share` CPUs together, period by period.
+    /// A group whose processes get `share` CPUs together, period by period; the period is longer where the quota would be
+    /// less than the kernel takes.
     ///
     /// # Errors
     /// In words: no such controller here, or no right to make a group.
@@ -55,16 +58,17 @@ impl Group {
     /// # Errors
     /// The kernel refuses it.
     pub(crate) fn limit(&self, share: Option<f64>) -> Result<(), String> {
-        let quota = share.map(|share| ((self.period_us as f64 * share) as u64).max(QUOTA_MIN_US));
+        let period_us = share.map_or(self.period_us, |share| period(self.period_us, share));
+        let quota = share.map(|share| ((period_us as f64 * share) as u64).max(QUOTA_MIN_US));
         if self.is_first_version {
-            self.set("cpu.cfs_period_us", &self.period_us.to_string())?;
+            self.set("cpu.cfs_period_us", &period_us.to_string())?;
             return self.set(
                 "cpu.cfs_quota_us",
                 &quota.map_or("-1".to_owned(), |quota| quota.to_string()),
             );
         }
         let quota = quota.map_or("max".to_owned(), |quota| quota.to_string());
-        self.set("cpu.max", &format!("{quota} {}", self.period_us))
+        self.set("cpu.max", &format!("{quota} {period_us}"))
     }
 
     fn set(&self, file: &str, value: &str) -> Result<(), String> {
@@ -95,9 +99,26 @@ impl Group {
     }
 }
 
+/// The period asked for, or the shortest in which so many CPUs are a quota that the kernel takes.
+fn period(asked_us: u64, share: f64) -> u64 {
+    asked_us.max((QUOTA_MIN_US as f64 / share).ceil() as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_small_share_has_a_longer_period_and_no_larger_quota() {
+        for (asked, share, expected) in [
+            (5000, 0.3, 5000),
+            (5000, 0.05, 20_000),
+            (PERIOD_MIN_US, 0.3, 3334),
+            (PERIOD_MIN_US, 2.0, 1000),
+        ] {
+            assert_eq!(period(asked, share), expected, "{share} of {asked}");
+        }
+    }
 
     #[test]
     fn a_group_is_gone_when_it_is_dropped() {

@@ -148,7 +148,17 @@ fn suites_and_lives_are_shown_and_fill_the_budgets() {
     );
     assert!(page.contains("not shown: `2026-01-03-suite/suite.json`"), "{page}");
     // Steps make a curve, but arena's and single runs' do not mix.
-    assert!(page.contains("`2026-01-02-suite/latency`: latency by throughput.") && !page.contains("## Scaling"));
+    assert!(page.contains("`2026-01-02-suite/latency`: latency by throughput.") && !page.contains("## Scaling\n"));
+    // Workers beside the line of proportion; two points make no law.
+    assert!(
+        page.contains("## Scaling with cores\n")
+            && page.contains("| 2 | 117,000 | 58,500 | 0.97 | 5.00 | 200,000 | 99 % | 1.02 | - |")
+    );
+    assert!(page.contains("2 different points, and 5 are needed"), "{page}");
+    let html = std::fs::read_to_string(out.join("page.html")).unwrap();
+    assert!(html.contains("id=\"cores-t\"") && html.contains(">ideal: the first times as many</text>"));
+    // Tables of many columns leave the column of the text.
+    assert!(html.contains("<div class=\"scroll wide\""));
     assert!(page.contains("| nothing happens | uring | 1247 | 1247 | 0 |") && page.contains("as it must be"));
     assert!(page.contains("Skipped: jump (uring): no right"));
     assert!(page.contains("540017 answered, 0 failed") && page.contains("Flat."));

@@ -157,6 +157,57 @@ fn slow_clients_are_there_beside_the_fast_ones() {
 }
 
 #[test]
+fn servers_have_the_share_that_they_are_given_and_workers_a_cpu_each() {
+    let out = tempfile::tempdir().unwrap();
+    let names = ["latency", "cores", "--server-share", "0.5"];
+    let ran = suite(
+        &service(),
+        &[&names[..], &["--out", out.path().to_str().unwrap()]].concat(),
+    );
+    let said = String::from_utf8_lossy(&ran.stderr);
+    if said.contains("--server-share: ") {
+        assert_eq!(ran.status.code(), Some(2), "{said}");
+        eprintln!("no control groups here: {said}");
+        return;
+    }
+    // At 95 % of what a debug build does beside other tests some answers may be 503.
+    assert!(matches!(ran.status.code(), Some(0 | 1)), "{said}");
+    let (report, folder) = kept(out.path());
+    assert_eq!(report["settings"]["server_share"].as_f64(), Some(0.5));
+    let page = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    assert!(page.contains("each server on 0.5 of a CPU"), "{page}");
+    let used = |step: &Value| {
+        let used = step["figures"]["share_of_quota_used"].as_f64().unwrap();
+        // What the kernel hands out in slices may be a little more in so short a time.
+        assert!(used > 0.0 && used < 1.5, "{step}");
+        assert_eq!(step["is_lower_bound"].as_bool(), Some(used < 0.9), "{step}");
+    };
+    used(&report["suites"][0]["steps"][0]);
+    let steps = report["suites"][1]["steps"].as_array().unwrap();
+    if steps[0]["state"].as_str() == Some("skipped") {
+        assert!(steps[0]["reasons"].to_string().contains("1 CPU"), "{}", steps[0]);
+        return;
+    }
+    for (step, workers) in steps.iter().zip([1.0, 2.0]) {
+        assert_eq!(step["state"].as_str(), Some("passed"), "{step}");
+        assert_eq!(step["figures"]["workers"].as_f64(), Some(workers), "{step}");
+        used(step);
+        let run = read(&folder.join(step["file"].as_str().unwrap()));
+        assert_eq!(run["server"]["workers"].as_array().unwrap().len() as f64, workers);
+    }
+    assert!(
+        steps.len() >= 2 && steps[1]["figures"]["busiest_worker_over_mean"].as_f64() < Some(2.1),
+        "{}",
+        steps[1]
+    );
+    // None is made for what is no share.
+    assert_eq!(
+        suite("true", &["churn", "--server-share", "0.01"]).status.code(),
+        Some(2)
+    );
+}
+
+#[test]
 fn the_arena_asks_of_every_tier() {
     let out = tempfile::tempdir().unwrap();
     let ran = suite(&service(), &["arena", "--out", out.path().to_str().unwrap()]);

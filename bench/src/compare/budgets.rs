@@ -25,6 +25,9 @@ pub(crate) enum Outcome {
     MissedNarrowly,
     #[serde(rename = "missed")]
     Missed,
+    /// Of upper bounds that are not below what is asked; only `report` has such.
+    #[serde(rename = "not shown")]
+    NotShown,
     #[serde(rename = "not measured")]
     NotMeasured,
 }
@@ -36,6 +39,7 @@ impl Outcome {
             Self::MetNarrowly => "met narrowly",
             Self::MissedNarrowly => "missed narrowly",
             Self::Missed => "missed",
+            Self::NotShown => "not shown",
             Self::NotMeasured => "not measured",
         }
     }

@@ -35,9 +35,9 @@ use crate::told::{dated, typed};
 use crate::{EXIT_FOUND_ERRORS, open_files};
 
 /// Microseconds in which a server gets its share of a CPU once: in the rest, requests of all connections gather.
-const PERIOD_US: u64 = 5000;
+pub(crate) const PERIOD_US: u64 = 5000;
 /// Server utilisation below which the server waited for the load.
-const UTILISATION_MIN: f64 = 0.9;
+pub(crate) const UTILISATION_MIN: f64 = 0.9;
 /// What a run of the JSON schema is named.
 pub(crate) const FORMAT: &str = "roadtrip-bench compare 1";
 

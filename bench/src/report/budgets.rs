@@ -3,37 +3,31 @@
 
 use std::path::Path;
 
-use super::input::{Comparison, Inputs, Mode, Run};
+use super::evidence::{at_a_share_of_the_capacity, at_the_guides_rate, passed};
+use super::input::{Comparison, Inputs};
 use super::page::{Block, Section, Table};
 use super::svg::figure;
 use crate::compare::budgets::{self, Budget, Outcome};
 use crate::stats::Interval;
-use crate::suite::{State, Step};
 
-/// Rate of the guide, and what its 99.9th percentile must stay below.
-const RATE: f64 = 3000.0;
-const P999_MS: f64 = 1.0;
-/// Share of the capacity, and the same there.
-const SHARE: f64 = 0.8;
-const P999_AT_SHARE_MS: f64 = 5.0;
 /// Before anybody asks.
 const COLD_START_MS: f64 = 100.0;
 const IDLE_RSS_MB: f64 = 24.0;
 const WAKE_UPS: f64 = 2.0;
 
 /// A line of the table.
-struct Line {
-    what: String,
+pub(super) struct Line {
+    pub(super) what: String,
     asked: String,
-    measured: String,
-    outcome: Outcome,
-    words: String,
-    from: String,
+    pub(super) measured: String,
+    pub(super) outcome: Outcome,
+    pub(super) words: String,
+    pub(super) from: String,
 }
 
 impl Line {
     /// Of one value that must stay below a bound.
-    fn below(what: &str, bound: f64, unit: &str, measured: Option<(f64, String)>, missing: &str) -> Self {
+    pub(super) fn below(what: &str, bound: f64, unit: &str, measured: Option<(f64, String)>, missing: &str) -> Self {
         let asked = format!("below {} {unit}", figure(bound));
         match measured {
             None => Self {
@@ -55,6 +49,40 @@ impl Line {
                     from,
                 }
             }
+        }
+    }
+
+    /// The same of a server that had a share of a CPU. What a quota adds is waiting, which is not the server's: below the bound
+    /// it is met, and else nothing is shown. `why`: what there is without a share.
+    pub(super) fn at_most(
+        what: &str,
+        bound: f64,
+        unit: &str,
+        (value, share, from): (f64, f64, String),
+        why: &str,
+    ) -> Self {
+        let (asked, value_in_words) = (
+            format!("below {} {unit}", figure(bound)),
+            format!("{} {unit}", figure(value)),
+        );
+        let (outcome, more) = if value < bound {
+            (Outcome::Met, "a quota only adds waiting, so this is an upper bound")
+        } else {
+            (
+                Outcome::NotShown,
+                "an upper bound, as what the quota adds is not the server's",
+            )
+        };
+        Self {
+            what: what.to_owned(),
+            words: format!(
+                "{}: {value_in_words} on {share} of a CPU ({more}), where {asked} is asked; on a whole CPU: {why}",
+                outcome.words()
+            ),
+            asked,
+            measured: format!("at most {value_in_words} (on {share} of a CPU)"),
+            outcome,
+            from,
         }
     }
 
@@ -96,12 +124,7 @@ pub(super) fn section(inputs: &Inputs, beside: &Path) -> Section {
     let mut lines = of_comparisons(inputs);
     idle_of_the_suite(inputs, &mut lines);
     lines.push(at_the_guides_rate(inputs));
-    let what = "p99.9 at 80 % of the capacity, one worker, arrivals at random";
-    let (step, why) = passed(inputs, "latency", |step| {
-        step.figures.get("share_of_capacity") == Some(&SHARE)
-    });
-    let at_share = step.map(|(step, from)| (step.latency_us.p999 / 1000.0, from));
-    lines.push(Line::below(what, P999_AT_SHARE_MS, "ms", at_share, &why));
+    lines.push(at_a_share_of_the_capacity(inputs));
     for (what, bound, unit, step, name, scale) in [
         (
             "cold start to ready, embedded store, median",
@@ -128,14 +151,22 @@ pub(super) fn section(inputs: &Inputs, beside: &Path) -> Section {
             1.0,
         ),
     ] {
-        let (found, why) = passed(inputs, "start", |one| one.name == step);
-        let value = found.and_then(|(step, from)| Some((step.figures.get(name)? * scale, from)));
+        let found = passed(inputs, "start", |one| one.name == step);
+        let value = found.as_ref().ok().and_then(|(step, kept)| {
+            let value = step.figures.get(name)? * scale;
+            Some((value, kept.file_of(step)))
+        });
+        let why = found.err().map_or(String::new(), |missing| missing.why);
         lines.push(Line::below(what, bound, unit, value, &why));
     }
     lines.push(allocations(beside));
     let count = |outcomes: &[Outcome]| lines.iter().filter(|line| outcomes.contains(&line.outcome)).count();
+    let not_shown = match count(&[Outcome::NotShown]) {
+        0 => String::new(),
+        some => format!("{some} not shown (measured on a share of a CPU, above what is asked), "),
+    };
     let mut blocks = vec![Block::Text(format!(
-        "{} met, {} missed, {} not measured in the runs of this page. A ratio is a median of pairs measured in turns; narrowly means \
+        "{} met, {} missed, {not_shown}{} not measured in the runs of this page. A ratio is a median of pairs measured in turns; narrowly means \
          that its interval reaches across the limit, or that it is nearer to it than the service strays from itself.",
         count(&[Outcome::Met, Outcome::MetNarrowly]),
         count(&[Outcome::Missed, Outcome::MissedNarrowly]),
@@ -187,80 +218,19 @@ fn of_comparisons(inputs: &Inputs) -> Vec<Line> {
 
 /// A suite's 10,000 idle connections stand in where no comparison looked at idle ones.
 fn idle_of_the_suite(inputs: &Inputs, lines: &mut [Line]) {
-    let (Some((step, from)), _) = passed(inputs, "arena", |step| step.name == "idle-10k") else {
+    let Ok((step, kept)) = passed(inputs, "arena", |step| step.name == "idle-10k") else {
         return;
     };
     let bytes = step.figures.get("rss_bytes_per_connection").copied();
     let Some(interval) = bytes.and_then(|bytes| Interval::of(&[bytes])) else {
         return;
     };
-    let fresh = Line::of(budgets::idle(Some(interval)), &from);
+    let fresh = Line::of(budgets::idle(Some(interval)), &kept.file_of(step));
     if let Some(line) = lines.iter_mut().find(|line| line.what == fresh.what)
         && line.outcome == Outcome::NotMeasured
     {
         *line = fresh;
     }
-}
-
-/// A step of the suites that are shown, with one worker, if it passed; else why there is none.
-fn passed<'i>(inputs: &'i Inputs, suite: &str, is_it: impl Fn(&Step) -> bool) -> (Option<(&'i Step, String)>, String) {
-    let Some(shown) = inputs.suite() else {
-        return (None, format!("no run of the suite {suite}"));
-    };
-    if shown.report.settings.workers != 1 {
-        return (None, "the suites were run with several workers".to_owned());
-    }
-    let steps = shown
-        .report
-        .suites
-        .iter()
-        .filter(|one| one.name == suite)
-        .flat_map(|one| &one.steps);
-    match steps.into_iter().find(|step| is_it(step)) {
-        None => (None, format!("no such step of the suite {suite}")),
-        Some(step) if step.state == State::Passed => {
-            let from = step
-                .file
-                .as_deref()
-                .map_or(shown.file.clone(), |file| match shown.group.as_str() {
-                    "" => file.to_owned(),
-                    group => format!("{group}/{file}"),
-                });
-            (Some((step, from)), String::new())
-        }
-        Some(step) => (
-            None,
-            format!("{} of the suite {suite} was {}", step.name, step.state.word()),
-        ),
-    }
-}
-
-/// p99.9 at 3000 requests a second on one CPU: of every sound run at that rate, but of the suites only those that are shown.
-fn at_the_guides_rate(inputs: &Inputs) -> Line {
-    let what = format!("p99.9 at {RATE} requests a second, one worker");
-    let mut runs = inputs.single();
-    runs.extend(inputs.steps(&["guide"]));
-    let fits = |run: &&Run| {
-        run.mode == Mode::Open
-            && run.workers() == Some(1)
-            && run.rate.is_some_and(|rate| (rate / RATE - 1.0).abs() < 0.02)
-    };
-    let mut sound: Vec<&Run> = runs.iter().filter(fits).filter(|run| run.is_sound()).collect();
-    sound.sort_by(|a, b| a.latency_us.p999.total_cmp(&b.latency_us.p999));
-    let unsound = runs.iter().filter(fits).count().saturating_sub(sound.len());
-    let missing = match unsound {
-        0 => "no run at this rate with one worker".to_owned(),
-        _ => format!("{unsound} run(s) at this rate, in each of which the generator was the limit or answers failed"),
-    };
-    // Of an even number the worse of the two in the middle.
-    let median = sound.get(sound.len() / 2);
-    let measured = median.map(|run| {
-        (
-            run.latency_us.p999 / 1000.0,
-            format!("{}; sound runs: {}", run.file, sound.len()),
-        )
-    });
-    Line::below(&what, P999_MS, "ms", measured, &missing)
 }
 
 /// The ratchet is what tests hold the service to.

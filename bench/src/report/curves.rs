@@ -259,25 +259,22 @@ fn usual_workers(runs: &[&Run]) -> Option<usize> {
         .and_then(|(workers, _)| workers)
 }
 
-fn scaling_figure(group: &str, name: &str, label: &str, best: &[(f64, f64)]) -> Vec<Block> {
-    let mut series = vec![Series {
-        name: "measured".to_owned(),
-        points: best.to_vec(),
-        marked: true,
-        style: 0,
-    }];
-    let fit = usl::fit(best);
-    let (first, last) = (best.first().map_or(1.0, |p| p.0), best.last().map_or(1.0, |p| p.0));
-    let words_of_fit = match &fit {
+/// The curve of a fit from one place to another.
+pub(super) fn curve_of(fit: &usl::Fit, first: f64, last: f64) -> Series {
+    let steps = 60;
+    let at = |i: i32| first + (last - first) * f64::from(i) / f64::from(steps);
+    Series {
+        name: "universal scalability law".to_owned(),
+        points: (0..=steps).map(|i| (at(i), fit.at(at(i)))).collect(),
+        marked: false,
+        style: 1,
+    }
+}
+
+/// What a fit says, or why there is none.
+pub(super) fn in_words(fit: &Result<usl::Fit, String>) -> String {
+    match fit {
         Ok(fit) => {
-            let steps = 60;
-            let at = |i: i32| first + (last - first) * f64::from(i) / f64::from(steps);
-            series.push(Series {
-                name: "universal scalability law".to_owned(),
-                points: (0..=steps).map(|i| (at(i), fit.at(at(i)))).collect(),
-                marked: false,
-                style: 1,
-            });
             let peak = fit.peak().map_or("nowhere".to_owned(), |n| format!("at {}", figure(n)));
             format!(
                 "α = {:.4}, β = {:.6}, λ = {} requests a second, R² = {:.4}; greatest throughput by the fit: {peak}.",
@@ -288,7 +285,20 @@ fn scaling_figure(group: &str, name: &str, label: &str, best: &[(f64, f64)]) -> 
             )
         }
         Err(why) => format!("There is {why}."),
-    };
+    }
+}
+
+fn scaling_figure(group: &str, name: &str, label: &str, best: &[(f64, f64)]) -> Vec<Block> {
+    let mut series = vec![Series {
+        name: "measured".to_owned(),
+        points: best.to_vec(),
+        marked: true,
+        style: 0,
+    }];
+    let fit = usl::fit(best);
+    let (first, last) = (best.first().map_or(1.0, |p| p.0), best.last().map_or(1.0, |p| p.0));
+    series.extend(fit.iter().map(|fit| curve_of(fit, first, last)));
+    let words_of_fit = in_words(&fit);
     let x = Axis::counts(label, best.iter().map(|point| point.0));
     let y = Axis::linear(
         "requests a second",

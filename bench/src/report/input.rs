@@ -38,9 +38,20 @@ impl Inputs {
         self.runs.iter().filter(|run| !is_step(run)).cloned().collect()
     }
 
+    /// What suites measured, the latest first: as evidence a quick one counts only where there is no other.
+    pub(super) fn evidence(&self) -> impl Iterator<Item = &Kept<suite::Report>> {
+        let are_quick = self.suite().is_some_and(|shown| shown.report.settings.quick);
+        let all = self.suites.iter().rev();
+        all.filter(move |one| one.report.settings.quick == are_quick)
+    }
+
     /// Runs of these suites of what is shown.
     pub(super) fn steps(&self, names: &[&str]) -> Vec<Run> {
-        let Some(shown) = self.suite() else { return vec![] };
+        self.suite().map_or(vec![], |shown| self.steps_of(shown, names))
+    }
+
+    /// Runs of these suites of one file.
+    pub(super) fn steps_of(&self, shown: &Kept<suite::Report>, names: &[&str]) -> Vec<Run> {
         let is_of = |run: &Run| names.iter().any(|name| run.group.rsplit('/').next() == Some(name));
         self.runs
             .iter()
@@ -181,6 +192,15 @@ pub(super) struct Kept<R> {
 }
 
 impl Kept<suite::Report> {
+    /// The file of a step, from the folder of runs; where the step has none, this one.
+    pub(super) fn file_of(&self, step: &suite::Step) -> String {
+        match (step.file.as_deref(), self.group.as_str()) {
+            (None, _) => self.file.clone(),
+            (Some(file), "") => file.to_owned(),
+            (Some(file), group) => format!("{group}/{file}"),
+        }
+    }
+
     /// Whether a run is one of its steps.
     fn has(&self, run: &Run) -> bool {
         let below = if self.group.is_empty() {

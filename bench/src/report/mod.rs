@@ -4,7 +4,9 @@
 //! the drawings. Nothing is computed here that the runs do not hold, but for the fit of the universal scalability law.
 
 mod budgets;
+mod cores;
 mod curves;
+mod evidence;
 mod input;
 mod page;
 mod peers;
@@ -23,7 +25,7 @@ use page::{Block, Section, Table};
 /// Reads every .json below the folder: what `load --json-file`, `compare` and `suite` write (bench/schema), and `life --json`.
 /// Runs in one folder make one curve. Of comparisons, suites, lives and soaks the last by name is shown; of comparisons with
 /// those in the same folder, of suites rather one that was not quick. The first section is the design's budgets, met or missed
-/// by these runs.
+/// by these runs: a budget that the suites shown do not measure is held against earlier ones.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   roadtrip-bench report --runs bench/runs --html bench/runs/report.html --markdown bench/runs/report.md
@@ -103,6 +105,7 @@ fn sections(inputs: &Inputs, folder: &Path) -> Vec<Section> {
     sections.extend(curves::spectra(&with(&["saturation", "latency", "slow"])));
     sections.extend(curves::cpu(&with(&["arena", "latency"])));
     sections.extend(curves::scaling(&single));
+    sections.extend(cores::section(inputs));
     sections.extend(suites::lives(inputs));
     sections.push(evidence(inputs));
     sections
@@ -135,7 +138,7 @@ fn evidence(inputs: &Inputs) -> Section {
     others.extend(suites.map(|other| format!("`{}`", other.file)));
     if !others.is_empty() {
         blocks.push(Block::Text(format!(
-            "Other comparisons and suites, not shown: {}.",
+            "Other comparisons and suites, whose tables are not shown: {}.",
             others.join(", ")
         )));
     }

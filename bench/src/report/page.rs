@@ -42,12 +42,15 @@ const STYLE: &str = "
 --c0:#0b62c4;--c1:#b3441c;--c2:#19703f;--c3:#8a3fb0;--c4:#8a6400;--c5:#a81e5b;--good:#19703f;--bad:#b3261e}
 @media(prefers-color-scheme:dark){:root{--bg:#12161c;--fg:#e6eaf0;--soft:#a3afbf;--rule:#333c49;--card:#1a2028;--band:#2c3644;
 --c0:#6cb2ff;--c1:#ff9a6b;--c2:#66d19a;--c3:#d3a1f5;--c4:#e6c15a;--c5:#ff8ab8;--good:#66d19a;--bad:#ff8a80}}
-body{margin:0 auto;padding:1.5rem 1rem 4rem;max-width:60rem;background:var(--bg);color:var(--fg);font:16px/1.55 system-ui,sans-serif}
+body{margin:0;padding:1.5rem 1rem 4rem;background:var(--bg);color:var(--fg);font:16px/1.55 system-ui,sans-serif}
+main{display:grid;grid-template-columns:minmax(0,1fr) minmax(0,60rem) minmax(0,1fr)}main>*{grid-column:2;min-width:0}main>p{margin:.5rem 0}
 h1{font-size:1.7rem;line-height:1.25}h2{font-size:1.25rem;margin-top:2.6rem;border-bottom:1px solid var(--rule);padding-bottom:.3rem}
 figure{margin:1.2rem 0;padding:1rem;background:var(--card);border:1px solid var(--rule);border-radius:8px;overflow-x:auto}
 figure svg{width:100%;min-width:34rem;height:auto;display:block}
 figcaption{color:var(--soft);font-size:.9rem;margin:.5rem 0}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums;margin:.8rem 0}
+main>.wide{grid-column:1/-1;justify-self:center;max-width:100%}.wide td:not(.long){white-space:nowrap}
+.wide td.long,.wide th.long{min-width:13rem;max-width:30rem}.wide .sentence{min-width:20rem}
 caption{text-align:left;color:var(--soft);padding-bottom:.3rem}
 th,td{padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--rule);text-align:left;vertical-align:top}
 thead th{color:var(--soft);font-weight:600}tbody th{font-weight:500}
@@ -63,6 +66,12 @@ svg .s0{stroke:var(--c0)}svg .s1{stroke:var(--c1)}svg .s2{stroke:var(--c2)}svg .
 svg .m0{fill:var(--c0)}svg .m1{fill:var(--c1)}svg .m2{fill:var(--c2)}svg .m3{fill:var(--c3)}svg .m4{fill:var(--c4)}svg .m5{fill:var(--c5)}
 svg .bar{opacity:.85}
 ";
+
+/// Columns from which a table takes as much of the window as it needs.
+const WIDE_COLUMNS: usize = 5;
+/// Characters from which a cell is words rather than a figure.
+const LONG_CELL: usize = 28;
+const SENTENCE: usize = 70;
 
 fn anchor(index: usize) -> String {
     format!("part-{index}")
@@ -125,7 +134,9 @@ fn inline(text: &str) -> String {
 }
 
 fn html_table(table: &Table) -> String {
-    let mut out = String::from("<div class=\"scroll\" tabindex=\"0\"><table>");
+    // With this many columns it may leave the column of the text.
+    let wide = if table.head.len() >= WIDE_COLUMNS { " wide" } else { "" };
+    let mut out = format!("<div class=\"scroll{wide}\" tabindex=\"0\"><table>");
     if !table.caption.is_empty() {
         let _ = write!(out, "<caption>{}</caption>", inline(&table.caption));
     }
@@ -138,11 +149,17 @@ fn html_table(table: &Table) -> String {
         out.push_str("<tr>");
         for (index, cell) in row.iter().enumerate() {
             let text = inline(cell);
+            // Words keep a width to be read in, whatever room figures leave them.
+            let long = match cell.chars().count() {
+                0..LONG_CELL => "",
+                LONG_CELL..SENTENCE => " class=\"long\"",
+                _ => " class=\"long sentence\"",
+            };
             let _ = match (index, cell.as_str()) {
-                (0, _) => write!(out, "<th scope=\"row\">{text}</th>"),
+                (0, _) => write!(out, "<th scope=\"row\"{long}>{text}</th>"),
                 (_, "met" | "met narrowly") => write!(out, "<td class=\"met\">{text}</td>"),
                 (_, "missed" | "missed narrowly") => write!(out, "<td class=\"missed\">{text}</td>"),
-                _ => write!(out, "<td>{text}</td>"),
+                _ => write!(out, "<td{long}>{text}</td>"),
             };
         }
         out.push_str("</tr>\n");

@@ -9,7 +9,7 @@ pub(super) fn suites(inputs: &Inputs) -> Option<Section> {
     let shown = inputs.suite()?;
     let (report, machine) = (&shown.report, &shown.report.machine);
     let mut blocks = vec![Block::Text(format!(
-        "`{}` begun {}: {} on {} ({} CPUs, Linux {}), {} worker(s), {} s a step{}. Load average before: {}. A step that is not sound \
+        "`{}` begun {}: {} on {} ({} CPUs, Linux {}), {} worker(s), {} s a step{}{}. Load average before: {}. A step that is not sound \
          says nothing of the server: the generator was its limit. `>=`: the server may do more.",
         shown.file,
         report.begun,
@@ -20,6 +20,7 @@ pub(super) fn suites(inputs: &Inputs) -> Option<Section> {
         report.settings.workers,
         report.settings.seconds,
         if report.settings.quick { ", quick" } else { "" },
+        report.settings.share_in_words(),
         machine.load_before,
     ))];
     blocks.extend(report.note.as_ref().map(|note| Block::Text(note.clone())));

@@ -1,11 +1,12 @@
 //! `suite`: the loads that benchmark engineers reach for, as one command. Each suite starts the service anew, runs its steps
 //! with the engine of `load` in this process, and judges them; `report` shows what is kept.
 //!
-//! `stage` starts servers and runs steps, `arena`, `rates`, `clients`, `neighbour` and `soak` are the suites, `report` is
-//! what came of them. Deliberately absent: resuming, other services than this one (`compare` has them), other machines.
+//! `stage` starts servers and runs steps, `arena`, `rates`, `clients`, `neighbour`, `cores` and `soak` are the suites, `report`
+//! is what came of them. Deliberately absent: resuming, other services than this one (`compare` has them), other machines.
 
 mod arena;
 mod clients;
+mod cores;
 mod neighbour;
 mod rates;
 mod report;
@@ -23,6 +24,7 @@ pub(crate) use report::{FORMAT, Report, State, Step, Suite, row};
 use stage::Stage;
 
 use crate::compare::Workshop;
+use crate::group::{Group, PERIOD_MIN_US};
 use crate::guard::Folder;
 use crate::machine::{self, Machine, Version};
 use crate::told;
@@ -31,7 +33,7 @@ use crate::{EXIT_FOUND_ERRORS, EXIT_GENERATOR_LIMIT, EXIT_MISSED_THRESHOLD, open
 /// Descriptors for connections of the widest load beside `idle-10k`.
 const FILES: u64 = 2048;
 
-/// Run suites of loads against the service: start, arena, guide, saturation, latency, churn, slow, neighbour, soak
+/// Run suites of loads against the service: start, arena, guide, saturation, latency, churn, slow, neighbour, cores, soak
 ///
 /// Builds the service (profile max; release with --quick), starts it anew for each suite on --server-cpu, and runs the suite's
 /// steps with the engine of `load` from --load-cpu. Databases are PostgreSQL and Redis of its own. Prints Markdown; --out keeps
@@ -53,12 +55,14 @@ const FILES: u64 = 2048;
   churn       connections that come and go
   slow        slow heads, bodies and readers beside fast clients
   neighbour   a pod with 1 CPU of quota, alone and beside a neighbour that spins
+  cores       the cached story by 1, 2, 4 ... workers, each on a CPU of its own with 0.3 of it by quota
   soak        a mix for --soak seconds; memory and descriptors must not grow
 
 Examples:
   cargo run --release -p roadtrip-bench -- suite --quick
   roadtrip-bench suite --server-cpu 0 --load-cpu 1 --out bench/runs
-  roadtrip-bench suite guide latency --server-cpu 0 --load-cpu 1")]
+  roadtrip-bench suite guide latency --server-cpu 0 --load-cpu 1
+  roadtrip-bench suite guide latency --server-cpu 0 --load-cpu 1 --server-share 0.3 --out bench/runs")]
 pub(crate) struct Args {
     /// Suites; all of them without a name
     #[arg(value_name = "NAME", value_parser = NAMES)]
@@ -84,6 +88,10 @@ pub(crate) struct Args {
     /// CPU that the load and the databases run on
     #[arg(long)]
     load_cpu: Option<usize>,
+    /// Share of a CPU that each server gets, by the quota of a control group: so little that a generator on one CPU can drive
+    /// it to its capacity. 1: no quota. `neighbour` and `cores` have quotas of their own
+    #[arg(long, value_name = "CPUS", default_value_t = 1.0)]
+    server_share: f64,
     /// Exit as if steps that are not sound had not been run (they are still marked)
     #[arg(long)]
     accept_generator_limits: bool,
@@ -108,7 +116,7 @@ pub(crate) struct Args {
 }
 
 /// In the order in which they run: `saturation` finds what `latency` takes shares of.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "start",
     "arena",
     "guide",
@@ -117,6 +125,7 @@ const NAMES: [&str; 9] = [
     "churn",
     "slow",
     "neighbour",
+    "cores",
     "soak",
 ];
 
@@ -132,6 +141,10 @@ fn what(name: &str) -> &'static str {
         "churn" => "Connections that come and go; none may be left behind.",
         "slow" => "1000 cached stories a second beside clients that are slow on purpose.",
         "neighbour" => "A control group with a quota of 1 CPU, as a pod has.",
+        "cores" => {
+            "Scaling with cores: the cached story by more and more workers, each on a CPU of its own with the same share of it. \
+             Throughput is in proportion to workers where they share nothing."
+        }
         _ => "A mix at a constant rate for long.",
     }
 }
@@ -147,6 +160,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
     if args.capacity.is_some_and(|rate| !(1.0..=1e7).contains(&rate)) {
         return Err("--capacity takes requests a second".to_owned());
     }
+    if !(0.05..=1.0).contains(&args.server_share) {
+        return Err(format!("--server-share takes 0.05 to 1, not {}", args.server_share));
+    }
+    let group = (args.server_share < 1.0)
+        .then(|| Group::new("share", PERIOD_MIN_US, args.server_share))
+        .transpose()
+        .map_err(|why| format!("--server-share: {why}"))?
+        .map(|group| (group, args.server_share));
     let folder = Folder::named("bench-suite")?;
     let workshop = Workshop {
         root: PathBuf::new(),
@@ -179,6 +200,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         soak_seconds,
         server_cpu: args.server_cpu,
         load_cpu: args.load_cpu,
+        group,
         capacity: args.capacity,
         out: out.clone(),
         stores: Cell::new(0),
@@ -209,6 +231,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
             workers: args.workers,
             server_cpu: args.server_cpu,
             load_cpu: args.load_cpu,
+            server_share: args.server_share,
             capacity: stage.capacity,
         },
         cautions: cautions(args, &suites),
@@ -230,6 +253,7 @@ fn one(stage: &mut Stage, name: &str) -> Suite {
         "churn" => clients::churn(stage),
         "slow" => clients::slow(stage),
         "neighbour" => neighbour::run(stage),
+        "cores" => cores::run(stage),
         _ => soak::run(stage),
     };
     let mut steps = found.unwrap_or_else(|why| {
@@ -275,14 +299,17 @@ fn cautions(args: &Args, suites: &[Suite]) -> Vec<String> {
     if cfg!(debug_assertions) {
         found.push("the generator is a debug build".to_owned());
     }
-    if args.server_cpu.is_none() || args.load_cpu.is_none() || args.server_cpu == args.load_cpu {
+    // `cores` pins its servers itself, and has its load everywhere.
+    let are_pinned = args.server_cpu.is_some() && args.load_cpu.is_some() && args.server_cpu != args.load_cpu;
+    if !are_pinned && suites.iter().any(|suite| suite.name != "cores") {
         found.push("server and load were not pinned to CPUs of their own (--server-cpu, --load-cpu)".to_owned());
     }
     let steps = || suites.iter().flat_map(|suite| &suite.steps);
     let bounds = steps().filter(|step| step.is_lower_bound).count();
     if bounds > 0 {
         found.push(format!(
-            "in {bounds} closed loops the generator was busy all the time: their requests/s are lower bounds"
+            "in {bounds} closed loops the generator was busy all the time, or the server did not use up its quota: their requests/s \
+             are lower bounds"
         ));
     }
     if steps().any(|step| step.name == "capacity" && step.is_lower_bound) {

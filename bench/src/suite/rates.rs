@@ -2,7 +2,7 @@
 //! long answers take at shares of what it can do.
 
 use super::report::{State, Step};
-use super::stage::{Judge, Running, Spec, Stage, words};
+use super::stage::{Judge, Running, Spec, Stage, hold_to_quota, words};
 
 /// The guide's bound of the 99th percentile, and what it asks of a pod.
 const GUIDE_P99: &str = "p99>200ms";
@@ -59,7 +59,7 @@ fn capacity(stage: &mut Stage, suite: &str, running: &Running) -> (f64, Option<S
     }
     let mut words = stage.cached_story(running);
     words.extend(["-c".to_owned(), "64".to_owned()]);
-    let step = stage.step(
+    let mut step = stage.step(
         suite,
         running,
         &Spec {
@@ -71,6 +71,9 @@ fn capacity(stage: &mut Stage, suite: &str, running: &Running) -> (f64, Option<S
             seconds: None,
         },
     );
+    if let Some((_, share)) = &stage.group {
+        hold_to_quota(&mut step, *share);
+    }
     if step.state == State::Passed {
         stage.capacity = Some(step.requests_per_second);
     }

@@ -128,8 +128,34 @@ pub(crate) struct Settings {
     pub(crate) workers: u32,
     pub(crate) server_cpu: Option<usize>,
     pub(crate) load_cpu: Option<usize>,
+    /// CPUs that a server got; 1: no quota. Servers of `neighbour` and `cores` have quotas of their own.
+    #[serde(default = "whole")]
+    pub(crate) server_share: f64,
     /// Requests a second taken as what the server can do.
     pub(crate) capacity: Option<f64>,
+}
+
+/// Files of before there were shares.
+fn whole() -> f64 {
+    1.0
+}
+
+impl Settings {
+    pub(crate) fn has_share(&self) -> bool {
+        self.server_share < 1.0
+    }
+
+    /// Behind other settings: what a server had of a CPU.
+    pub(crate) fn share_in_words(&self) -> String {
+        if self.has_share() {
+            format!(
+                "; each server on {} of a CPU by the quota of a control group, except in neighbour and cores",
+                self.server_share
+            )
+        } else {
+            String::new()
+        }
+    }
 }
 
 /// All of it.
@@ -156,7 +182,7 @@ impl Report {
         let _ = write!(
             out,
             "\n    {}\n\n{}; {}; begun {}, {:.0} s. {}, {} CPUs, Linux {}; load average before `{}`, after `{}`. {} s a step, {} \
-             worker(s){}.\n",
+             worker(s){}{}.\n",
             self.command,
             self.version.ours,
             self.version.commit.as_deref().unwrap_or("no commit"),
@@ -169,6 +195,7 @@ impl Report {
             machine.load_after,
             settings.seconds,
             settings.workers,
+            settings.share_in_words(),
             settings.capacity.map_or(String::new(), |rate| format!(
                 "; capacity taken: {rate:.0} requests/s of the cached story"
             ))
@@ -213,8 +240,9 @@ impl Report {
             }
         }
         out.push_str(
-            "\n`>=`: the generator was busy all the time, so the server may do more; its CPU a request stands. *not sound*: the \
-             generator was the limit, and the figures say nothing of the server. *skipped*: it could not be done here.\n",
+            "\n`>=`: the generator was busy all the time, or the server did not use up its quota, so it may do more; its CPU a \
+             request stands. *not sound*: the generator was the limit, and the figures say nothing of the server. *skipped*: it \
+             could not be done here.\n",
         );
         out
     }

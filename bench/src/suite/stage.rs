@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::report::{State, Step};
-use crate::compare::Workshop;
+use crate::compare::{UTILISATION_MIN, Workshop};
+use crate::group::Group;
 use crate::load::{self, Document};
 use crate::server::Server;
 use crate::target::{RequestArgs, Target};
@@ -113,6 +114,8 @@ pub(super) struct Stage {
     pub(super) soak_seconds: f64,
     pub(super) server_cpu: Option<usize>,
     pub(super) load_cpu: Option<usize>,
+    /// What servers run in that have a share of a CPU, and the share.
+    pub(super) group: Option<(Group, f64)>,
     /// Requests a second of the cached story.
     pub(super) capacity: Option<f64>,
     /// Where whole runs go.
@@ -136,10 +139,11 @@ impl Stage {
     /// # Errors
     /// It does not start.
     pub(super) fn serve(&self, env: &[(&str, &str)]) -> Result<Running, String> {
-        self.serve_by("", self.server_cpu, env)
+        let words = self.group.as_ref().map(|(group, _)| group.words());
+        self.serve_by(&words.unwrap_or_default(), self.server_cpu, env)
     }
 
-    /// The same behind other words, which the command's follow.
+    /// The same behind words of the caller's, which the command's follow, and on its CPU.
     ///
     /// # Errors
     /// It does not start.
@@ -193,6 +197,11 @@ impl Stage {
 
     /// Runs a load against a server and judges it. What goes wrong is the step's state; the suite goes on.
     pub(super) fn step(&self, suite: &str, running: &Running, spec: &Spec<'_>) -> Step {
+        self.step_on(self.load_cpu.as_slice(), suite, running, spec)
+    }
+
+    /// The same from these CPUs, a thread of the generator on each; none: one thread anywhere.
+    pub(super) fn step_on(&self, cpus: &[usize], suite: &str, running: &Running, spec: &Spec<'_>) -> Step {
         let (warmup, seconds) = spec.seconds.unwrap_or((self.warmup, self.seconds));
         let mut words = spec.words.clone();
         let mut add = |name: &str, value: String| words.extend([name.to_owned(), value]);
@@ -200,8 +209,10 @@ impl Stage {
         add("--duration", seconds.to_string());
         add("--timeout", "10".to_owned());
         add("--server-pid", running.server.pid.to_string());
-        if let Some(cpu) = self.load_cpu {
-            add("--cpus", cpu.to_string());
+        if !cpus.is_empty() {
+            let all: Vec<String> = cpus.iter().map(usize::to_string).collect();
+            add("--threads", all.len().to_string());
+            add("--cpus", all.join(","));
         }
         for condition in spec.fail_if {
             add("--fail-if", (*condition).to_owned());
@@ -258,6 +269,11 @@ impl Stage {
                 kept as f64 / report.seconds.max(1e-9),
             );
         }
+        if let Some(imbalance) = document.server.as_ref().and_then(|server| server.worker_imbalance)
+            && imbalance > 1.0
+        {
+            step.figures.insert("busiest_worker_over_mean".to_owned(), imbalance);
+        }
         let erred = report.error_count > 0 && spec.judge != Judge::Beyond || report.requests == 0;
         if erred {
             let first = step.first_error.as_deref().unwrap_or("no answer");
@@ -308,6 +324,26 @@ impl Stage {
     /// Words that ask for the cached story.
     pub(super) fn cached_story(&self, running: &Running) -> Vec<String> {
         words(&["--url", &running.url(GENERATE), "--method", "POST", "--body", STORY])
+    }
+}
+
+/// Holds a closed loop against the quota of its server. One that used it up did what it can, however busy the generator
+/// was; of any other the throughput is a lower bound, whatever kept it waiting.
+pub(super) fn hold_to_quota(step: &mut Step, quota: f64) {
+    let used = step.cpu_utilisation.unwrap_or(0.0) / quota;
+    step.figures.insert("share_of_quota_used".to_owned(), used);
+    step.is_lower_bound = used < UTILISATION_MIN;
+    if step.is_lower_bound {
+        let limits = step.generator_limits.join("; ");
+        let why = if limits.is_empty() {
+            "though the generator was not at its limit".to_owned()
+        } else {
+            format!("and the generator was at its limit: {limits}")
+        };
+        step.reasons.push(format!(
+            "the server used {:.0} % of its quota of {quota:.2} CPUs, {why}: its throughput is a lower bound",
+            used * 100.0
+        ));
     }
 }
 

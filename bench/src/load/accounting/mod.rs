@@ -58,7 +58,7 @@ pub(crate) struct Accounts {
     bytes_per_connection: Option<f64>,
     per_thread: Vec<ThreadCost>,
     workers: Vec<Worker>,
-    worker_imbalance: Option<f64>,
+    pub(crate) worker_imbalance: Option<f64>,
     syscalls: Option<Syscalls>,
 }
 

@@ -1,0 +1,293 @@
+//! Which of many runs of suites a budget is held against, and the two lines of long waits, which also take runs of a server
+//! that had a share of a CPU (`suite --server-share`).
+
+use super::budgets::Line;
+use super::input::{Inputs, Kept, Mode, Run};
+use crate::suite::{self, State, Step};
+
+/// Rate of the guide, and what its 99.9th percentile must stay below.
+const RATE: f64 = 3000.0;
+const P999_MS: f64 = 1.0;
+/// Share of the capacity, and the same there.
+const SHARE: f64 = 0.8;
+const P999_AT_SHARE_MS: f64 = 5.0;
+
+/// A step, and the suites that it is of.
+pub(super) type Found<'i> = (&'i Step, &'i Kept<suite::Report>);
+
+/// Why there is no such step.
+pub(super) struct Missing {
+    pub(super) why: String,
+    /// There is one, and it failed or answers were wrong: nothing else may stand in for it.
+    has_failed: bool,
+}
+
+/// A step of suites on whole CPUs.
+pub(super) fn passed<'i>(inputs: &'i Inputs, suite: &str, is_it: impl Fn(&Step) -> bool) -> Result<Found<'i>, Missing> {
+    let whole = inputs.evidence().filter(|kept| !kept.report.settings.has_share());
+    latest_step(whole, suite, is_it, |_| Ok(()))
+}
+
+/// The step of the latest suites with one worker in which it passed and that `stand`. One that was left out, or in which the
+/// generator was the limit, says nothing, and earlier ones are asked; one that failed is no reason to go back to a time when it
+/// did not.
+fn latest_step<'i>(
+    suites: impl Iterator<Item = &'i Kept<suite::Report>>,
+    suite: &str,
+    is_it: impl Fn(&Step) -> bool,
+    stand: impl Fn(&suite::Report) -> Result<(), String>,
+) -> Result<Found<'i>, Missing> {
+    let (mut first_why, mut are_any) = (None, false);
+    for kept in suites {
+        are_any = true;
+        let report = &kept.report;
+        let of_it = report.suites.iter().filter(|one| one.name == suite);
+        let why = match of_it.flat_map(|one| &one.steps).find(|step| is_it(step)) {
+            _ if report.settings.workers != 1 => "the suites were run with several workers".to_owned(),
+            None => continue,
+            Some(step) if step.state == State::Passed => match stand(report) {
+                Ok(()) => return Ok((step, kept)),
+                Err(why) => why,
+            },
+            Some(step) => {
+                let why = format!("{} of the suite {suite} was {}", step.name, step.state.word());
+                if matches!(step.state, State::Failed | State::Broken) {
+                    return Err(Missing { why, has_failed: true });
+                }
+                why
+            }
+        };
+        first_why.get_or_insert(why);
+    }
+    // What was looked at says more than what was not asked.
+    let what = if are_any { "such step" } else { "run" };
+    Err(Missing {
+        why: first_why.unwrap_or_else(|| format!("no {what} of the suite {suite}")),
+        has_failed: false,
+    })
+}
+
+/// p99.9 at a share of the capacity; where no run on a whole CPU says anything, of one on a share of a CPU, if its capacity is
+/// known: 80 % of less than the server can do on that share are fewer.
+pub(super) fn at_a_share_of_the_capacity(inputs: &Inputs) -> Line {
+    let what = "p99.9 at 80 % of the capacity, one worker, arrivals at random";
+    let is_it = |step: &Step| step.figures.get("share_of_capacity") == Some(&SHARE);
+    let ms = |step: &Step| step.latency_us.p999 / 1000.0;
+    let missing = match passed(inputs, "latency", is_it) {
+        Ok((step, kept)) => {
+            return Line::below(what, P999_AT_SHARE_MS, "ms", Some((ms(step), kept.file_of(step))), "");
+        }
+        Err(missing) => missing,
+    };
+    let shared = inputs.evidence().filter(|kept| kept.report.settings.has_share());
+    match latest_step(shared, "latency", is_it, has_capacity) {
+        Ok((step, kept)) if !missing.has_failed => {
+            let evidence = (ms(step), kept.report.settings.server_share, kept.file_of(step));
+            Line::at_most(what, P999_AT_SHARE_MS, "ms", evidence, &missing.why)
+        }
+        _ => Line::below(what, P999_AT_SHARE_MS, "ms", None, &missing.why),
+    }
+}
+
+fn has_capacity(report: &suite::Report) -> Result<(), String> {
+    let mut steps = report.suites.iter().flat_map(|one| &one.steps);
+    match steps.find(|step| step.name == "capacity") {
+        None => Err("its capacity was given and not measured".to_owned()),
+        Some(step) if step.is_lower_bound => Err("its capacity is a lower bound".to_owned()),
+        Some(_) => Ok(()),
+    }
+}
+
+/// p99.9 at 3000 requests a second on one CPU: of every sound run of `load` at that rate, and of the latest suites with a sound
+/// one; where there is none, of the latest on a share of a CPU with one.
+pub(super) fn at_the_guides_rate(inputs: &Inputs) -> Line {
+    let what = format!("p99.9 at {RATE} requests a second, one worker");
+    let fits = |run: &Run| {
+        run.mode == Mode::Open
+            && run.workers() == Some(1)
+            && run.rate.is_some_and(|rate| (rate / RATE - 1.0).abs() < 0.02)
+    };
+    let of_suites = |has_share: bool| {
+        let suites = inputs
+            .evidence()
+            .filter(move |kept| kept.report.settings.has_share() == has_share);
+        let runs = suites.map(|kept| {
+            let mut runs = inputs.steps_of(kept, &["guide"]);
+            runs.retain(fits);
+            (kept.report.settings.server_share, runs)
+        });
+        let mut runs: Vec<(f64, Vec<Run>)> = runs.filter(|(_, runs)| !runs.is_empty()).collect();
+        let sound = runs.iter().position(|(_, runs)| runs.iter().any(Run::is_sound));
+        (!runs.is_empty()).then(|| runs.swap_remove(sound.unwrap_or(0)))
+    };
+    let mut whole = inputs.single();
+    whole.retain(fits);
+    whole.extend(of_suites(false).into_iter().flat_map(|(_, runs)| runs));
+    let missing = match whole.len() {
+        0 => "no run at this rate with one worker".to_owned(),
+        some => format!("{some} run(s) at this rate, in each of which the generator was the limit or answers failed"),
+    };
+    // As above: what failed on a whole CPU is not made up for by less.
+    let has_failed = whole
+        .iter()
+        .any(|run| run.error_count > 0 && run.generator_limits.is_empty());
+    if let Some(evidence) = median(whole) {
+        return Line::below(&what, P999_MS, "ms", Some(evidence), "");
+    }
+    let shared = of_suites(true).and_then(|(share, runs)| median(runs).map(|(ms, from)| (ms, share, from)));
+    match shared {
+        Some(evidence) if !has_failed => Line::at_most(&what, P999_MS, "ms", evidence, &missing),
+        _ => Line::below(&what, P999_MS, "ms", None, &missing),
+    }
+}
+
+/// p99.9 in milliseconds of the run in the middle of those that are sound, and where it is from; of an even number the worse
+/// of the two in the middle.
+fn median(mut runs: Vec<Run>) -> Option<(f64, String)> {
+    runs.retain(Run::is_sound);
+    runs.sort_by(|a, b| a.latency_us.p999.total_cmp(&b.latency_us.p999));
+    let run = runs.get(runs.len() / 2)?;
+    Some((
+        run.latency_us.p999 / 1000.0,
+        format!("{}; sound runs: {}", run.file, runs.len()),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::compare::budgets::Outcome;
+    use crate::report::input;
+
+    /// The latest suites of the tests' data that were not quick, and a copy of a later day, on 0.3 of a CPU.
+    fn inputs(change: impl Fn(&mut suite::Report)) -> Inputs {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/report-suites/runs");
+        let mut inputs = input::read(&folder).unwrap();
+        inputs.suites.retain(|one| !one.report.settings.quick);
+        let mut later = inputs.suites[0].clone();
+        later.group = "2026-01-09-suite".to_owned();
+        later.file = "2026-01-09-suite/suite.json".to_owned();
+        later.report.settings.server_share = 0.3;
+        let mut capacity = Step::without_run("capacity", "", State::Passed, None);
+        capacity.requests = 1;
+        of(&mut later.report, "latency").insert(0, capacity);
+        of(&mut later.report, "latency")[1].latency_us.p999 = 3100.0;
+        change(&mut later.report);
+        inputs.suites.push(later);
+        inputs
+    }
+
+    fn of<'r>(report: &'r mut suite::Report, name: &str) -> &'r mut Vec<Step> {
+        &mut report.suites.iter_mut().find(|one| one.name == name).unwrap().steps
+    }
+
+    fn told(line: Line) -> (Outcome, String, String) {
+        (line.outcome, line.measured, line.from)
+    }
+
+    #[test]
+    fn what_a_whole_cpu_has_shown_comes_before_a_share() {
+        let found = told(at_a_share_of_the_capacity(&inputs(|_| ())));
+        let from = "2026-01-02-suite/latency/share-080.json".to_owned();
+        assert_eq!(found, (Outcome::Met, "2.10 ms".to_owned(), from));
+    }
+
+    #[test]
+    fn a_share_of_a_cpu_shows_what_is_met_and_nothing_else() {
+        let line = |state: State, change: &dyn Fn(&mut suite::Report)| {
+            let mut inputs = inputs(change);
+            of(&mut inputs.suites[0].report, "latency")[0].state = state;
+            at_a_share_of_the_capacity(&inputs)
+        };
+        let met = line(State::Unsound, &|_| ());
+        assert_eq!(
+            met.words,
+            "met: 3.10 ms on 0.3 of a CPU (a quota only adds waiting, so this is an upper bound), where below 5.00 ms is asked; on a \
+             whole CPU: share-080 of the suite latency was not sound"
+        );
+        let from = "2026-01-09-suite/latency/share-080.json".to_owned();
+        assert_eq!(
+            told(met),
+            (Outcome::Met, "at most 3.10 ms (on 0.3 of a CPU)".to_owned(), from)
+        );
+        let slow = line(State::Unsound, &|report| {
+            of(report, "latency")[1].latency_us.p999 = 9000.0
+        });
+        assert!(
+            slow.words
+                .starts_with("not shown: 9.00 ms on 0.3 of a CPU (an upper bound"),
+            "{}",
+            slow.words
+        );
+        assert_eq!(slow.outcome, Outcome::NotShown);
+        // Of what is 80 %, if the capacity may be more?
+        let bound = line(State::Skipped, &|report| of(report, "latency")[0].is_lower_bound = true);
+        assert_eq!(bound.outcome, Outcome::NotMeasured);
+        let unsound = line(State::Unsound, &|report| {
+            of(report, "latency")[1].state = State::Unsound
+        });
+        assert_eq!(unsound.outcome, Outcome::NotMeasured);
+        // Errors on a whole CPU are the server's.
+        let broken = line(State::Broken, &|_| ());
+        assert!(
+            broken.outcome == Outcome::NotMeasured && broken.words.contains("was broken"),
+            "{}",
+            broken.words
+        );
+    }
+
+    #[test]
+    fn the_guides_rate_is_looked_for_in_all_suites() {
+        let run = |inputs: &Inputs, day: &str, ms: f64| {
+            let mut run = inputs.runs[0].clone();
+            run.file = format!("{day}-suite/guide/rate-3000.json");
+            run.group = format!("{day}-suite/guide");
+            (run.rate, run.latency_us.p999) = (Some(RATE), ms * 1000.0);
+            run
+        };
+        let mut inputs = inputs(|_| ());
+        for kept in &mut inputs.suites {
+            let mut step = Step::without_run("rate-3000", "", State::Passed, None);
+            step.file = Some("guide/rate-3000.json".to_owned());
+            let mut guide = kept.report.suites[0].clone();
+            (guide.name, guide.steps) = ("guide".to_owned(), vec![step]);
+            kept.report.suites.push(guide);
+        }
+        let (whole, share) = (run(&inputs, "2026-01-02", 0.8), run(&inputs, "2026-01-09", 0.9));
+        inputs.runs = vec![share.clone()];
+        let found = told(at_the_guides_rate(&inputs));
+        assert_eq!(
+            (found.0, found.1.as_str()),
+            (Outcome::Met, "at most 0.900 ms (on 0.3 of a CPU)")
+        );
+        inputs.runs = vec![whole, share];
+        let found = told(at_the_guides_rate(&inputs));
+        assert_eq!((found.0, found.1.as_str()), (Outcome::Met, "0.800 ms"));
+        // What is too slow on a share is not missed.
+        inputs.runs.remove(0);
+        inputs.runs[0].latency_us.p999 = 4000.0;
+        assert_eq!(told(at_the_guides_rate(&inputs)).0, Outcome::NotShown);
+    }
+
+    #[test]
+    fn suites_of_another_kind_hide_no_evidence() {
+        // Later, on a whole CPU, and only of other suites.
+        let inputs = inputs(|report| {
+            report.settings.server_share = 1.0;
+            report.suites.retain(|one| one.name == "neighbour");
+        });
+        assert_eq!(told(at_a_share_of_the_capacity(&inputs)).1, "2.10 ms");
+        let found = passed(&inputs, "start", |step| step.name == "cold-start");
+        assert_eq!(found.ok().unwrap().1.group, "2026-01-02-suite");
+        // Nor does it hide why there is none.
+        let mut inputs = inputs;
+        of(&mut inputs.suites[0].report, "latency")[0].state = State::Unsound;
+        let words = at_a_share_of_the_capacity(&inputs).words;
+        assert!(
+            words.contains("share-080 of the suite latency was not sound"),
+            "{words}"
+        );
+    }
+}
