@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::clock::SECOND_NS;
 use crate::load::{self, Percentiles, Plan, Report, Requests};
 use crate::server::Server;
+use crate::stats::Interval;
 use crate::target::{RequestArgs, Target};
 use crate::tiers::wishes;
 use crate::{EXIT_FOUND_ERRORS, clock};
@@ -36,8 +37,11 @@ const AHEAD: u32 = 0;
 /// First finds the peak: closed loops of 32, 64 and 128 connections that each ask for new stories all the time. Then offers
 /// --times of it, each for --duration seconds at a constant rate (open loop: latency counts from when a request was due), with
 /// 50 probes a second beside it, and the greatest once more with --cached requests a second for stories that are at hand. At
-/// the end the peak is looked for again, and the greater one counts. Every answer must be 200 or, to a new story, 503;
-/// else the exit code is 1.
+/// the end the peak is looked for again, and the greatest that was seen counts. Every answer must be 200 or, to a new story,
+/// 503; else the exit code is 1.
+///
+/// With --rounds all of it is done so often, and a ratio is the median of the rounds', each to the mean of the peaks before and
+/// after: a machine that strays does so for both. The greatest of many peaks beside one row says how it strays.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   roadtrip-bench overload --url http://127.0.0.1:8099 --server-cpu 0 --load-cpu 1 \\
@@ -67,6 +71,9 @@ pub(crate) struct Args {
     /// Seconds of each load
     #[arg(long, short = 'd', default_value_t = 8.0)]
     duration: f64,
+    /// Times that all of it is done, in turns
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100), conflicts_with = "peak")]
+    rounds: u32,
     /// Connections of the open loops
     #[arg(long, short = 'c', default_value_t = 1024, value_parser = clap::value_parser!(u32).range(8..=10_000))]
     connections: u32,
@@ -84,9 +91,14 @@ pub(crate) struct Args {
 /// What was found.
 #[derive(Debug, Serialize)]
 struct Found {
-    /// New stories a second, at most.
+    /// New stories a second, at most; of several rounds the median of the peaks.
     peak_per_second: f64,
+    /// Rows of the last round; of several rounds the ratios are medians of all.
     rows: Vec<Row>,
+    /// Each peak that was looked for, new stories a second.
+    peaks: Vec<f64>,
+    /// For each row, the ratio of each round.
+    ratios: Vec<Vec<f64>>,
     /// What the generator could not do.
     cautions: Vec<String>,
 }
@@ -97,7 +109,7 @@ struct Row {
     times: f64,
     /// New stories asked for, a second.
     offered_per_second: f64,
-    /// Answered 200, a second.
+    /// Answered 200, a second; with --rounds, as all rates here, in the last of them.
     goodput_per_second: f64,
     ratio_to_peak: f64,
     /// Of those, from when each was due.
@@ -125,7 +137,29 @@ struct Beside {
     max_ms: f64,
 }
 
+impl Row {
+    /// What must not happen, and latencies, are the worst of all rounds.
+    fn keep_worst_of(&mut self, before: Row) {
+        self.p99_ms = self.p99_ms.max(before.p99_ms);
+        self.max_ms = self.max_ms.max(before.max_ms);
+        self.shed_p99_ms = self.shed_p99_ms.max(before.shed_p99_ms);
+        self.errors = self.errors.saturating_add(before.errors);
+        self.first_error = before.first_error.or(self.first_error.take());
+        self.probes.keep_worst_of(&before.probes);
+        if let (Some(cached), Some(before)) = (&mut self.cached, &before.cached) {
+            cached.keep_worst_of(before);
+        }
+    }
+}
+
 impl Beside {
+    fn keep_worst_of(&mut self, before: &Beside) {
+        self.answered = self.answered.saturating_add(before.answered);
+        self.not_ok = self.not_ok.saturating_add(before.not_ok);
+        self.p99_ms = self.p99_ms.max(before.p99_ms);
+        self.max_ms = self.max_ms.max(before.max_ms);
+    }
+
     fn of(report: &Report, rate: f64) -> Self {
         let Percentiles { p50, p99, max, .. } = report.latency_us;
         Self {
@@ -166,30 +200,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
         cautions: Vec::new(),
     };
     bench.tell_ahead()?;
-    let mut peak = match args.peak {
-        Some(peak) if peak > 0.0 => peak,
-        Some(peak) => return Err(format!("--peak takes requests a second, not {peak}")),
-        None => bench.find_peak()?,
-    };
-    let mut rows = Vec::new();
-    let last = args.times.iter().copied().fold(0.0, f64::max);
-    let mixed = (args.cached > 0.0).then_some((last, args.cached));
-    for (times, cached) in args.times.iter().map(|&times| (times, 0.0)).chain(mixed) {
-        let row = bench.row(times, times * peak, cached)?;
-        eprintln!("{}", line(&row));
-        rows.push(row);
-    }
-    if args.peak.is_none() {
-        peak = peak.max(bench.find_peak()?);
-    }
-    peak = rows.iter().map(|row| row.goodput_per_second).fold(peak, f64::max);
-    for row in &mut rows {
-        row.ratio_to_peak = row.goodput_per_second / peak;
-    }
-    let found = Found {
-        peak_per_second: peak,
-        rows,
-        cautions: bench.cautions,
+    let found = match (args.rounds, args.peak) {
+        (1, Some(peak)) if peak > 0.0 => bench.once(peak)?,
+        (1, Some(peak)) => return Err(format!("--peak takes requests a second, not {peak}")),
+        (1, None) => {
+            let peak = bench.find_peak()?;
+            bench.once(peak)?
+        }
+        (rounds, _) => bench.in_turns(rounds)?,
     };
     crate::print_report(args.json, &found, text)?;
     let late = |row: &Row| args.max_p99_ms.is_some_and(|most| row.p99_ms > most);
@@ -210,6 +228,71 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, String> {
 }
 
 impl Bench<'_> {
+    /// One load after the other.
+    fn rows(&mut self, peak: f64) -> Result<Vec<Row>, String> {
+        let (args, mut rows) = (self.args, Vec::new());
+        let last = args.times.iter().copied().fold(0.0, f64::max);
+        let mixed = (args.cached > 0.0).then_some((last, args.cached));
+        for (times, cached) in args.times.iter().map(|&times| (times, 0.0)).chain(mixed) {
+            let row = self.row(times, times * peak, cached)?;
+            eprintln!("{}", line(&row));
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    fn once(&mut self, peak: f64) -> Result<Found, String> {
+        let mut rows = self.rows(peak)?;
+        let mut peaks = vec![peak];
+        if self.args.peak.is_none() {
+            peaks.push(self.find_peak()?);
+        }
+        let told = rows.iter().map(|row| row.goodput_per_second);
+        let peak = told.chain(peaks.iter().copied()).fold(0.0, f64::max);
+        for row in &mut rows {
+            row.ratio_to_peak = row.goodput_per_second / peak;
+        }
+        Ok(Found {
+            peak_per_second: peak,
+            ratios: rows.iter().map(|row| vec![row.ratio_to_peak]).collect(),
+            rows,
+            peaks,
+            cautions: std::mem::take(&mut self.cautions),
+        })
+    }
+
+    fn in_turns(&mut self, rounds: u32) -> Result<Found, String> {
+        let mut peaks = vec![self.find_peak()?];
+        let (mut told, mut rows): (Vec<Vec<f64>>, Vec<Row>) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let peak = peaks.last().copied().unwrap_or_default();
+            let before = rows;
+            rows = self.rows(peak)?;
+            told.push(rows.iter().map(|row| row.goodput_per_second).collect());
+            for (row, before) in rows.iter_mut().zip(before) {
+                row.keep_worst_of(before);
+            }
+            peaks.push(self.find_peak()?);
+        }
+        let beside = |(round, goodput): (&[f64], f64)| goodput / (round.iter().sum::<f64>() / round.len() as f64);
+        let ratios: Vec<Vec<f64>> = (0..rows.len())
+            .map(|row| {
+                let goodputs = told.iter().filter_map(|round| round.get(row).copied());
+                peaks.windows(2).zip(goodputs).map(beside).collect()
+            })
+            .collect();
+        for (row, ratios) in rows.iter_mut().zip(&ratios) {
+            row.ratio_to_peak = middle(ratios);
+        }
+        Ok(Found {
+            peak_per_second: middle(&peaks),
+            rows,
+            peaks,
+            ratios,
+            cautions: std::mem::take(&mut self.cautions),
+        })
+    }
+
     fn plan(&self, requests: Requests, connections: u32, rate: Option<f64>, seconds: f64) -> Result<Plan, String> {
         Ok(Plan {
             address: self.target.address()?,
@@ -330,6 +413,10 @@ impl Bench<'_> {
     }
 }
 
+fn middle(values: &[f64]) -> f64 {
+    Interval::of(values).map_or(0.0, |interval| interval.median)
+}
+
 fn line(row: &Row) -> String {
     let beside = |what: &Beside| format!("{} of {} not 200, p99 {:.1}", what.not_ok, what.answered, what.p99_ms);
     format!(
@@ -361,6 +448,21 @@ fn text(found: &Found) -> String {
     let _ = writeln!(out, "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for row in &found.rows {
         let _ = writeln!(out, "{}", line(row));
+    }
+    if found.peaks.len() > 2 {
+        let all = |values: &[f64], digits: usize| {
+            let words: Vec<String> = values.iter().map(|value| format!("{value:.digits$}")).collect();
+            words.join(", ")
+        };
+        let _ = writeln!(out, "\npeaks: {}", all(&found.peaks, 0));
+        for (row, ratios) in found.rows.iter().zip(&found.ratios) {
+            let beside = if row.cached.is_some() { ", others beside" } else { "" };
+            let _ = writeln!(out, "{} times{beside}: {}", row.times, all(ratios, 2));
+        }
+        let _ = writeln!(
+            out,
+            "The table has the last round's rates, medians of the ratios, and the worst p99."
+        );
     }
     for caution in &found.cautions {
         let _ = writeln!(out, "CAUTION: {caution}");

@@ -33,9 +33,16 @@ fn run(folder: &Path, more: &[&str]) -> std::process::Output {
         service().display()
     );
     let url = format!("http://{address}");
-    let small = ["-d", "0.6", "-c", "64", "--times", "1,3", "--cached", "100", "--json"];
+    let small = ["-c", "64", "--times", "1,3", "--cached", "100", "--json"];
+    let short = if more.contains(&"-d") { &[][..] } else { &["-d", "0.6"] };
     let ours = ["overload", "--url", &url, "--server-cmd", &command];
-    Command::new(BIN).args(ours).args(small).args(more).output().unwrap()
+    Command::new(BIN)
+        .args(ours)
+        .args(small)
+        .args(short)
+        .args(more)
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -65,5 +72,25 @@ fn each_multiple_is_offered_and_every_answer_counted() {
     // What is asked too much of is told by the exit code.
     let out = run(&folder, &["--min-ratio", "1.1"]);
     assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
+    let out = run(&folder, &["--rounds", "2", "-d", "0.2"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let report: Value = sonic_rs::from_slice(&out.stdout).unwrap();
+    assert_eq!(report["peaks"].as_array().unwrap().len(), 3);
+    let all = report["ratios"].as_array().unwrap();
+    assert_eq!(all.len(), 3);
+    for (row, ratios) in report["rows"].as_array().unwrap().iter().zip(all) {
+        let ratios: Vec<f64> = ratios
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|ratio| ratio.as_f64())
+            .collect();
+        assert_eq!(ratios.len(), 2);
+        let ratio = row["ratio_to_peak"].as_f64().unwrap();
+        assert!(
+            (ratio - (ratios[0] + ratios[1]) / 2.0).abs() < 1e-9,
+            "{ratio} of {ratios:?}"
+        );
+    }
     let _ = std::fs::remove_dir_all(&folder);
 }
