@@ -61,7 +61,7 @@ fn in_calm_the_oldest_goes_first_and_may_wait_for_as_long_as_the_target() {
 }
 
 #[test]
-fn a_queue_that_does_not_become_empty_sheds_its_oldest_and_serves_its_newest() {
+fn a_queue_that_does_not_become_empty_sheds_its_oldest_and_serves_the_others_by_age() {
     let (mut gate, mut permits) = full();
     for who in 1..=200 {
         request(&mut gate, u64::from(who) * MS, who);
@@ -76,10 +76,10 @@ fn a_queue_that_does_not_become_empty_sheds_its_oldest_and_serves_its_newest() {
     gate.leave(201 * MS, permits.pop().unwrap(), End::Done);
     gate.leave(201 * MS, permits.pop().unwrap(), End::Done);
     let (entered, shed) = outcome(&mut gate, 201 * MS);
-    assert_eq!(entered, [200, 199]);
+    assert_eq!(entered, [182, 183]);
     assert_eq!(shed, (1..=181).collect::<Vec<u32>>(), "20 ms are a tenth of the target");
     // Nobody leaves, and nobody has to come for the others to hear of it.
-    assert_eq!(outcome(&mut gate, 220 * MS).1, (182..=198).collect::<Vec<u32>>());
+    assert_eq!(outcome(&mut gate, 220 * MS).1, (184..=200).collect::<Vec<u32>>());
     assert_eq!(gate.queued(), 0);
     assert!(gate.is_overloaded(221 * MS), "who was sent away was not served");
     gate.leave(222 * MS, permits.pop().unwrap(), End::Done);
@@ -128,6 +128,23 @@ fn in_a_rush_every_way_in_is_refused_on_arrival_and_not_just_the_one_that_asks_b
         gate.arrive(TARGET, TARGET, 0, Urgency::Background, 66),
         Arrival::Refused(Reason::Background)
     );
+}
+
+#[test]
+fn in_a_rush_no_more_wait_than_are_let_in_within_a_tenth_of_the_target() {
+    let (mut gate, permits) = full();
+    for permit in permits {
+        gate.leave(100 * MS, permit, End::Done);
+    }
+    while let Arrival::In(_) = request(&mut gate, 100 * MS, 0) {}
+    // Now one waits.
+    let limit = gate.limit();
+    let now = 100 * MS + TARGET;
+    let arrivals = (0..limit as u32).map(|who| request(&mut gate, now, who));
+    let waiting = 1 + arrivals.filter(|arrival| matches!(arrival, Arrival::Waits(_))).count();
+    // A fifth of those in flight leave in 20 ms where each takes 100.
+    assert!(limit > 10 && waiting == limit / 5, "{waiting} of {limit}");
+    assert_eq!(gate.refuses(now, 0), Some(Reason::QueueFull));
 }
 
 #[test]
