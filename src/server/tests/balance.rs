@@ -217,7 +217,7 @@ fn nobody_is_lost_as_workers_leave() {
             let clients = (0..rng.u64(5..80)).map(|n| {
                 let from_ms = rng.u64(0..250);
                 let (at, stays) = (rng.usize(..4), rng.bool());
-                let at = if leave_ms[at] <= from_ms + 20 { 0 } else { at };
+                let at = if leave_ms[at] <= from_ms + 50 { 0 } else { at };
                 let crew = crew.clone();
                 spawn("client", async move {
                     sleep(millis(from_ms)).await;
