@@ -77,7 +77,7 @@ enum Now {
     /// Nobody has asked for it.
     Untried,
     /// As it should be.
-    There(AcceptNow),
+    There(Box<AcceptNow>),
     /// This kernel does not know it.
     Absent,
 }
@@ -202,7 +202,7 @@ impl UringDriver {
     fn accepts_now(&mut self) -> bool {
         if matches!(self.now, Now::Untried) {
             self.now = match AcceptNow::new() {
-                Ok(now) => Now::There(now),
+                Ok(now) => Now::There(Box::new(now)),
                 Err(error) if is_starved(&error) => Now::Untried,
                 Err(_) => Now::Absent,
             };
