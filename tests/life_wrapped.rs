@@ -3,8 +3,9 @@
 
 mod common;
 
-use common::house::{House, install, is_gone};
+use common::house::{House, install, is_gone, signal};
 use common::http::Connection;
+use common::load::{Kind, Load};
 use common::postgres::Postgres;
 use common::{Setup, on_each_driver, until};
 use rustix::process::Signal;
@@ -36,6 +37,15 @@ while byte := os.read(hear, 1):
 sys.exit(server.wait())
 "#;
 
+/// The same, and only so much of what the server says to the old process comes to it: it does not hear that the server is ready.
+/// (Numbers of descriptors may have more than one digit, for which a plain shell has no words.)
+const UNHEARD: &str = r#"said=${ROADTRIP_API_HANDOVER##*ready=}; said=${said%% *}
+mkfifo "$0.fifo"
+(exec 3<"$0.fifo"; head -c HEARD <&3 >&$said; exec sleep 1000) &
+(eval "exec REAL \"\$@\" $said>\"$0.fifo\"" &)
+exec sleep 1000
+"#;
+
 fn house(setup: Setup, script: &str) -> House {
     let house = House::start(setup);
     let real = house.folder.path().join("real");
@@ -43,7 +53,7 @@ fn house(setup: Setup, script: &str) -> House {
     let script = script.replace("REAL", real.to_str().unwrap());
     let script = match script.starts_with("#!") {
         true => script,
-        false => format!("#!/bin/sh\n{script}"),
+        false => format!("#!/bin/bash\n{script}"),
     };
     install(Some(&script), &house.binary());
     house
@@ -117,6 +127,52 @@ fn a_server_that_comes_late_does_not_begin_beside_postgresql() {
     expect_none(&house);
     assert_eq!(house.said("started_in_ms"), 1, "{}", house.server.all_said());
     assert!(is_gone(pid) && house.pid_in("pid").is_none());
+}
+
+/// It has said that it is ready, and serves, and the old process has not heard of it: that one goes on, and has the sockets and the
+/// store, whether the new one serves or is about to end.
+#[test]
+fn one_that_is_given_up_when_it_serves_already_leaves_everything_to_the_old_one() {
+    let given_up = |setup: Setup, heard: &str, is_told_to_end: bool| {
+        let setup = setup.env("UPGRADE_TIMEOUT", "4s").env("DRAIN_DELAY", "60s");
+        let house = house(setup, &UNHEARD.replace("HEARD", heard));
+        let pid = house.server.pid();
+        let load = Load::start(house.server.addr(), &Kind::MIX);
+        house.server.signal(Signal::USR2);
+        until("the new one to serve", || house.said("started_in_ms") == 2);
+        let new = house.server.log.lines().iter().rev().find_map(|line| {
+            let line: sonic_rs::Value = sonic_rs::from_str(line).ok()?;
+            line.get("started_in_ms").and(line["pid"].as_u64())
+        });
+        let new = u32::try_from(new.unwrap()).unwrap();
+        assert_ne!(new, pid);
+        if is_told_to_end {
+            signal(new, Signal::TERM);
+        }
+        until("the old one to go on", || house.said("this one goes on") == 1);
+        until("the new one to say why", || {
+            house.said("the process before has given this one up") > 0
+        });
+        until("the new one to end", || is_gone(new));
+        expect_none(&house);
+        for _ in 0..12 {
+            assert_eq!(house.serving(), pid);
+        }
+        house.server.tell(r#"{"location":"Cusco"}"#).expect(200);
+        assert_eq!(house.pid_in("pid"), Some(pid));
+        load.go_on_for(100);
+        load.stop().expect_none_failed(&format!(
+            "given up when it serves, {heard} heard, told to end: {is_told_to_end}"
+        ));
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| given_up(Setup::new(), "1", false));
+        scope.spawn(|| given_up(Setup::new(), "1", true));
+        scope.spawn(|| {
+            let database = Postgres::start();
+            given_up(Setup::new().env("DATABASE_URL", &database.url()), "0", false);
+        });
+    });
 }
 
 /// A certificate is renewed, and a worker asked for, while a new binary starts.

@@ -21,9 +21,9 @@ pub const FIRST_LOOK_MS: u64 = 2_000;
 pub const PIPELINED_BYTES_MAX: usize = 256 * 1024;
 /// Connections that may wait in a socket's accept queue; the kernel caps it at net.core.somaxconn.
 pub const LISTEN_BACKLOG: i32 = 4096;
-/// With fewer free places than this a worker accepts one connection at a time, each with a turn of its loop: an accept that goes
-/// on takes all that wait in a queue at once, and those that find no place then would hold descriptors, and be lost to all
-/// others.
+/// With fewer free places than this for each of its ports a worker takes connections out of the kernel's queues one by one, as
+/// it has places: an accept that goes on takes all that wait in a queue at once, and those that find no place then would hold
+/// descriptors, and be lost to all others.
 pub const ACCEPT_ALL_PLACES: usize = LISTEN_BACKLOG as usize;
 /// Milliseconds without accepting after an accept failed (no descriptors, no memory).
 pub const ACCEPT_PAUSE_MS: u64 = 100;

@@ -61,9 +61,10 @@ pub const LIMITS_AGAIN: Duration = Duration::from_secs(30);
 
 /// Connections of a worker that came at the hard level, at most; where more come, the oldest that has not asked for anything
 /// makes way, or of those that have, where they are more than half. Probes and scrapers are a dozen; over TLS each takes some
-/// 20 KB while it is greeted. Where fewer places are free, half of those.
+/// 20 KB while it is greeted. Where fewer places are free, half of those, and half of [`LATE_BEYOND`] at least.
 pub const LATE_MAX: usize = 512;
-/// Of them, so many may come where no place is free, each for one that makes way and ends in the next turn.
+/// Of them, so many may come where no place is free: half of these to stay until they have their answer, since several come in
+/// one turn, and half for those that make way and end in the next.
 pub const LATE_BEYOND: usize = 16;
 /// For such a connection to send its request, and then to take the answer.
 pub const LATE_PATIENCE: Duration = Duration::from_secs(2);

@@ -22,6 +22,10 @@ pub const fn client_recv_buffers_max(buffers: u16) -> u16 {
 }
 /// Accepted connections that may wait to be taken before accepting stops.
 pub const ACCEPT_QUEUE_MAX: usize = 256;
+/// Connections that one listener gives in one turn at most where they are taken one by one.
+pub const ACCEPTS_PER_TURN: u16 = 64;
+/// The same of a listener that others accept from, too: they are to have their share of a burst.
+pub const ACCEPTS_PER_TURN_SHARED: u16 = 8;
 /// Submission queue entries: one turn's operations; when it is full the driver submits early.
 pub const SUBMISSION_ENTRIES: u32 = 1024;
 /// Turns in a row, a millisecond each, in which io_uring may take nothing and give nothing (no memory for requests)

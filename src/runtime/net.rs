@@ -82,12 +82,7 @@ impl Listener {
         context::with(|context| {
             let io = &mut *context.io.borrow_mut();
             let op = *self.op.get_or_insert_with(|| {
-                let op = Op::Accept {
-                    listener: Handle::clone(&self.handle),
-                    shared: self.shared,
-                    single: self.one_at_a_time,
-                    ready: Default::default(),
-                };
+                let op = OpTable::accept_op(Handle::clone(&self.handle), self.shared, self.one_at_a_time);
                 io.ops.start(&mut *io.driver, op)
             });
             let accepted = ready!(io.ops.poll_accept(&mut *io.driver, op, self.one_at_a_time, cx));
@@ -99,8 +94,9 @@ impl Listener {
         })
     }
 
-    /// From the next [`poll_accept`](Self::poll_accept) on each of them has one connection accepted and no more: for a caller
-    /// who may not have room for all that wait in the kernel's queue. Or else it accepts what comes, which is cheaper.
+    /// From the next [`poll_accept`](Self::poll_accept) on each of them accepts one connection and no more, and between them
+    /// nobody is accepted: for a caller who may not have room for all that wait in the kernel's queue. Or else what comes is
+    /// accepted as it comes, which is cheaper. (io_uring before Linux 6.10: one is accepted ahead, with a turn of the loop.)
     pub fn take_one_at_a_time(&mut self, one_at_a_time: bool) {
         self.one_at_a_time = one_at_a_time;
     }

@@ -82,7 +82,10 @@ impl<A: App> Server<A> {
         let late = self.late.count().saturating_add(self.late.leaving()).saturating_add(1);
         let others = self.open.get().saturating_sub(late);
         let places = self.settings.connections_max.saturating_sub(others);
-        let (ticket, ousts) = self.late.enter(limits::LATE_MAX.min(places / 2));
+        // Several may come within one turn, before any of them could be read: they are not to oust each other then. As many as
+        // are let in beyond the places, and half of those.
+        let many = (places / 2).max(limits::LATE_BEYOND / 2);
+        let (ticket, ousts) = self.late.enter(limits::LATE_MAX.min(many));
         if ousts {
             self.app.refused_for_memory();
         }

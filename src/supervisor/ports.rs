@@ -307,4 +307,74 @@ mod tests {
         assert_eq!(taken, clients.len());
         drop(hangs);
     }
+
+    /// Listening ends for those who come, and who has come is the process's.
+    #[test]
+    fn at_the_end_as_many_are_taken_as_there_is_room_for_and_nobody_waits_any_more() {
+        let socket = listen::tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 64).unwrap();
+        let addr = listen::local_addr(&socket).unwrap();
+        let clients: Vec<TcpStream> = (0..5).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        let lent = Lent {
+            socket,
+            whose: Whose::Workers,
+            terms: Terms::default(),
+        };
+        assert_eq!(lent.end(3).len(), 3);
+        assert!(TcpStream::connect(addr).is_err(), "it listens still");
+        // Nobody is there, and it does not wait for anybody.
+        assert!(lent.end(3).is_empty());
+        drop(clients);
+    }
+
+    /// Whoever is let in makes room for the next, so that there would be no end to it. Only with Unix sockets does the next
+    /// one come at once: TCP tries again after a second.
+    #[test]
+    fn at_the_end_no_more_are_taken_than_a_queue_holds_though_others_come_all_the_while() {
+        use std::os::unix::net::UnixStream;
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let most = LISTEN_BACKLOG as usize + 1;
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let raised = rustix::process::Rlimit {
+            current: limit.maximum,
+            ..limit
+        };
+        let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
+        let holds = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        if limit.maximum.is_some_and(|files| files < 3 * most as u64)
+            || holds.trim().parse::<usize>().unwrap() + 1 < most
+        {
+            println!("skipped: not so many descriptors, or not so long a queue, can be had here");
+            return;
+        }
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("socket");
+        let socket = listen::unix(&rustix::net::SocketAddrUnix::new(&path).unwrap(), None, LISTEN_BACKLOG).unwrap();
+        let lent = Lent {
+            socket,
+            whose: Whose::Workers,
+            terms: Terms::default(),
+        };
+        let clients: Vec<UnixStream> = (0..most).map(|_| UnixStream::connect(&path).unwrap()).collect();
+        let ends = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let mut more = Vec::new();
+                    while !ends.load(Ordering::Relaxed)
+                        && let Ok(stream) = UnixStream::connect(&path)
+                    {
+                        more.push(stream);
+                    }
+                });
+            }
+            // They are at it, and find no room.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let taken = lent.end(usize::MAX).len();
+            ends.store(true, Ordering::Relaxed);
+            // Those who still wait for room are refused.
+            drop(lent);
+            assert_eq!(taken, most);
+        });
+        drop(clients);
+    }
 }

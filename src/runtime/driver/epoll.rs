@@ -19,11 +19,12 @@
 //! io_uring has made blocking. All workers that share a listener must therefore use the same driver. A process that takes
 //! over with the other one waits until nobody here accepts; a worker that was stuck then looks before it accepts, and gets EAGAIN.
 
+mod accept;
+
 use super::buffers::{BufferId, BufferPool};
 use super::{Driver, Event, Op, OpId, Park, SocketAddrAny, Unparker, system};
 use crate::limits;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
-use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use std::io;
@@ -37,7 +38,7 @@ const EVENTS_PER_TURN: usize = 1024;
 /// Buffers that one socket may fill in one turn, so that a fast sender does not keep the others waiting.
 const RECVS_PER_TURN: usize = limits::runtime::RECV_QUEUE_BUFFERS_MAX as usize;
 /// Connections that one listener may give in one turn.
-const ACCEPTS_PER_TURN: usize = 64;
+const ACCEPTS_PER_TURN: usize = limits::runtime::ACCEPTS_PER_TURN as usize;
 /// "Arm it again": the table does so without telling anybody.
 const AGAIN: i32 = -Errno::INTR.raw_os_error();
 
@@ -73,13 +74,13 @@ struct Socket {
     adopted: bool,
     /// See [`Op::Accept`].
     shared: bool,
-    /// One connection is accepted, and no more.
-    single: bool,
+    /// Its consumer is told that somebody is there, and accepts by itself.
+    asks: bool,
     /// A receive or an accept may find something.
     readable: bool,
     /// The last send found the socket's buffer full.
     blocked: bool,
-    /// A short receive no longer means "drained".
+    /// A short receive no longer means "drained". Of a listener: it is not known whether somebody is there.
     thorough: bool,
     /// Stands in `EpollDriver::runnable`.
     listed: bool,
@@ -153,7 +154,7 @@ impl EpollDriver {
             watch: Watch::None,
             adopted,
             shared: false,
-            single: false,
+            asks: false,
             readable: false,
             blocked: false,
             thorough: false,
@@ -309,67 +310,7 @@ impl EpollDriver {
         }
     }
 
-    fn accept(&mut self, fd: RawFd, op: OpId) {
-        let Ok(listener) = self.socket_of(fd) else { return };
-        let (shared, single) = (listener.shared, listener.single);
-        if !fcntl_getfl(&listener.fd).is_ok_and(|flags| flags.contains(OFlags::NONBLOCK)) {
-            self.stop_accepting(fd);
-            return self.event(op, -Errno::AGAIN.raw_os_error());
-        }
-        for _ in 0..if shared { 1 } else { ACCEPTS_PER_TURN } {
-            let Ok(socket) = self.socket_of(fd) else { return };
-            match rustix::net::accept_with(&socket.fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-                Ok(accepted) => {
-                    let result = self.take_in(accepted, false);
-                    if single {
-                        self.stop_accepting(fd);
-                        return self.event(op, result);
-                    }
-                    self.queued.push(Event {
-                        op,
-                        result,
-                        buffer: None,
-                        more: true,
-                    });
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => break,
-                Err(error) => {
-                    self.stop_accepting(fd);
-                    self.event(op, -error.raw_os_error());
-                    break;
-                }
-            }
-        }
-        // Level-triggered: the kernel says it again if there are more.
-        if let Some(Some(socket)) = self.sockets.get_mut(fd as usize) {
-            socket.readable = false;
-            if shared && socket.watch == Watch::Level {
-                // To the end of the queue of those that wait for it: the next connection is the next worker's.
-                socket.watch = Watch::None;
-                let again =
-                    epoll::delete(&self.epoll, &socket.fd).and_then(|()| watch(&self.epoll, socket, Watch::Level));
-                if let Err(error) = again {
-                    socket.reader = None;
-                    self.event(op, -error.raw_os_error());
-                }
-            }
-        }
-    }
-
-    fn stop_accepting(&mut self, fd: RawFd) {
-        if let Some(Some(socket)) = self.sockets.get_mut(fd as usize) {
-            socket.reader = None;
-            socket.readable = false;
-            if socket.watch == Watch::Level {
-                socket.watch = Watch::None;
-                // It was added, so this cannot fail but for a descriptor that is no more.
-                let _ = epoll::delete(&self.epoll, &socket.fd);
-            }
-        }
-    }
-
-    fn try_arm(&mut self, id: OpId, op: &Op) -> Result<Option<i32>, Errno> {
+    fn try_arm(&mut self, id: OpId, op: &mut Op) -> Result<Option<i32>, Errno> {
         let fd = op.fd();
         let Some(Some(socket)) = self.sockets.get_mut(usize::try_from(fd).map_err(|_| Errno::BADF)?) else {
             return Err(Errno::BADF);
@@ -377,11 +318,21 @@ impl EpollDriver {
         match op {
             Op::Accept { .. } | Op::Recv { .. } if socket.reader.is_some() => return Err(Errno::BUSY),
             Op::Send { .. } | Op::Connect { .. } if socket.writer.is_some() => return Err(Errno::BUSY),
-            Op::Accept { shared, single, .. } => {
+            Op::Accept {
+                shared, single, asks, ..
+            } => {
+                *asks = *single;
                 socket.shared = *shared;
-                socket.single = *single;
+                socket.asks = *single;
                 watch(&self.epoll, socket, Watch::Level)?;
                 socket.reader = Some((id, Reader::Accept));
+                // The next turn looks by itself: in one that is long this may be cancelled before epoll has been asked.
+                socket.readable = true;
+                socket.thorough = true;
+                if !socket.listed {
+                    socket.listed = true;
+                    self.runnable.push(fd);
+                }
             }
             Op::Recv { .. } => {
                 watch(&self.epoll, socket, Watch::Edge)?;
@@ -426,8 +377,8 @@ fn watch(set: &OwnedFd, socket: &mut Socket, wanted: Watch) -> Result<(), Errno>
     let data = epoll::EventData::new_u64(socket.fd.as_raw_fd() as u64);
     let flags = match wanted {
         Watch::None => return Ok(()),
-        // Of all that wait for it, one that is idle.
-        Watch::Level if socket.shared => F::IN | F::EXCLUSIVE,
+        // Of all that wait for it, one that is idle. But whoever only asks may not come: then the others must know, too.
+        Watch::Level if socket.shared && !socket.asks => F::IN | F::EXCLUSIVE,
         Watch::Level => F::IN,
         Watch::Edge => F::IN | F::OUT | F::RDHUP | F::PRI | F::ET,
     };
@@ -447,6 +398,10 @@ impl Driver for EpollDriver {
             Ok(Some(result)) => self.event(id, result),
             Err(error) => self.event(id, -error.raw_os_error()),
         }
+    }
+
+    fn accept_now(&mut self, listener: RawFd) -> io::Result<Option<RawFd>> {
+        self.take_one(listener)
     }
 
     fn cancel(&mut self, id: OpId, op: &Op) {

@@ -117,16 +117,21 @@ impl Drop for HandleInner {
 /// An operation, with everything that the kernel may touch while it is armed.
 #[derive(Debug)]
 pub enum Op {
-    /// Accepts until cancelled or until an error, unless `single`; each event's result is a descriptor.
+    /// Accepts until cancelled or until an error, unless `single`; each event's result is a descriptor, unless it `asks`.
     Accept {
         /// The listening socket.
         listener: Handle,
         /// Other workers accept from the very same socket: one connection is taken at a time, or the kernel would give
         /// one worker all of them (it wakes the one that waits first, and an accept that goes on waits first for ever).
         shared: bool,
-        /// One connection is accepted for each time it is armed, with its last event: the consumer has not many places, and what
-        /// finds none is to wait in the kernel's queue.
+        /// The consumer has not many places, and what finds none is to wait in the kernel's queue. Its last event is its only
+        /// one: it says that somebody is there, for [`Driver::accept_now`] to take, or is one connection where the driver has no
+        /// such thing.
         single: bool,
+        /// Set by the driver that arms it: the event is no descriptor, and nobody is accepted by it.
+        asks: bool,
+        /// How many may be taken at once before it is armed again, as somebody is there.
+        told: u16,
         /// Accepted and not yet taken.
         ready: VecDeque<RawFd>,
     },
@@ -217,6 +222,13 @@ pub trait Driver {
 
     /// Arms `op`. An immediate failure is reported as an event, like any other.
     fn arm(&mut self, id: OpId, op: &mut Op);
+
+    /// Accepts one connection of a listener's queue, and waits for none: nobody is there any more where it gives none. To be
+    /// called when an accept that [asks](Op::Accept::asks) has said so.
+    ///
+    /// # Errors
+    /// Those of accept(2); EAGAIN where that would wait.
+    fn accept_now(&mut self, listener: RawFd) -> io::Result<Option<RawFd>>;
 
     /// Asks for the end of an armed operation. Its last event still comes: with its result if that was quicker, with
     /// `-ECANCELED` otherwise.

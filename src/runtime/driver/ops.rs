@@ -15,7 +15,11 @@
 //! ```
 //!
 //! An entry, with the memory and the descriptor of its operation, is freed in `Done`, `Idle`, `Starved` or after the last event,
-//! never while armed. Nothing outside this file frees an entry.
+//! never while armed. Nothing outside this file and its folder frees an entry.
+//!
+//! - `accept`: what the consumer of an accept asks for
+
+mod accept;
 
 use super::buffers::{BufferPool, BufferQueue, RecvBuffer, Spares};
 use super::{CloseQueue, Driver, Event, Op, OpId, error_of};
@@ -182,7 +186,7 @@ impl OpTable {
             if let Some(buffer) = event.buffer {
                 pool.give_back(buffer);
             }
-            if let (Op::Accept { .. }, true) = (&entry.op, event.result >= 0) {
+            if let (Op::Accept { asks: false, .. }, true) = (&entry.op, event.result >= 0) {
                 self.closing.borrow_mut().push(event.result);
             }
             if !event.more {
@@ -211,11 +215,24 @@ impl OpTable {
                 let full = ready.len() >= usize::from(*buffers_max);
                 Self::after_multishot(driver, entry, event, event.result > 0, full)
             }
-            Op::Accept { ready, single, .. } => {
-                if event.result >= 0 {
+            Op::Accept {
+                ready,
+                shared,
+                single,
+                asks,
+                told,
+                ..
+            } => {
+                if event.result >= 0 && *asks {
+                    *told = if *shared {
+                        limits::runtime::ACCEPTS_PER_TURN_SHARED
+                    } else {
+                        limits::runtime::ACCEPTS_PER_TURN
+                    };
+                } else if event.result >= 0 {
                     ready.push_back(event.result);
                 }
-                let full = *single || ready.len() >= limits::runtime::ACCEPT_QUEUE_MAX;
+                let full = *asks || *single || ready.len() >= limits::runtime::ACCEPT_QUEUE_MAX;
                 Self::after_multishot(driver, entry, event, event.result >= 0, full)
             }
             Op::Send { data, sent, .. } => {
@@ -363,87 +380,6 @@ impl OpTable {
                 Poll::Pending
             }
             _ => Poll::Ready(()),
-        }
-    }
-
-    /// The next accepted descriptor; if `one`, no more than it is accepted from now on. An error ends the operation (EMFILE, for
-    /// one): abandon it and start another.
-    pub fn poll_accept(
-        &mut self,
-        driver: &mut dyn Driver,
-        id: OpId,
-        one: bool,
-        cx: &Context<'_>,
-    ) -> Poll<io::Result<RawFd>> {
-        let Some(entry) = self.entry(id) else {
-            return Poll::Ready(Err(error_of(ECANCELED)));
-        };
-        let Op::Accept { ready, single, .. } = &mut entry.op else {
-            return Poll::Ready(Err(error_of(ECANCELED)));
-        };
-        let taken = ready.pop_front();
-        let goes_on = !std::mem::replace(single, one);
-        if one && goes_on && entry.state == State::Armed {
-            // It would go on and on.
-            entry.state = State::Stopping;
-            driver.cancel(id, &entry.op);
-        }
-        if let Some(fd) = taken {
-            return Poll::Ready(Ok(fd));
-        }
-        match entry.state {
-            State::Done(result) => return Poll::Ready(Err(error_of(result))),
-            State::Idle => {
-                entry.state = State::Armed;
-                driver.arm(id, &mut entry.op);
-            }
-            _ => {}
-        }
-        Self::wait(entry, cx);
-        Poll::Pending
-    }
-
-    /// Connections that an accept holds and that are not taken.
-    #[cfg(test)]
-    pub fn accepted(&self, id: OpId) -> usize {
-        match self.entries.get(id.index as usize) {
-            Some(Entry {
-                generation,
-                op: Op::Accept { ready, .. },
-                ..
-            }) if *generation == id.generation => ready.len(),
-            _ => 0,
-        }
-    }
-
-    /// Stops an accept until the next [`poll_accept`](Self::poll_accept): the connections that come meanwhile wait in
-    /// the kernel's queue, where another user of the socket may take them.
-    pub fn pause_accept(&mut self, driver: &mut dyn Driver, id: OpId) {
-        if let Some(entry) = self.entry(id)
-            && entry.state == State::Armed
-        {
-            entry.state = State::Stopping;
-            driver.cancel(id, &entry.op);
-        }
-    }
-
-    /// Stops an accept without losing a connection: ready once the driver has let go of it, with everything that was
-    /// accepted and not yet taken. The id must still be abandoned.
-    pub fn poll_stop_accept(&mut self, driver: &mut dyn Driver, id: OpId, cx: &Context<'_>) -> Poll<Vec<RawFd>> {
-        let Some(entry) = self.entry(id) else {
-            return Poll::Ready(Vec::new());
-        };
-        if entry.state == State::Armed {
-            entry.state = State::Stopping;
-            driver.cancel(id, &entry.op);
-        }
-        match (entry.state, &mut entry.op) {
-            (State::Stopping, _) => {
-                Self::wait(entry, cx);
-                Poll::Pending
-            }
-            (_, Op::Accept { ready, .. }) => Poll::Ready(std::mem::take(ready).into()),
-            _ => Poll::Ready(Vec::new()),
         }
     }
 

@@ -5,26 +5,34 @@
 //! multishot (6.0) into a provided buffer ring (5.19), accepts are multishot (5.19). A kernel or a platform without
 //! any of these refuses at [`UringDriver::new`], and the caller falls back to epoll.
 //!
+//! Where a consumer has few places, listeners are polled, and connections are taken one by one without waiting: see
+//! `accept_now`, whose flag is of 6.10. Before that, one accept is armed for one connection.
+//!
 //! Buffers are classic (not incremental) and receives are not bundled: the combination reorders data on some 6.13+
 //! kernels (liburing issue 1423).
 #![allow(unsafe_code)] // Reason: submission entries carry raw pointers; see the SAFETY lines.
 
+mod accept_now;
+mod buffer_ring;
+#[cfg(test)]
+mod tests;
+
 use super::buffers::{BufferId, BufferPool};
 use super::{Driver, Event, Op, OpId, Park, SocketAddrAny, Unparker, system};
 use crate::limits;
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
+use crate::runtime::topology::is_starved;
+use accept_now::AcceptNow;
+use buffer_ring::BufferRing;
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::ptr::NonNull;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 /// `user_data` of entries whose completion says nothing to the table.
@@ -33,61 +41,8 @@ const INTERNAL: u64 = u64::MAX;
 const WAKE: u64 = u64::MAX - 1;
 /// The only buffer group.
 const GROUP: u16 = 0;
-const PAGE: usize = 4096;
 /// Between two tries where the kernel takes nothing.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(1);
-
-/// The ring of `io_uring_buf` entries that the kernel takes receive buffers from.
-struct BufferRing {
-    entries: NonNull<BufRingEntry>,
-    layout: Layout,
-    mask: u16,
-    tail: u16,
-}
-
-impl BufferRing {
-    fn new(count: u16) -> io::Result<BufferRing> {
-        let bytes = usize::from(count) * size_of::<BufRingEntry>();
-        let layout = Layout::from_size_align(bytes, PAGE).map_err(io::Error::other)?;
-        // SAFETY: the layout's size is not zero (the count is a non-zero constant).
-        let memory = unsafe { alloc_zeroed(layout) };
-        let Some(entries) = NonNull::new(memory.cast::<BufRingEntry>()) else {
-            handle_alloc_error(layout)
-        };
-        Ok(BufferRing {
-            entries,
-            layout,
-            mask: count - 1,
-            tail: 0,
-        })
-    }
-
-    fn add(&mut self, pool: &BufferPool, id: BufferId) {
-        let slot = usize::from(self.tail & self.mask);
-        // SAFETY: the slot lies inside the allocation. Only this thread writes entries, and the kernel reads an entry
-        // only after the tail has passed it. Zeroed memory is a valid entry. The tail shares its bytes with the
-        // reserved field of entry 0, which the three setters leave alone.
-        let entry = unsafe { self.entries.add(slot).as_mut() };
-        entry.set_addr(pool.address(id) as u64);
-        entry.set_len(pool.buffer_bytes() as u32);
-        entry.set_bid(id);
-        self.tail = self.tail.wrapping_add(1);
-    }
-
-    fn publish(&mut self) {
-        // SAFETY: `entries` is the page-aligned base of the ring, as `tail` wants, and the kernel reads the tail with
-        // acquire, so it is written as an atomic with release.
-        let tail = unsafe { &*BufRingEntry::tail(self.entries.as_ptr()).cast::<AtomicU16>() };
-        tail.store(self.tail, Ordering::Release);
-    }
-}
-
-impl Drop for BufferRing {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout; the driver unregisters the ring before it drops this.
-        unsafe { dealloc(self.entries.as_ptr().cast(), self.layout) }
-    }
-}
 
 /// io_uring.
 pub struct UringDriver {
@@ -114,6 +69,17 @@ pub struct UringDriver {
     unparker: Unparker,
     wake_counter: Box<[u8; 8]>,
     wake_armed: bool,
+    now: Now,
+}
+
+/// The way to [`Driver::accept_now`].
+enum Now {
+    /// Nobody has asked for it.
+    Untried,
+    /// As it should be.
+    There(Box<AcceptNow>),
+    /// This kernel does not know it.
+    Absent,
 }
 
 impl UringDriver {
@@ -159,6 +125,7 @@ impl UringDriver {
             unparker: Unparker::new(Some(wake)),
             wake_counter: Box::new([0; 8]),
             wake_armed: false,
+            now: Now::Untried,
         };
         driver.return_buffers();
         driver.arm_wake();
@@ -229,6 +196,24 @@ impl UringDriver {
             return Err(Errno::AGAIN.into());
         }
         Ok(())
+    }
+
+    /// Whether [`Driver::accept_now`] can be had. Its ring is made when it is needed: most workers never do.
+    fn accepts_now(&mut self) -> bool {
+        if matches!(self.now, Now::Untried) {
+            self.now = match AcceptNow::new() {
+                Ok(now) => Now::There(Box::new(now)),
+                Err(error) if is_starved(&error) => Now::Untried,
+                Err(_) => Now::Absent,
+            };
+        }
+        matches!(self.now, Now::There(_))
+    }
+
+    /// As on a kernel before 6.10.
+    #[cfg(test)]
+    pub fn forget_accept_now(&mut self) {
+        self.now = Now::Absent;
     }
 
     /// Hands the queued entries over, waiting for nothing.
@@ -317,17 +302,32 @@ impl Driver for UringDriver {
         let entry = match op {
             Op::Accept {
                 listener,
+                single: true,
+                asks,
+                ..
+            } if self.accepts_now() => {
+                *asks = true;
+                // Not exclusively, as an accept would wait: whoever only asks may not come.
+                opcode::PollAdd::new(Fd(listener.fd()), libc::POLLIN as u32).build()
+            }
+            Op::Accept {
+                listener,
                 shared,
                 single,
+                asks,
                 ..
             } if *shared || *single => {
+                *asks = false;
                 opcode::Accept::new(Fd(listener.fd()), std::ptr::null_mut(), std::ptr::null_mut())
                     .flags(rustix_flags(SocketFlags::CLOEXEC))
                     .build()
             }
-            Op::Accept { listener, .. } => opcode::AcceptMulti::new(Fd(listener.fd()))
-                .flags(rustix_flags(SocketFlags::CLOEXEC))
-                .build(),
+            Op::Accept { listener, asks, .. } => {
+                *asks = false;
+                opcode::AcceptMulti::new(Fd(listener.fd()))
+                    .flags(rustix_flags(SocketFlags::CLOEXEC))
+                    .build()
+            }
             Op::Recv { socket, .. } => opcode::RecvMulti::new(Fd(socket.fd()), GROUP).build(),
             Op::Send { socket, data, sent } => {
                 let rest = data.get(*sent..).unwrap_or_default();
@@ -344,6 +344,17 @@ impl Driver for UringDriver {
         };
         self.in_kernel += 1;
         self.push(entry.user_data(id.to_bits()));
+    }
+
+    fn accept_now(&mut self, listener: RawFd) -> io::Result<Option<RawFd>> {
+        let Now::There(now) = &mut self.now else {
+            return Err(Errno::AGAIN.into());
+        };
+        let accepted = now.accept(listener);
+        if now.is_broken() {
+            self.now = Now::Untried;
+        }
+        accepted
     }
 
     fn cancel(&mut self, id: OpId, _op: &Op) {
@@ -450,74 +461,4 @@ impl Drop for UringDriver {
 
 fn rustix_flags(flags: SocketFlags) -> i32 {
     flags.bits() as i32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Its peers would wait for ever: a worker that breaks down leaves a process that goes on.
-    #[test]
-    fn a_ring_that_takes_nothing_any_more_leaves_no_descriptor_open_and_closes_none_twice() {
-        let Ok(mut driver) = UringDriver::new() else {
-            println!("SKIPPED: no io_uring here");
-            return;
-        };
-        let pipe = || {
-            let (hear, say) = io::pipe().unwrap();
-            (OwnedFd::from(hear).into_raw_fd(), say)
-        };
-        let ((first, first_say), (second, second_say), (third, third_say)) = (pipe(), pipe(), pipe());
-        let is_heard = |mut say: &io::PipeWriter| io::Write::write(&mut say, b"x").is_ok();
-        driver.close(first);
-        driver.flush().unwrap();
-        assert!(!is_heard(&first_say));
-        // Somebody else has the number now, and keeps it.
-        let (other, other_say) = io::pipe().unwrap();
-        let other = rustix::io::fcntl_dupfd_cloexec(&other, first).unwrap();
-        driver.refusing = true;
-        driver.close(second);
-        driver.give_up(vec![third]);
-        assert!(is_heard(&second_say) && is_heard(&third_say));
-        drop(driver);
-        assert!(!is_heard(&second_say) && !is_heard(&third_say));
-        assert!(is_heard(&other_say));
-        drop(other);
-    }
-
-    /// A kernel that takes nothing must not hold the worker for ever; one that takes things again gets all of them.
-    #[test]
-    fn a_kernel_that_takes_nothing_ends_the_turn_and_loses_nothing() {
-        let Ok(mut driver) = UringDriver::new() else {
-            println!("SKIPPED: no io_uring here");
-            return;
-        };
-        let count = limits::runtime::SUBMISSION_ENTRIES as usize * 3;
-        let id = |index: usize| OpId {
-            index: index as u32,
-            generation: 1,
-        };
-        let mut events = Vec::new();
-        driver.refusing = true;
-        for index in 0..count {
-            driver.push(opcode::Nop::new().build().user_data(id(index).to_bits()));
-        }
-        for _ in 0..3 {
-            driver.turn(Park::Forever, &mut events).unwrap();
-        }
-        assert!(events.is_empty() && driver.refusals == 3);
-        driver.refusing = false;
-        while events.len() < count {
-            driver.turn(Park::Forever, &mut events).unwrap();
-        }
-        assert_eq!(driver.refusals, 0);
-        let order: Vec<OpId> = events.iter().map(|event| event.op).collect();
-        assert_eq!(order, (0..count).map(id).collect::<Vec<_>>());
-        // For good: an error, in bounded time.
-        driver.refusing = true;
-        driver.refusals = limits::runtime::REFUSALS_MAX - 3;
-        let ended = (0..3).find_map(|_| driver.turn(Park::Forever, &mut events).err());
-        assert!(ended.is_some());
-        driver.refusing = false;
-    }
 }

@@ -184,8 +184,8 @@ struct Door<A: App> {
     room_again: Option<Sleep>,
     /// The number of places counts no more.
     lets_all_in: bool,
-    /// There are not places for all who may wait in the kernel's queue: connections are accepted one by one, since of those that
-    /// have been, and have no place, nobody else can take care.
+    /// There are not places for all who may wait in the kernel's queues: connections are accepted one by one, each when there is
+    /// a place for it, since of those that have been, and have none, nobody else can take care.
     takes_few: bool,
 }
 
@@ -245,7 +245,7 @@ impl<A: App> Door<A> {
             }
             return Poll::Pending;
         }
-        let enough = limits::ACCEPT_ALL_PLACES;
+        let enough = limits::ACCEPT_ALL_PLACES.saturating_mul(self.ports.len());
         // Not to and fro with each connection that comes and goes.
         let more = if self.takes_few { enough / 8 } else { 0 };
         self.takes_few = self.free_places() < enough.saturating_add(more);

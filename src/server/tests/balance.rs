@@ -217,7 +217,7 @@ fn nobody_is_lost_as_workers_leave() {
             let clients = (0..rng.u64(5..80)).map(|n| {
                 let from_ms = rng.u64(0..250);
                 let (at, stays) = (rng.usize(..4), rng.bool());
-                let at = if leave_ms[at] <= from_ms + 20 { 0 } else { at };
+                let at = if leave_ms[at] <= from_ms + 50 { 0 } else { at };
                 let crew = crew.clone();
                 spawn("client", async move {
                     sleep(millis(from_ms)).await;
@@ -531,6 +531,60 @@ fn what_one_does_not_take_of_a_full_worker_goes_to_a_third_that_has_a_place() {
                     sleep(millis(1)).await;
                 }
                 drop((seat, leaves));
+            });
+        },
+    );
+}
+
+/// It came before memory was short, and is let in when it is, by the next place: whoever comes in the same turn, beyond the places,
+/// does not oust him before his request can be read.
+#[test]
+fn who_waits_at_a_full_worker_is_answered_though_memory_is_short_meanwhile() {
+    run_seeds(
+        "who_waits_at_a_full_worker_is_answered_though_memory_is_short_meanwhile",
+        40,
+        |seed| {
+            simulate(seed, places(4), 1, move |crew| async move {
+                let server = Rc::clone(&crew.workers[0].server);
+                let waiting = || server.seat.get().map_or(0, |seat| seat.waiting());
+                let mut held = Vec::new();
+                for n in 0..4 {
+                    held.push(ask(crew.connect(0, Terms::Strict).await, n).await);
+                }
+                let comes = |n: u64, addr: SocketAddrAny| {
+                    spawn("client", async move {
+                        let mut client = Client::connect(addr, Terms::Strict).await.unwrap();
+                        let mut question = Ask::size(n, 50);
+                        question.want.close = true;
+                        client.ask(&question);
+                        client.until_ended().await;
+                        assert_eq!((client.answered, client.ended), (1, Some(Ended::Cleanly)));
+                    })
+                };
+                // One that was accepted, and for which there is no place any more.
+                let mut other = crew.other.take().unwrap();
+                let first = comes(10, crew.other_addr.clone());
+                let stream = other.accept().await.unwrap();
+                assert!(server.seat.get().unwrap().keep(Default::default(), stream).is_ok());
+                sleep(millis(50)).await;
+                server.set_short(true);
+                let second = comes(11, crew.workers[0].addr.clone());
+                // There is no place for either.
+                for _ in 0..20 {
+                    sleep(millis(10)).await;
+                    assert_eq!((crew.open(), waiting()), (vec![4], 1));
+                }
+                held.truncate(3);
+                // The next place is the first one's; the second may have one beyond them, and does not oust him.
+                first.await.expect("the one that waited here");
+                second.await.expect("the one that waited in the kernel's queue");
+                assert_eq!(crew.count(|app| app.late.get()), 2);
+                while crew.open() != [3] {
+                    sleep(millis(1)).await;
+                }
+                server.set_short(false);
+                held.push(ask(crew.connect(0, Terms::Strict).await, 12).await);
+                drop((held, other));
             });
         },
     );

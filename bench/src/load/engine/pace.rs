@@ -85,6 +85,10 @@ impl Driver for Paced {
         self.inner.arm(id, op);
     }
 
+    fn accept_now(&mut self, listener: RawFd) -> io::Result<Option<RawFd>> {
+        self.inner.accept_now(listener)
+    }
+
     fn cancel(&mut self, id: OpId, op: &Op) {
         self.inner.cancel(id, op);
     }

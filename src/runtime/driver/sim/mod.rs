@@ -50,6 +50,11 @@ pub struct SimConfig {
     pub spurious_turn: f64,
     /// An accept ends with EMFILE, ENFILE, ENOBUFS or ENOMEM; the connection stays in the backlog.
     pub too_many_files: f64,
+    /// An accept for one connection only asks whether somebody is there: `accept_now` takes them. Others accept one, as io_uring
+    /// does before Linux 6.10.
+    pub ask: f64,
+    /// Somebody who was there is gone when `accept_now` looks for him, to another worker perhaps; then he is there again.
+    pub accept_nobody: f64,
     /// A send finds the connection reset.
     pub reset: f64,
     /// A connect is refused although somebody listens.
@@ -83,6 +88,8 @@ impl SimConfig {
             cancel_race: 0.0,
             spurious_turn: 0.0,
             too_many_files: 0.0,
+            ask: 1.0,
+            accept_nobody: 0.0,
             reset: 0.0,
             refuse: 0.0,
             connect_timeout: 0.0,
@@ -105,6 +112,8 @@ impl SimConfig {
             interrupt: 0.05,
             cancel_race: 0.5,
             spurious_turn: 0.1,
+            ask: 0.7,
+            accept_nobody: 0.1,
             delay_ns_max: 1_000_000,
             socket_buffer_bytes: 5000,
             backlog_max: 8,
@@ -221,6 +230,15 @@ impl Driver for SimDriver {
 
     fn arm(&mut self, id: OpId, op: &mut Op) {
         self.world.borrow_mut().arm(id, op);
+    }
+
+    fn accept_now(&mut self, listener: RawFd) -> io::Result<Option<RawFd>> {
+        let mut world = self.world.borrow_mut();
+        let nobody = world.config.accept_nobody;
+        if world.chance(nobody) {
+            return Ok(None);
+        }
+        Ok(world.accept(listener)?)
     }
 
     fn cancel(&mut self, id: OpId, op: &Op) {

@@ -413,6 +413,9 @@ macro_rules! conformance {
         mod uring_conforms {
             $(#[test] fn $name() { super::run(super::Rig::uring(), super::$name); })*
         }
+        mod uring_before_6_10_conforms {
+            $(#[test] fn $name() { super::run(super::Rig::uring_without_accept_now(), super::$name); })*
+        }
         mod sim_conforms {
             $(#[test] fn $name() {
                 super::run_seeds(stringify!($name), 50, |seed| {

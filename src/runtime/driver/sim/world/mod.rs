@@ -39,9 +39,10 @@ enum Action {
 
 #[derive(Debug)]
 enum Kind {
-    /// One connection, or as many as come.
+    /// One connection, or as many as come; or only whether there is one.
     Accept {
         single: bool,
+        asks: bool,
     },
     Recv,
     Send {
@@ -247,7 +248,11 @@ impl World {
         let fd = op.fd();
         let key = id.to_bits();
         let (is_reader, kind) = match op {
-            Op::Accept { single, .. } => (true, Kind::Accept { single: *single }),
+            Op::Accept { single, asks, .. } => {
+                let single = *single;
+                *asks = single && self.chance(self.config.ask);
+                (true, Kind::Accept { single, asks: *asks })
+            }
             Op::Recv { .. } => (true, Kind::Recv),
             Op::Send { data, sent, .. } => {
                 let rest = data.get(*sent..).unwrap_or_default();

@@ -46,7 +46,7 @@ impl World {
         let Some(op) = self.ops.get(&key) else { return };
         let fd = op.fd;
         let outcome = match &op.kind {
-            Kind::Accept { single } => self.try_accept(key, fd, *single),
+            Kind::Accept { single, asks } => self.try_accept(key, fd, *single, *asks),
             Kind::Recv => self.try_recv(key, fd),
             Kind::Send {
                 data,
@@ -71,28 +71,46 @@ impl World {
         }
     }
 
-    fn try_accept(&mut self, key: Key, fd: RawFd, single: bool) -> Result<(), Errno> {
+    fn try_accept(&mut self, key: Key, fd: RawFd, single: bool, asks: bool) -> Result<(), Errno> {
+        if asks {
+            let listener = self.sockets.get(&fd).map(|socket| &socket.role);
+            if matches!(listener, Some(Role::Listener { backlog, .. }) if !backlog.is_empty()) {
+                self.end(key, 0);
+            }
+            return Ok(());
+        }
+        let Some(accepted) = self.accept(fd)? else {
+            return Ok(());
+        };
+        let more = !single && !self.chance(self.config.end_multishot);
+        self.tell(key, accepted, None, more);
+        self.try_soon(Some(key));
+        Ok(())
+    }
+
+    /// Takes one out of a listener's queue.
+    pub(in crate::runtime::driver::sim) fn accept(&mut self, fd: RawFd) -> Result<Option<RawFd>, Errno> {
         let emfile = self.chance(self.config.too_many_files);
         let Some(Role::Listener { backlog, .. }) = self.sockets.get_mut(&fd).map(|socket| &mut socket.role) else {
             return Err(Errno::INVAL);
         };
         if backlog.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         if emfile {
             // Of the process, of the system, of the kernel's memory; accept(2) lists them together.
             let errors = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
             return Err(errors[self.rng.usize(0..errors.len())]);
         }
-        let Some(conn) = backlog.pop_front() else { return Ok(()) };
+        let Some(conn) = backlog.pop_front() else {
+            return Ok(None);
+        };
         let accepted = self.new_fd(Role::Stream { conn, side: 1 });
         if let Some(conn) = self.conns.get_mut(&conn) {
             conn.ends[1].fd = Some(accepted);
         }
-        let more = !single && !self.chance(self.config.end_multishot);
-        self.tell(key, accepted, None, more);
-        self.try_soon(Some(key));
-        Ok(())
+        self.note("accepted", i64::from(fd), i64::from(accepted));
+        Ok(Some(accepted))
     }
 
     fn try_recv(&mut self, key: Key, fd: RawFd) -> Result<(), Errno> {
