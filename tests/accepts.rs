@@ -4,7 +4,7 @@
 mod common;
 
 use common::http::Connection;
-use common::{Setup, on_each_driver, until};
+use common::{Setup, kernel_is_at_least, on_each_driver, until};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::sleep;
@@ -49,6 +49,9 @@ fn accepted(ports: &[u16]) -> usize {
 fn a_burst_is_let_in_within_few_turns_where_places_are_few() {
     on_each_driver(|driver| {
         let Some(setup) = setup(driver, 300) else { return };
+        if driver == "uring" && !kernel_is_at_least(6, 10) {
+            return println!("io_uring accepts one a turn here");
+        }
         let server = setup.start();
         let (ends, turns) = (AtomicBool::new(false), AtomicUsize::new(0));
         let hold = || {
@@ -67,13 +70,15 @@ fn a_burst_is_let_in_within_few_turns_where_places_are_few() {
             until("turns to be held up", || turns.load(Ordering::Relaxed) >= 6);
             let before = turns.load(Ordering::Relaxed);
             let mut clients: Vec<_> = (0..200).map(|_| server.connect()).collect();
+            let port = [server.addr().port()];
+            until("all to be let in", || accepted(&port) >= 203);
+            let after = turns.load(Ordering::Relaxed);
             for client in &mut clients {
                 client.send("GET /health HTTP/1.1\r\nHost: t\r\n\r\n");
             }
             for client in &mut clients {
                 client.read().expect(200);
             }
-            let after = turns.load(Ordering::Relaxed);
             ends.store(true, Ordering::Relaxed);
             println!("{driver}: 200 connections in {} turns", after - before);
             assert!(after - before < 100, "{driver}: {} turns", after - before);

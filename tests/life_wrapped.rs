@@ -134,7 +134,7 @@ fn a_server_that_comes_late_does_not_begin_beside_postgresql() {
 #[test]
 fn one_that_is_given_up_when_it_serves_already_leaves_everything_to_the_old_one() {
     let given_up = |setup: Setup, heard: &str, is_told_to_end: bool| {
-        let setup = setup.env("UPGRADE_TIMEOUT", "4s").env("DRAIN_DELAY", "60s");
+        let setup = setup.env("UPGRADE_TIMEOUT", "8s").env("DRAIN_DELAY", "60s");
         let house = house(setup, &UNHEARD.replace("HEARD", heard));
         let pid = house.server.pid();
         let load = Load::start(house.server.addr(), &Kind::MIX);
@@ -260,7 +260,7 @@ fn one_that_fails_at_the_last_moment_leaves_the_sockets_as_they_are() {
 fn what_a_new_process_has_accepted_when_it_is_given_up_is_answered() {
     let wish = r#"{"location":"Petra"}"#;
     on_each_driver(|driver| {
-        let setup = Setup::new().driver(driver).env("UPGRADE_TIMEOUT", "1s");
+        let setup = Setup::new().driver(driver).env("UPGRADE_TIMEOUT", "4s");
         let mut house = house(setup, SILENT);
         let old = house.server.pid();
         house.server.signal(Signal::USR2);

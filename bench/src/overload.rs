@@ -461,7 +461,8 @@ fn text(found: &Found) -> String {
         }
         let _ = writeln!(
             out,
-            "The table has the last round's rates, medians of the ratios, and the worst p99."
+            "A ratio is that of a round to the mean of the peaks before and after it. The table has the last round's rates and p50, \
+             medians of the ratios, the worst p99, and sums of what was answered and was wrong."
         );
     }
     for caution in &found.cautions {

@@ -72,7 +72,7 @@ fn each_multiple_is_offered_and_every_answer_counted() {
     // What is asked too much of is told by the exit code.
     let out = run(&folder, &["--min-ratio", "1.1"]);
     assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
-    let out = run(&folder, &["--rounds", "2", "-d", "0.2"]);
+    let out = run(&folder, &["--rounds", "2", "-d", "0.4"]);
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let report: Value = sonic_rs::from_slice(&out.stdout).unwrap();
     assert_eq!(report["peaks"].as_array().unwrap().len(), 3);

@@ -1,7 +1,7 @@
 //! The supervising thread once all workers serve: signals, workers' words and times, one after the other.
 //!
-//! Everything here happens in one place and in one order, and nothing blocks for longer than a file takes to open: what
-//! takes time is a state, and a time to look again.
+//! Everything here happens in one place and in one order, and nothing blocks for longer than a file takes to open, but for
+//! the end of a new process that is given up (`upgrade`, up to 3 s): what takes time is a state, and a time to look again.
 
 use super::boot::{BootError, Shared};
 use super::certificate::Reloader;
@@ -422,7 +422,8 @@ impl Course {
         if self.phase != Phase::Serving {
             return;
         }
-        // First of all, as the end of a new process may take a while.
+        let begun = Instant::now();
+        // First of all, as the end of a new process may take a while, which counts as part of the delay.
         self.lead.is_ending.store(true, Ordering::Relaxed);
         self.shared().process.advance(Lifecycle::Draining);
         if self.upgrade.is_some() {
@@ -437,7 +438,7 @@ impl Course {
             graceful_timeout_ms = timeouts.graceful.as_millis() as u64,
             "draining: readiness is 503, requests in flight are finished"
         );
-        self.phase = Phase::Delaying(Delay::new(Instant::now(), timeouts.drain_delay));
+        self.phase = Phase::Delaying(Delay::new(begun, timeouts.drain_delay));
     }
 
     /// Children that have ended: a new process that failed, and orphans, where this is process 1.

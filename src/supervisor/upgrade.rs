@@ -191,7 +191,7 @@ impl Upgrade {
         if self.is_reaped {
             return;
         }
-        let descendants = family::descendants(self.child);
+        let mut descendants = family::descendants(self.child);
         let patience = if self.may_serve() { GIVEN_UP_MAX } else { Duration::ZERO };
         let until = Instant::now() + patience;
         // ECHILD: somebody has seen its end already.
@@ -202,6 +202,10 @@ impl Upgrade {
             is_gone = has_ended(WaitOptions::NOHANG);
         }
         family::wait(&descendants, until);
+        if !is_gone {
+            // It may have started others since.
+            descendants.extend(family::descendants(self.child));
+        }
         if !is_gone && kill_process(self.child, Signal::KILL).is_ok() {
             while !has_ended(WaitOptions::empty()) {}
         }

@@ -357,6 +357,15 @@ pub fn until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
+/// Whether the kernel is of that version or later.
+pub fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|number| number.trim().parse::<u32>().ok());
+    (numbers.next().unwrap(), numbers.next().unwrap_or(0)) >= (major, minor)
+}
+
 /// Whether this kernel gives this process a ring; where it does, the server must use it. Says so where it does not.
 pub fn uring_is_here() -> bool {
     match <io_uring::IoUring>::builder()

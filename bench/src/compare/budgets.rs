@@ -21,6 +21,8 @@ pub(crate) enum Outcome {
     Met,
     #[serde(rename = "met narrowly")]
     MetNarrowly,
+    /// By a server that has a share of a CPU, at a part of what that can do.
+    MetOnAShare,
     #[serde(rename = "missed narrowly")]
     MissedNarrowly,
     #[serde(rename = "missed")]
@@ -37,6 +39,7 @@ impl Outcome {
         match self {
             Self::Met => "met",
             Self::MetNarrowly => "met narrowly",
+            Self::MetOnAShare => "met on a share of a CPU",
             Self::MissedNarrowly => "missed narrowly",
             Self::Missed => "missed",
             Self::NotShown => "not shown",

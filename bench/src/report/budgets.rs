@@ -53,12 +53,14 @@ impl Line {
     }
 
     /// The same of a server that had a share of a CPU. What a quota adds is waiting, which is not the server's: below the bound
-    /// it is met, and else nothing is shown. `why`: what there is without a share.
+    /// it is met, and else nothing is shown. Met on a share only where the rate, too, is a part of what the share can do: at less
+    /// a second than on a whole CPU not everything is asked for that would be there. `why`: what there is without a share.
     pub(super) fn at_most(
         what: &str,
         bound: f64,
         unit: &str,
         (value, share, from): (f64, f64, String),
+        is_met: Outcome,
         why: &str,
     ) -> Self {
         let (asked, value_in_words) = (
@@ -66,7 +68,13 @@ impl Line {
             format!("{} {unit}", figure(value)),
         );
         let (outcome, more) = if value < bound {
-            (Outcome::Met, "a quota only adds waiting, so this is an upper bound")
+            match is_met {
+                Outcome::Met => (is_met, "a quota only adds waiting, so this is an upper bound"),
+                _ => (
+                    is_met,
+                    "of what that can do; a quota only adds waiting, but the rate is smaller, too",
+                ),
+            }
         } else {
             (
                 Outcome::NotShown,
@@ -165,8 +173,12 @@ pub(super) fn section(inputs: &Inputs, beside: &Path) -> Section {
         0 => String::new(),
         some => format!("{some} not shown (measured on a share of a CPU, above what is asked), "),
     };
+    let on_a_share = match count(&[Outcome::MetOnAShare]) {
+        0 => String::new(),
+        some => format!("{some} met on a share of a CPU, "),
+    };
     let mut blocks = vec![Block::Text(format!(
-        "{} met, {} missed, {not_shown}{} not measured in the runs of this page. A ratio is a median of pairs measured in turns; narrowly means \
+        "{} met, {on_a_share}{} missed, {not_shown}{} not measured in the runs of this page. A ratio is a median of pairs measured in turns; narrowly means \
          that its interval reaches across the limit, or that it is nearer to it than the service strays from itself.",
         count(&[Outcome::Met, Outcome::MetNarrowly]),
         count(&[Outcome::Missed, Outcome::MissedNarrowly]),

@@ -81,9 +81,10 @@ fn points(kept: &Kept<suite::Report>) -> Vec<Point<'_>> {
 fn drawn(kept: &Kept<suite::Report>, points: &[Point<'_>]) -> Section {
     let mut blocks = vec![Block::Text(format!(
         "Suite `cores` of `{}`, {} on {} ({} CPUs): the cached story in a closed loop, each worker pinned to a CPU of its own, all of \
-         them in a control group with the same share of a CPU for each. Workers that share nothing lie on the ideal line; what they \
-         share costs CPU a request, or leaves part of the quota unused. So does what their CPUs share (caches, clock, a core's two \
-         threads), with each other and with the generator, which runs on the same CPUs: the service's own efficiency is no less.",
+         them in a control group with the same share of a CPU for each. Workers that share nothing lie on the ideal line. \
+         What is below it is what they share, or what their CPUs do (caches, clock, a core's two threads), with each other and with \
+         the generator, which runs on the same CPUs. Stopped for the rest of each period, they are not measured at the load of whole \
+         CPUs.",
         kept.file, kept.report.version.ours, kept.report.machine.cpu, kept.report.machine.cpus
     ))];
     if let [first, .., last] = points {

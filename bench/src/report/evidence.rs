@@ -3,6 +3,7 @@
 
 use super::budgets::Line;
 use super::input::{Inputs, Kept, Mode, Run};
+use crate::compare::budgets::Outcome;
 use crate::suite::{self, State, Step};
 
 /// Rate of the guide, and what its 99.9th percentile must stay below.
@@ -83,7 +84,14 @@ pub(super) fn at_a_share_of_the_capacity(inputs: &Inputs) -> Line {
     match latest_step(shared, "latency", is_it, has_capacity) {
         Ok((step, kept)) if !missing.has_failed => {
             let evidence = (ms(step), kept.report.settings.server_share, kept.file_of(step));
-            Line::at_most(what, P999_AT_SHARE_MS, "ms", evidence, &missing.why)
+            Line::at_most(
+                what,
+                P999_AT_SHARE_MS,
+                "ms",
+                evidence,
+                Outcome::MetOnAShare,
+                &missing.why,
+            )
         }
         _ => Line::below(what, P999_AT_SHARE_MS, "ms", None, &missing.why),
     }
@@ -117,8 +125,10 @@ pub(super) fn at_the_guides_rate(inputs: &Inputs) -> Line {
             (kept.report.settings.server_share, runs)
         });
         let mut runs: Vec<(f64, Vec<Run>)> = runs.filter(|(_, runs)| !runs.is_empty()).collect();
-        let sound = runs.iter().position(|(_, runs)| runs.iter().any(Run::is_sound));
-        (!runs.is_empty()).then(|| runs.swap_remove(sound.unwrap_or(0)))
+        // The latest that says anything: that answers failed is something.
+        let telling = |run: &Run| run.is_sound() || has_failed(run);
+        let at = runs.iter().position(|(_, runs)| runs.iter().any(telling));
+        (!runs.is_empty()).then(|| runs.swap_remove(at.unwrap_or(0)))
     };
     let mut whole = inputs.single();
     whole.retain(fits);
@@ -127,18 +137,24 @@ pub(super) fn at_the_guides_rate(inputs: &Inputs) -> Line {
         0 => "no run at this rate with one worker".to_owned(),
         some => format!("{some} run(s) at this rate, in each of which the generator was the limit or answers failed"),
     };
-    // As above: what failed on a whole CPU is not made up for by less.
-    let has_failed = whole
-        .iter()
-        .any(|run| run.error_count > 0 && run.generator_limits.is_empty());
+    // As above: what failed on a whole CPU is not made up for by less, nor by another run.
+    if let Some(run) = whole.iter().find(|run| has_failed(run)) {
+        let why = format!("answers failed in {}", run.file);
+        return Line::below(&what, P999_MS, "ms", None, &why);
+    }
     if let Some(evidence) = median(whole) {
         return Line::below(&what, P999_MS, "ms", Some(evidence), "");
     }
     let shared = of_suites(true).and_then(|(share, runs)| median(runs).map(|(ms, from)| (ms, share, from)));
     match shared {
-        Some(evidence) if !has_failed => Line::at_most(&what, P999_MS, "ms", evidence, &missing),
+        Some(evidence) => Line::at_most(&what, P999_MS, "ms", evidence, Outcome::Met, &missing),
         _ => Line::below(&what, P999_MS, "ms", None, &missing),
     }
+}
+
+/// Answers failed, and not for the generator's sake.
+fn has_failed(run: &Run) -> bool {
+    run.error_count > 0 && run.generator_limits.is_empty()
 }
 
 /// p99.9 in milliseconds of the run in the middle of those that are sound, and where it is from; of an even number the worse
@@ -158,7 +174,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::compare::budgets::Outcome;
     use crate::report::input;
 
     /// The latest suites of the tests' data that were not quick, and a copy of a later day, on 0.3 of a CPU.
@@ -204,13 +219,17 @@ mod tests {
         let met = line(State::Unsound, &|_| ());
         assert_eq!(
             met.words,
-            "met: 3.10 ms on 0.3 of a CPU (a quota only adds waiting, so this is an upper bound), where below 5.00 ms is asked; on a \
-             whole CPU: share-080 of the suite latency was not sound"
+            "met on a share of a CPU: 3.10 ms on 0.3 of a CPU (of what that can do; a quota only adds waiting, but the rate is smaller, \
+             too), where below 5.00 ms is asked; on a whole CPU: share-080 of the suite latency was not sound"
         );
         let from = "2026-01-09-suite/latency/share-080.json".to_owned();
         assert_eq!(
             told(met),
-            (Outcome::Met, "at most 3.10 ms (on 0.3 of a CPU)".to_owned(), from)
+            (
+                Outcome::MetOnAShare,
+                "at most 3.10 ms (on 0.3 of a CPU)".to_owned(),
+                from
+            )
         );
         let slow = line(State::Unsound, &|report| {
             of(report, "latency")[1].latency_us.p999 = 9000.0
@@ -265,6 +284,14 @@ mod tests {
         inputs.runs = vec![whole, share];
         let found = told(at_the_guides_rate(&inputs));
         assert_eq!((found.0, found.1.as_str()), (Outcome::Met, "0.800 ms"));
+        // Nor is a run in which answers failed made up for by an older one.
+        inputs.runs[0].error_count = 3;
+        let found = at_the_guides_rate(&inputs);
+        assert!(
+            found.outcome == Outcome::NotMeasured && found.words.contains("answers failed in 2026-01-02"),
+            "{}",
+            found.words
+        );
         // What is too slow on a share is not missed.
         inputs.runs.remove(0);
         inputs.runs[0].latency_us.p999 = 4000.0;

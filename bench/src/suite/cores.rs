@@ -2,21 +2,23 @@
 //! pinned to a CPU of its own, all in a control group with a share of a CPU for each.
 //!
 //! The quota is there for the generator's sake: it costs about as much as what it measures, and without other machines it has
-//! what the server leaves it. So throughput is what the server can do, and what a worker more brings less than the first is what
-//! workers share: it costs CPU a request, or leaves part of the quota unused. The quota is the group's and not a worker's: the
-//! kernel hands it out in slices, so workers need not have the same part of it, which the figure of the busiest shows.
-//!
-//! What CPUs share (caches, clock, the two threads of a core), and what the generator takes of it, counts as the workers': the
-//! server's own efficiency is no less than what is measured.
+//! what the server leaves it. So throughput is what the server can do on that quota, and what a worker more brings less than the
+//! first is what workers share, or what their CPUs do (caches, clock, the two threads of a core), with the generator, too. The
+//! quota is the group's and not a worker's: the kernel hands it out in slices of 5 ms a CPU (sched_cfs_bandwidth_slice_us), so the
+//! period is one in which there are several for each, else workers would take turns. Beyond the quota they are all stopped:
+//! they are not measured beside all that a whole CPU each would do.
 
 use roadtrip_api::runtime::topology;
 
 use super::report::{State, Step};
 use super::stage::{Judge, Spec, Stage, hold_to_quota, words};
-use crate::compare::PERIOD_US;
 use crate::group::Group;
 use crate::open_files;
 
+/// Microseconds of a period: what kubelet asks of the kernel, and six slices for each worker.
+const PERIOD_US: u64 = 100_000;
+/// Of its quota, what a server has to use up for its throughput to be more than a lower bound: efficiencies are ratios of these.
+const USED_MIN: f64 = 0.97;
 /// CPUs for each worker.
 const SHARE: f64 = 0.3;
 /// Connections for each worker: batches are as large with many as with one.
@@ -89,7 +91,7 @@ fn step(stage: &Stage, group: &Group, cpus: &[usize], workers: usize) -> Result<
     };
     let mut step = stage.step_on(cpus, "cores", &running, &spec);
     if step.requests > 0 {
-        hold_to_quota(&mut step, quota);
+        hold_to_quota(&mut step, quota, USED_MIN);
     }
     step.figures.insert("workers".to_owned(), workers as f64);
     step.figures.insert("quota_cpus".to_owned(), quota);

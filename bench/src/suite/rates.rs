@@ -3,6 +3,7 @@
 
 use super::report::{State, Step};
 use super::stage::{Judge, Running, Spec, Stage, hold_to_quota, words};
+use crate::compare::UTILISATION_MIN;
 
 /// The guide's bound of the 99th percentile, and what it asks of a pod.
 const GUIDE_P99: &str = "p99>200ms";
@@ -72,7 +73,7 @@ fn capacity(stage: &mut Stage, suite: &str, running: &Running) -> (f64, Option<S
         },
     );
     if let Some((_, share)) = &stage.group {
-        hold_to_quota(&mut step, *share);
+        hold_to_quota(&mut step, *share, UTILISATION_MIN);
     }
     if step.state == State::Passed {
         stage.capacity = Some(step.requests_per_second);

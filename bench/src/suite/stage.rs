@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::report::{State, Step};
-use crate::compare::{UTILISATION_MIN, Workshop};
+use crate::compare::Workshop;
 use crate::group::Group;
 use crate::load::{self, Document};
 use crate::server::Server;
@@ -329,10 +329,10 @@ impl Stage {
 
 /// Holds a closed loop against the quota of its server. One that used it up did what it can, however busy the generator
 /// was; of any other the throughput is a lower bound, whatever kept it waiting.
-pub(super) fn hold_to_quota(step: &mut Step, quota: f64) {
+pub(super) fn hold_to_quota(step: &mut Step, quota: f64, used_min: f64) {
     let used = step.cpu_utilisation.unwrap_or(0.0) / quota;
     step.figures.insert("share_of_quota_used".to_owned(), used);
-    step.is_lower_bound = used < UTILISATION_MIN;
+    step.is_lower_bound = used < used_min;
     if step.is_lower_bound {
         let limits = step.generator_limits.join("; ");
         let why = if limits.is_empty() {

@@ -3,8 +3,8 @@
 //! Whoever waits is let in by age. Where somebody has been waiting all the time for as long as the target, there is
 //! more than can be served (CoDel's criterion: a queue that does not become empty is no burst). Then what has waited for a
 //! tenth of the target is sent away, oldest first, as CoDel in "Fail at Scale" does it (ACM Queue 13(8), 2015), and no more may
-//! wait than can be let in within that time: others are sent away as they come. It ends as soon as somebody can be let in and
-//! nobody waits.
+//! wait than can be let in within half of that time: others are sent away as they come. It ends as soon as somebody can be let
+//! in and nobody waits.
 //!
 //! The newest does not go first then, as it does there (adaptive LIFO). That is for a queue in which whoever is old is hopeless;
 //! in this one the oldest has waited for a tenth of the target, and what newer ones overtake has cost a wait for nothing.
@@ -149,11 +149,11 @@ impl<T> Gate<T> {
         self.in_flight >= limit && self.queue.len() >= self.enough(limit) && self.is_overloaded(now)
     }
 
-    /// As many as are let in within [`hurry_ns`](Self::hurry_ns), by Little's law, where `limit` are in flight; and a part of
-    /// the limit at most.
+    /// As many as are let in within half of [`hurry_ns`](Self::hurry_ns), by Little's law, where `limit` are in flight: who comes
+    /// last is let in before he is sent away, though not all are let in evenly. And a part of the limit at most.
     fn enough(&self, limit: usize) -> usize {
         let most = limit / limits::WAITING_PART;
-        let soon = (limit as u64).saturating_mul(self.hurry_ns()) / self.limit.latency_ns().max(1);
+        let soon = (limit as u64).saturating_mul(self.hurry_ns() / 2) / self.limit.latency_ns().max(1);
         most.min(usize::try_from(soon).unwrap_or(usize::MAX)).max(1)
     }
 

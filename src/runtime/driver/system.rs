@@ -40,6 +40,12 @@ pub(super) fn unix_ns() -> u64 {
 /// # Errors
 /// A sandbox refuses it: then it goes on as before.
 pub fn do_not_cut_in() -> io::Result<()> {
+    // SAFETY: 0 is the calling thread; no memory.
+    let policy = unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) };
+    if policy != libc::c_long::from(libc::SCHED_OTHER) {
+        // Somebody has set another one, for all threads alike.
+        return Ok(());
+    }
     // struct sched_param of the kernel, which is all that it reads; musl's has more, and its function is a stub.
     let priority: libc::c_int = 0;
     // SAFETY: 0 is the calling thread, and the priority outlives the call, which only reads it.
