@@ -246,8 +246,6 @@ impl<A: App> Door<A> {
             return Poll::Pending;
         }
         let enough = limits::ACCEPT_ALL_PLACES.saturating_mul(self.ports.len());
-        // With many ports there are never so many: then half of all are enough.
-        let enough = enough.min(self.server.settings.connections_max / 2);
         // Not to and fro with each connection that comes and goes.
         let more = if self.takes_few { enough / 8 } else { 0 };
         self.takes_few = self.free_places() < enough.saturating_add(more);
