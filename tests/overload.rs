@@ -236,24 +236,26 @@ fn the_thread_that_commits_waits_until_the_worker_has_done_its_share() {
     }
     let server = Setup::new().env("WORKERS", "1").start();
     let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
-    // sched(7): 0 is the usual policy, 3 is SCHED_BATCH. Field 41 of proc_pid_stat(5), the 39th behind the name.
-    let policies: Vec<(String, String)> = tasks
+    // sched(7): 0 is the usual policy, 3 is SCHED_BATCH. Fields 19 and 41 of proc_pid_stat(5), with the name as the second.
+    let policies: Vec<(String, [String; 2])> = tasks
         .map(|task| {
             let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
             let (start, rest) = stat.rsplit_once(')').unwrap();
             let name = start.split_once('(').unwrap().1;
-            (name.to_owned(), rest.split_whitespace().nth(38).unwrap().to_owned())
+            let field = |number: usize| rest.split_whitespace().nth(number - 3).unwrap().to_owned();
+            (name.to_owned(), [field(41), field(19)])
         })
         .collect();
     let of = |name: &str| {
-        policies
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, policy)| &policy[..])
+        let found = policies.iter().find(|(known, _)| known == name);
+        found.map(|(_, fields)| fields.clone()).expect("no such thread")
     };
+    let aside: i32 = of("store-write")[1].parse().unwrap();
+    let worker: i32 = of("worker-0")[1].parse().unwrap();
     assert_eq!(
-        (of("store-write"), of("worker-0")),
-        (Some("3"), Some("0")),
+        (&of("store-write")[0][..], &of("worker-0")[0][..]),
+        ("3", "0"),
         "{policies:?}"
     );
+    assert_eq!(aside, (worker + 5).min(19), "{policies:?}");
 }
