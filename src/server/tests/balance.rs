@@ -15,7 +15,7 @@ use crate::runtime::heartbeat::Heartbeat;
 use crate::runtime::net::Listener;
 use crate::runtime::time::{sleep, timeout};
 use crate::server::{Balance, Leave, Leaves, Port, Seat, Server, accept};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,55 +25,55 @@ use tokio::sync::oneshot;
 
 /// Workers of one process, each with an address of its own in place of the kernel's hash.
 #[derive(Clone)]
-struct Crew {
-    balance: Arc<Balance>,
-    heartbeat: Arc<Heartbeat>,
-    workers: Vec<Worker>,
+pub(super) struct Crew {
+    pub(super) balance: Arc<Balance>,
+    pub(super) heartbeat: Arc<Heartbeat>,
+    pub(super) workers: Vec<Worker>,
     /// A socket that is none of theirs, to stand in for.
-    other: Rc<RefCell<Option<Listener>>>,
-    other_addr: SocketAddrAny,
+    pub(super) other: Rc<RefCell<Option<Listener>>>,
+    pub(super) other_addr: SocketAddrAny,
 }
 
 #[derive(Clone)]
-struct Worker {
-    server: Rc<Server<TestApp>>,
-    addr: SocketAddrAny,
-    stop: Rc<RefCell<Option<oneshot::Sender<()>>>>,
-    run: Rc<RefCell<Option<JoinHandle<usize>>>>,
+pub(super) struct Worker {
+    pub(super) server: Rc<Server<TestApp>>,
+    pub(super) addr: SocketAddrAny,
+    pub(super) stop: Rc<RefCell<Option<oneshot::Sender<()>>>>,
+    pub(super) run: Rc<RefCell<Option<JoinHandle<usize>>>>,
 }
 
 impl Crew {
     /// A life that is no server: it takes what it is told to take.
-    fn another(&self, heartbeat: Arc<Heartbeat>, room: usize) -> (Seat, Leaves) {
+    pub(super) fn another(&self, heartbeat: Arc<Heartbeat>, room: usize) -> (Seat, Leaves) {
         let (seat, leaves) = self.balance.join(heartbeat, room, true, context::now_ns());
         // From now on it is handed some.
         assert!(seat.take(0, &Context::from_waker(Waker::noop())).is_empty());
         (seat, leaves)
     }
 
-    fn open(&self) -> Vec<usize> {
+    pub(super) fn open(&self) -> Vec<usize> {
         self.workers.iter().map(|worker| worker.server.open()).collect()
     }
 
-    fn count(&self, of: impl Fn(&TestApp) -> usize) -> usize {
+    pub(super) fn count(&self, of: impl Fn(&TestApp) -> usize) -> usize {
         self.workers.iter().map(|worker| of(worker.server.app())).sum()
     }
 
-    fn handed_over(&self) -> usize {
+    pub(super) fn handed_over(&self) -> usize {
         self.count(|app| app.handed_over.get())
     }
 
-    fn handed_back(&self) -> usize {
+    pub(super) fn handed_back(&self) -> usize {
         self.count(|app| app.handed_back.get())
     }
 
-    async fn connect(&self, at: usize, terms: Terms) -> Client {
+    pub(super) async fn connect(&self, at: usize, terms: Terms) -> Client {
         Client::connect(self.workers[at].addr.clone(), terms).await.unwrap()
     }
 }
 
 /// Runs `scenario` on `count` workers, ends them, and looks for what is left.
-fn simulate<F: Future<Output = ()> + 'static>(
+pub(super) fn simulate<F: Future<Output = ()> + 'static>(
     seed: u64,
     settings: Settings,
     count: usize,
@@ -83,7 +83,7 @@ fn simulate<F: Future<Output = ()> + 'static>(
 }
 
 /// The same, where the first `sharing` of the workers share what comes to them.
-fn simulate_some<F: Future<Output = ()> + 'static>(
+pub(super) fn simulate_some<F: Future<Output = ()> + 'static>(
     seed: u64,
     settings: Settings,
     count: usize,
@@ -157,8 +157,16 @@ fn simulate_some<F: Future<Output = ()> + 'static>(
     );
 }
 
+/// So many places for each worker.
+pub(super) fn places(max: usize) -> Settings {
+    Settings {
+        connections_max: max,
+        ..settings()
+    }
+}
+
 /// The beat of a worker that makes no turns, as long as the runtime lives that it is of.
-fn standing() -> (Runtime, Arc<Heartbeat>) {
+pub(super) fn standing() -> (Runtime, Arc<Heartbeat>) {
     let (driver, _) = SimDriver::new(1, SimConfig::calm());
     let runtime = Runtime::new(Box::new(driver), 1);
     let heartbeat = runtime.heartbeat();
@@ -166,7 +174,7 @@ fn standing() -> (Runtime, Arc<Heartbeat>) {
 }
 
 /// Asks once, and stays.
-async fn ask(mut client: Client, n: u64) -> Client {
+pub(super) async fn ask(mut client: Client, n: u64) -> Client {
     client.ask(&Ask::size(n, 50));
     client.until_answered(1).await;
     assert_eq!(client.answered, 1, "a connection that was made is not served");
@@ -288,79 +296,6 @@ fn what_waits_for_one_that_breaks_down_is_served_by_others() {
 }
 
 #[test]
-fn who_is_full_is_handed_nothing() {
-    run_seeds("who_is_full_is_handed_nothing", 20, |seed| {
-        simulate(seed, settings(), 1, move |crew| async move {
-            let (seat, leaves) = crew.another(Arc::clone(&crew.heartbeat), 3);
-            let clients = (0..20).map(|n| {
-                let crew = crew.clone();
-                spawn(
-                    "client",
-                    async move { ask(crew.connect(0, Terms::Strict).await, n).await },
-                )
-            });
-            let held = all(clients.collect()).await;
-            // Three at a time, as long as they are not taken: it had room for no more.
-            assert!((3..=20).contains(&crew.handed_over()), "{}", crew.handed_over());
-            assert_eq!(crew.open(), [held.len()]);
-            drop((seat, leaves));
-        });
-    });
-}
-
-fn places(max: usize) -> Settings {
-    Settings {
-        connections_max: max,
-        ..settings()
-    }
-}
-
-#[test]
-fn who_is_full_hands_to_whoever_has_a_place() {
-    run_seeds("who_is_full_hands_to_whoever_has_a_place", 40, |seed| {
-        simulate(seed, places(4), 2, move |crew| async move {
-            let (mut first, mut second) = (Vec::new(), Vec::new());
-            for n in 0..8 {
-                let before = crew.open()[1];
-                let client = ask(crew.connect(n as usize % 2, Terms::Strict).await, n).await;
-                let to = if crew.open()[1] > before {
-                    &mut second
-                } else {
-                    &mut first
-                };
-                to.push(client);
-            }
-            assert_eq!(crew.open(), [4, 4]);
-            second.truncate(1);
-            while crew.open()[1] > 1 {
-                sleep(millis(1)).await;
-            }
-            let newcomers = (10..13).map(|n| {
-                let crew = crew.clone();
-                spawn(
-                    "client",
-                    async move { ask(crew.connect(0, Terms::Strict).await, n).await },
-                )
-            });
-            second.extend(all(newcomers.collect()).await);
-            assert_eq!(crew.open(), [4, 4]);
-            // Now there is a place nowhere, and then elsewhere.
-            let mut waits = crew.connect(0, Terms::Strict).await;
-            waits.ask(&Ask::size(20, 50));
-            waits.dwell(millis(200)).await;
-            assert_eq!((waits.answered, crew.open()), (0, vec![4, 4]));
-            second.truncate(3);
-            let from = context::now_ns();
-            waits.until_answered(1).await;
-            let took = Duration::from_nanos(context::now_ns() - from);
-            assert_eq!(waits.answered, 1);
-            assert!(took < limits::ROOM_AGAIN + secs(1), "{took:?}");
-            assert_eq!(crew.handed_back(), 0);
-        });
-    });
-}
-
-#[test]
 fn what_a_stand_in_has_handed_over_is_taken_back_when_it_stands_in_no_more() {
     run_seeds(
         "what_a_stand_in_has_handed_over_is_taken_back_when_it_stands_in_no_more",
@@ -445,146 +380,6 @@ fn what_is_left_by_a_breakdown_is_served_by_those_who_do_not_share() {
                 client.until_answered(1).await;
                 assert_eq!((client.answered, crew.open()), (1, vec![1, 1]));
                 drop((seat, held));
-            });
-        },
-    );
-}
-
-/// Each time that one makes a turn again, what it had no time for comes back: to be served where there are places.
-#[test]
-fn who_is_full_stays_within_its_places_whatever_the_other_does_not_take() {
-    run_seeds(
-        "who_is_full_stays_within_its_places_whatever_the_other_does_not_take",
-        10,
-        |seed| {
-            simulate(seed, places(4), 1, move |crew| async move {
-                let mut held = Vec::new();
-                for n in 0..4 {
-                    held.push(ask(crew.connect(0, Terms::Strict).await, n).await);
-                }
-                let leaving = Rc::new(Cell::new(false));
-                let (_still, heartbeat) = standing();
-                let (seat, leaves) = crew.another(heartbeat, 1000);
-                let clients = (10..60).map(|n| {
-                    let crew = crew.clone();
-                    let leaving = Rc::clone(&leaving);
-                    spawn("client", async move {
-                        let client = crew.connect(0, Terms::Strict).await;
-                        let client = ask(client, n).await;
-                        while !leaving.get() {
-                            sleep(millis(1)).await;
-                        }
-                        drop(client);
-                    })
-                });
-                let clients = clients.collect();
-                for _ in 0..40 {
-                    sleep(millis(10)).await;
-                    assert_eq!(crew.open(), [4]);
-                }
-                assert!(
-                    (1..=limits::OUT_MAX).contains(&crew.handed_over()),
-                    "{}",
-                    crew.handed_over()
-                );
-                // As there are places here, they are served, and none is lost.
-                held.truncate(2);
-                leaving.set(true);
-                all(clients).await;
-                while crew.open() != [2] {
-                    sleep(millis(1)).await;
-                }
-                drop((seat, leaves));
-            });
-        },
-    );
-}
-
-#[test]
-fn what_one_does_not_take_of_a_full_worker_goes_to_a_third_that_has_a_place() {
-    run_seeds(
-        "what_one_does_not_take_of_a_full_worker_goes_to_a_third_that_has_a_place",
-        10,
-        |seed| {
-            simulate(seed, places(4), 2, move |crew| async move {
-                let mut held = Vec::new();
-                for n in 0..8 {
-                    held.push(ask(crew.connect(n as usize % 2, Terms::Strict).await, n).await);
-                }
-                assert_eq!(crew.open(), [4, 4]);
-                let (_still, heartbeat) = standing();
-                let (seat, leaves) = crew.another(heartbeat, 1000);
-                let clients = (10..40).map(|n| {
-                    let crew = crew.clone();
-                    spawn("client", async move {
-                        let client = crew.connect(0, Terms::Strict).await;
-                        drop(ask(client, n).await);
-                    })
-                });
-                let clients = clients.collect();
-                sleep(millis(200)).await;
-                assert_eq!(crew.open(), [4, 4]);
-                // Wherever those are.
-                held.drain(..3);
-                all(clients).await;
-                while crew.open().iter().sum::<usize>() != 5 {
-                    sleep(millis(1)).await;
-                }
-                drop((seat, leaves));
-            });
-        },
-    );
-}
-
-/// It came before memory was short, and is let in when it is, by the next place: whoever comes in the same turn, beyond the places,
-/// does not oust him before his request can be read.
-#[test]
-fn who_waits_at_a_full_worker_is_answered_though_memory_is_short_meanwhile() {
-    run_seeds(
-        "who_waits_at_a_full_worker_is_answered_though_memory_is_short_meanwhile",
-        40,
-        |seed| {
-            simulate(seed, places(4), 1, move |crew| async move {
-                let server = Rc::clone(&crew.workers[0].server);
-                let waiting = || server.seat.get().map_or(0, |seat| seat.waiting());
-                let mut held = Vec::new();
-                for n in 0..4 {
-                    held.push(ask(crew.connect(0, Terms::Strict).await, n).await);
-                }
-                let comes = |n: u64, addr: SocketAddrAny| {
-                    spawn("client", async move {
-                        let mut client = Client::connect(addr, Terms::Strict).await.unwrap();
-                        let mut question = Ask::size(n, 50);
-                        question.want.close = true;
-                        client.ask(&question);
-                        client.until_ended().await;
-                        assert_eq!((client.answered, client.ended), (1, Some(Ended::Cleanly)));
-                    })
-                };
-                // One that was accepted, and for which there is no place any more.
-                let mut other = crew.other.take().unwrap();
-                let first = comes(10, crew.other_addr.clone());
-                let stream = other.accept().await.unwrap();
-                assert!(server.seat.get().unwrap().keep(Default::default(), stream).is_ok());
-                sleep(millis(50)).await;
-                server.set_short(true);
-                let second = comes(11, crew.workers[0].addr.clone());
-                // There is no place for either.
-                for _ in 0..20 {
-                    sleep(millis(10)).await;
-                    assert_eq!((crew.open(), waiting()), (vec![4], 1));
-                }
-                held.truncate(3);
-                // The next place is the first one's; the second may have one beyond them, and does not oust him.
-                first.await.expect("the one that waited here");
-                second.await.expect("the one that waited in the kernel's queue");
-                assert_eq!(crew.count(|app| app.late.get()), 2);
-                while crew.open() != [3] {
-                    sleep(millis(1)).await;
-                }
-                server.set_short(false);
-                held.push(ask(crew.connect(0, Terms::Strict).await, 12).await);
-                drop((held, other));
             });
         },
     );

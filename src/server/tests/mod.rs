@@ -11,11 +11,12 @@
 //! - `draining`: the end of a server
 //! - `tls`, `tls_session`: the same crowd over TLS, and what TLS alone promises
 //! - `introduced`: connections that begin with a PROXY header, or should
-//! - `http2`, `http2_directed`, `http2_raw`: streams, on the same terms
+//! - `http2`, `http2_budgets`, `http2_directed`, `http2_raw`: streams, on the same terms
 //! - `slow`: limits of time and rate
 //! - `leaving`: the end of the listening sockets, too
 //! - `many`: limits of number and room
 //! - `balance`: several workers, who share fresh connections out
+//! - `full`: the same where one has no place left
 //! - `short`: memory that runs short
 //! - `real`: the same on io_uring and epoll over loopback
 //!
@@ -26,7 +27,9 @@ mod balance;
 mod client;
 mod directed;
 mod draining;
+mod full;
 mod http2;
+mod http2_budgets;
 mod http2_directed;
 mod http2_raw;
 mod introduced;
