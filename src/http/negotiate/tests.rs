@@ -277,3 +277,13 @@ proptest! {
         super::check::wishes(text.as_bytes());
     }
 }
+
+/// Found by the fuzz target: the checker took a plain name for the last word, though a range with a parameter that fits is
+/// the more specific one.
+#[test]
+fn a_range_with_a_charset_outweighs_a_plain_name() {
+    let line = "text/html; charset=utf-8;q=0.9, */*;q=0.1";
+    assert_eq!(weight(&[line], &MediaType::HTML), 900);
+    assert_eq!(weight(&[line, "text/html"], &MediaType::HTML), 900);
+    super::check::wishes(line.as_bytes());
+}

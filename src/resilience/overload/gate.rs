@@ -3,8 +3,12 @@
 //! Whoever waits is let in by age. Where somebody has been waiting all the time for as long as the target, there is
 //! more than can be served (CoDel's criterion: a queue that does not become empty is no burst). Then what has waited for a
 //! tenth of the target is sent away, oldest first, as CoDel in "Fail at Scale" does it (ACM Queue 13(8), 2015), and no more may
-//! wait than can be let in within half of that time: others are sent away as they come. It ends as soon as somebody can be let
-//! in and nobody waits.
+//! wait than can be let in within half of that time: others are sent away as they come.
+//!
+//! That does not end as soon as somebody can be let in and nobody waits, as CoDel's does for packets that leave one by one:
+//! a group commit has many leave at once, who empty so short a queue each time, and then all would wait for as long as the
+//! target again, hundreds of them, again and again. It ends when there has been room for a quarter of the target without a
+//! pause, or nobody has been sent away for as long as the target.
 //!
 //! The newest does not go first then, as it does there (adaptive LIFO). That is for a queue in which whoever is old is hopeless;
 //! in this one the oldest has waited for a tenth of the target, and what newer ones overtake has cost a wait for nothing.
@@ -56,6 +60,10 @@ pub(super) struct Gate<T> {
     next: Ticket,
     /// Since when there is always somebody who waits, or there was until he was sent away and nothing has become free since.
     waited_since_ns: Option<u64>,
+    /// When somebody was last sent away because there was more than could be served, until that has ended.
+    sent_away_ns: Option<u64>,
+    /// Since when there has always been room, and nobody waited.
+    room_since_ns: Option<u64>,
     /// Since when turns are long, and when that was last seen.
     lag_ns: Option<(u64, u64)>,
 }
@@ -69,6 +77,8 @@ impl<T> Gate<T> {
             queue: BTreeMap::new(),
             next: 0,
             waited_since_ns: None,
+            sent_away_ns: None,
+            room_since_ns: Some(now),
             lag_ns: None,
         }
     }
@@ -95,8 +105,31 @@ impl<T> Gate<T> {
 
     /// There is more than can be served.
     pub(super) fn is_overloaded(&self, now: u64) -> bool {
-        self.waited_since_ns
-            .is_some_and(|since| now.saturating_sub(since) >= self.settings.target_ns())
+        let target = self.settings.target_ns();
+        let for_as_long = |since: u64| now.saturating_sub(since) >= target;
+        self.waited_since_ns.is_some_and(for_as_long)
+            || self
+                .sent_away_ns
+                .is_some_and(|last| !for_as_long(last) && !self.has_had_room(now))
+    }
+
+    /// There has been room for so long that whatever there was too much of is over.
+    fn has_had_room(&self, now: u64) -> bool {
+        let long = self.settings.target_ns() / limits::ROOM_PART;
+        self.room_since_ns
+            .is_some_and(|since| now.saturating_sub(since) >= long)
+    }
+
+    /// Somebody comes or goes: what has ended must not come back by that.
+    fn see_room(&mut self, now: u64) {
+        if self.sent_away_ns.is_some() && !self.is_overloaded(now) {
+            self.sent_away_ns = None;
+        }
+        if !self.queue.is_empty() || self.in_flight >= self.limit() {
+            self.room_since_ns = None;
+        } else {
+            self.room_since_ns.get_or_insert(now);
+        }
     }
 
     /// The loop's turns have been long for a while.
@@ -140,7 +173,13 @@ impl<T> Gate<T> {
         if self.is_lagging(now) {
             return Some(Reason::Lag);
         }
-        self.is_crowded(now).then_some(Reason::QueueFull)
+        self.is_crowded(now).then(|| self.send_away(now))
+    }
+
+    /// Somebody who comes is not let in and does not wait.
+    fn send_away(&mut self, now: u64) -> Reason {
+        self.sent_away_ns = Some(now);
+        Reason::QueueFull
     }
 
     /// There is more than can be served, and as many wait as can be let in soon: whoever comes now would wait in vain.
@@ -187,12 +226,13 @@ impl<T> Gate<T> {
                 self.waited_since_ns = None;
                 Arrival::In(self.begin(now))
             }
-            Urgency::Request if self.is_crowded(now) => Arrival::Refused(Reason::QueueFull),
+            Urgency::Request if self.is_crowded(now) => Arrival::Refused(self.send_away(now)),
             Urgency::Request => {
                 self.waited_since_ns.get_or_insert(now);
                 let ticket = self.next;
                 self.next = self.next.wrapping_add(1);
                 self.queue.insert(ticket, Waiting { since_ns, who });
+                self.see_room(now);
                 Arrival::Waits(ticket)
             }
         }
@@ -200,6 +240,7 @@ impl<T> Gate<T> {
 
     fn begin(&mut self, now: u64) -> Permit {
         self.in_flight = self.in_flight.saturating_add(1);
+        self.see_room(now);
         Permit {
             begun_ns: now,
             was_low: self.limit.began(now, self.in_flight),
@@ -214,6 +255,7 @@ impl<T> Gate<T> {
         if self.in_flight < self.limit() {
             self.look_whether_empty();
         }
+        self.see_room(now);
     }
 
     /// Somebody waits no longer; whether he did.
@@ -236,6 +278,9 @@ impl<T> Gate<T> {
             // An empty queue ends nothing here: where little comes, nobody else waits when the last one is sent away, and
             // the next would wait for as long again.
             let (_, gone) = self.queue.pop_first()?;
+            if self.is_overloaded(now) {
+                self.sent_away_ns = Some(now);
+            }
             if self.in_flight < self.limit() {
                 self.look_whether_empty();
             }

@@ -83,10 +83,11 @@ fn a_queue_that_does_not_become_empty_sheds_its_oldest_and_serves_the_others_by_
     assert_eq!(gate.queued(), 0);
     assert!(gate.is_overloaded(221 * MS), "who was sent away was not served");
     gate.leave(222 * MS, permits.pop().unwrap(), End::Done);
-    assert!(
-        !gate.is_overloaded(222 * MS),
-        "it ends as soon as there is room and nobody waits"
-    );
+    assert!(gate.is_overloaded(271 * MS), "room for a moment is none");
+    assert!(!gate.is_overloaded(272 * MS), "room for a quarter of the target is");
+    // And what ends does not begin again because somebody takes the room.
+    assert!(matches!(request(&mut gate, 273 * MS, 201), Arrival::In(_)));
+    assert!(!gate.is_overloaded(274 * MS));
 }
 
 #[test]

@@ -21,6 +21,8 @@ enum Event {
 struct Phase {
     from_s: u64,
     rate: f64,
+    /// So many each time.
+    at_once: u32,
     /// At once.
     servers: usize,
     /// Each, in the mean.
@@ -36,6 +38,8 @@ enum Spread {
     Exponential,
     /// Half of them below a third of the mean, one in a hundred beyond ten times it.
     LogNormal,
+    /// As `Even`, and one time for all that are taken together, while others wait for them to end: a group commit.
+    Together,
 }
 
 struct Served {
@@ -93,7 +97,9 @@ impl World {
             }
             match event {
                 Event::Arrive => {
-                    world.arrive(now);
+                    for _ in 0..world.phase(now).at_once {
+                        world.arrive(now);
+                    }
                     let pause = world.exponential(SECOND as f64 / world.phase(now).rate);
                     world.plan(now + pause, Event::Arrive);
                 }
@@ -122,7 +128,7 @@ impl World {
         let phase = self.phase(now);
         let mean = phase.service_ms * MS as f64;
         match phase.spread {
-            Spread::Even => (mean * (0.5 + self.random.f64())) as u64,
+            Spread::Even | Spread::Together => (mean * (0.5 + self.random.f64())) as u64,
             Spread::Exponential => self.exponential(mean),
             Spread::LogNormal => {
                 // Box and Muller's normal number; the mean of exp(sigma * n) is exp(sigma^2 / 2).
@@ -178,11 +184,15 @@ impl World {
 
     fn serve(&mut self, now: u64) {
         let phase = self.phase(now);
+        let together = (phase.spread == Spread::Together).then(|| self.service(now));
+        if together.is_some() && self.busy > 0 {
+            return;
+        }
         while self.busy < phase.servers
             && let Some(who) = self.inside.pop_front()
         {
             self.busy += 1;
-            let takes = self.service(now);
+            let takes = together.unwrap_or_else(|| self.service(now));
             self.plan(now + takes, Event::Done(who));
         }
     }
@@ -227,6 +237,7 @@ fn phase(from_s: u64, rate: f64, servers: usize, service_ms: f64) -> Phase {
     Phase {
         from_s,
         rate,
+        at_once: 1,
         servers,
         service_ms,
         spread: Spread::Even,
@@ -262,6 +273,42 @@ fn three_times_the_capacity_costs_neither_goodput_nor_the_target() {
             );
         }
     }
+}
+
+#[test]
+fn a_group_commit_that_empties_the_queue_does_not_let_it_grow_again() {
+    for (servers, service_ms) in [(16, 5.0), (40, 16.0), (100, 30.0)] {
+        for times in [1.5, 3.0, 10.0] {
+            let capacity = servers as f64 * 1000.0 / service_ms;
+            let commits = Phase {
+                spread: Spread::Together,
+                ..phase(0, capacity * times, servers, service_ms)
+            };
+            let world = World::run(&[commits], 12, 6);
+            let (goodput, p99) = (world.goodput(3, 12), world.p99_ms(3, 12));
+            let late = world.shed.iter().filter(|(at, _)| *at > 3 * SECOND);
+            let waited = late.map(|(_, waited)| *waited).max().unwrap();
+            let what = format!(
+                "{servers} in {service_ms} ms at {times}: {:.3}, {p99} ms, shed after {waited} ns at most",
+                goodput / capacity
+            );
+            assert!(goodput >= 0.93 * capacity, "{what}");
+            assert!(p99 <= 0.75 * TARGET_MS, "{what}");
+            assert!(waited <= TARGET / 10 + 2 * MS, "{what}");
+        }
+    }
+}
+
+#[test]
+fn bursts_that_can_be_served_in_time_are_served_after_a_rush() {
+    // Three times what it can do for two seconds, and then a fifth of it, two hundred at once.
+    let bursts = Phase {
+        at_once: 200,
+        ..phase(2, 3.0, 1, 0.3)
+    };
+    let world = World::run(&[phase(0, 10_000.0, 1, 0.3), bursts], 12, 7);
+    assert!(world.shed_between(0, 2) > 10_000);
+    assert_eq!(world.shed_between(3, 12), 0);
 }
 
 #[test]
