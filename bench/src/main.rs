@@ -17,6 +17,7 @@ mod flame;
 mod floor;
 mod group;
 mod guard;
+mod hiccups;
 mod idle;
 mod life;
 mod load;
@@ -34,6 +35,7 @@ mod suite;
 mod target;
 mod tiers;
 mod told;
+mod wakes;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -66,6 +68,7 @@ enum Command {
     Load(Box<load::Args>),
     Cost(cost::Args),
     Compare(compare::Args),
+    Hiccups(hiccups::Args),
     Idle(idle::Args),
     Life(life::Args),
     Overload(overload::Args),
@@ -76,6 +79,7 @@ enum Command {
     Report(report::Args),
     Suite(Box<suite::Args>),
     Tiers(tiers::Args),
+    Wakes(wakes::Args),
     RefuseUring(refuse::Args),
     Guard(guard::Args),
 }
@@ -96,6 +100,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Cost(args) => cost::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Hiccups(args) => hiccups::run(&args),
         Command::Idle(args) => idle::run(&args),
         Command::Life(args) => life::run(&args),
         Command::Overload(args) => overload::run(&args),
@@ -105,6 +110,7 @@ fn main() -> ExitCode {
         Command::Flame(args) => flame::run(&args),
         Command::Suite(args) => suite::run(&args),
         Command::Tiers(args) => tiers::run(&args),
+        Command::Wakes(args) => wakes::run(&args),
         Command::RefuseUring(args) => refuse::run(&args),
         Command::Guard(args) => guard::run(&args),
     };

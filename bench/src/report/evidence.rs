@@ -3,6 +3,7 @@
 
 use super::budgets::Line;
 use super::input::{Inputs, Kept, Mode, Run};
+use super::svg::figure;
 use crate::compare::budgets::Outcome;
 use crate::suite::{self, State, Step};
 
@@ -76,7 +77,8 @@ pub(super) fn at_a_share_of_the_capacity(inputs: &Inputs) -> Line {
     let ms = |step: &Step| step.latency_us.p999 / 1000.0;
     let missing = match passed(inputs, "latency", is_it) {
         Ok((step, kept)) => {
-            return Line::below(what, P999_AT_SHARE_MS, "ms", Some((ms(step), kept.file_of(step))), "");
+            let line = Line::below(what, P999_AT_SHARE_MS, "ms", Some((ms(step), kept.file_of(step))), "");
+            return beside_hiccups(line, kept, "latency");
         }
         Err(missing) => missing,
     };
@@ -95,6 +97,20 @@ pub(super) fn at_a_share_of_the_capacity(inputs: &Inputs) -> Line {
         }
         _ => Line::below(what, P999_AT_SHARE_MS, "ms", None, &missing.why),
     }
+}
+
+/// The same line, with what the machine alone had threads wait that do nothing, where the suites have looked. It excuses nothing:
+/// what is missed is missed.
+fn beside_hiccups(mut line: Line, kept: &Kept<suite::Report>, suite: &str) -> Line {
+    let mut suites = kept.report.suites.iter().filter(|one| one.name == suite);
+    let step = suites.find_map(|one| one.steps.iter().find(|step| step.name == suite::HICCUPS));
+    if let Some(step) = step {
+        let ms = figure(step.latency_us.p999 / 1000.0);
+        line.words.push_str(&format!(
+            " (threads that do nothing woke {ms} ms late there, at their p99.9)"
+        ));
+    }
+    line
 }
 
 fn has_capacity(report: &suite::Report) -> Result<(), String> {
@@ -142,10 +158,15 @@ pub(super) fn at_the_guides_rate(inputs: &Inputs) -> Line {
         let why = format!("answers failed in {}", run.file);
         return Line::below(&what, P999_MS, "ms", None, &why);
     }
-    if let Some(evidence) = median(whole) {
-        return Line::below(&what, P999_MS, "ms", Some(evidence), "");
+    if let Some((ms, run, from)) = median(whole) {
+        let line = Line::below(&what, P999_MS, "ms", Some((ms, from)), "");
+        let suites = inputs.evidence().find(|kept| kept.has(&run));
+        return match suites {
+            Some(kept) => beside_hiccups(line, kept, "guide"),
+            None => line,
+        };
     }
-    let shared = of_suites(true).and_then(|(share, runs)| median(runs).map(|(ms, from)| (ms, share, from)));
+    let shared = of_suites(true).and_then(|(share, runs)| median(runs).map(|(ms, _, from)| (ms, share, from)));
     match shared {
         Some(evidence) => Line::at_most(&what, P999_MS, "ms", evidence, Outcome::Met, &missing),
         _ => Line::below(&what, P999_MS, "ms", None, &missing),
@@ -157,16 +178,15 @@ fn has_failed(run: &Run) -> bool {
     run.error_count > 0 && run.generator_limits.is_empty()
 }
 
-/// p99.9 in milliseconds of the run in the middle of those that are sound, and where it is from; of an even number the worse
+/// p99.9 in milliseconds of the run in the middle of those that are sound, that run, and where it is from; of an even number the worse
 /// of the two in the middle.
-fn median(mut runs: Vec<Run>) -> Option<(f64, String)> {
+fn median(mut runs: Vec<Run>) -> Option<(f64, Run, String)> {
     runs.retain(Run::is_sound);
     runs.sort_by(|a, b| a.latency_us.p999.total_cmp(&b.latency_us.p999));
-    let run = runs.get(runs.len() / 2)?;
-    Some((
-        run.latency_us.p999 / 1000.0,
-        format!("{}; sound runs: {}", run.file, runs.len()),
-    ))
+    let (middle, count) = (runs.len() / 2, runs.len());
+    let run = (middle < count).then(|| runs.swap_remove(middle))?;
+    let from = format!("{}; sound runs: {count}", run.file);
+    Some((run.latency_us.p999 / 1000.0, run, from))
 }
 
 #[cfg(test)]
@@ -274,6 +294,9 @@ mod tests {
             (guide.name, guide.steps) = ("guide".to_owned(), vec![step]);
             kept.report.suites.push(guide);
         }
+        let mut hiccups = Step::without_run(suite::HICCUPS, "", State::Passed, None);
+        hiccups.latency_us.p999 = 700.0;
+        of(&mut inputs.suites[0].report, "guide").insert(0, hiccups);
         let (whole, share) = (run(&inputs, "2026-01-02", 0.8), run(&inputs, "2026-01-09", 0.9));
         inputs.runs = vec![share.clone()];
         let found = told(at_the_guides_rate(&inputs));
@@ -282,7 +305,13 @@ mod tests {
             (Outcome::Met, "at most 0.900 ms (on 0.3 of a CPU)")
         );
         inputs.runs = vec![whole, share];
-        let found = told(at_the_guides_rate(&inputs));
+        let line = at_the_guides_rate(&inputs);
+        assert!(
+            line.words.ends_with("woke 0.700 ms late there, at their p99.9)"),
+            "{}",
+            line.words
+        );
+        let found = told(line);
         assert_eq!((found.0, found.1.as_str()), (Outcome::Met, "0.800 ms"));
         // Nor is a run in which answers failed made up for by an older one.
         inputs.runs[0].error_count = 3;

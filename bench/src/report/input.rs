@@ -202,7 +202,7 @@ impl Kept<suite::Report> {
     }
 
     /// Whether a run is one of its steps.
-    fn has(&self, run: &Run) -> bool {
+    pub(super) fn has(&self, run: &Run) -> bool {
         let below = if self.group.is_empty() {
             String::new()
         } else {

@@ -183,6 +183,8 @@ fn one(args: &Args, workers: u32, way: Way) -> Result<Run, String> {
     }
     // All workers are there: each has been asked, where chance has it.
     client::get(address, PATH)?;
+    // Whoever asked whether it is ready has left, and counts no longer.
+    std::thread::sleep(PAUSE);
     let crowds: Result<Vec<CrowdRun>, String> = args
         .connections
         .iter()

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use report::Settings;
-pub(crate) use report::{FORMAT, Report, State, Step, Suite, row};
+pub(crate) use report::{FORMAT, HICCUPS, Report, State, Step, Suite, row};
 use stage::Stage;
 
 use crate::compare::Workshop;

@@ -11,6 +11,9 @@ use crate::machine::{Machine, Version};
 /// What a file of this kind is named.
 pub(crate) const FORMAT: &str = "roadtrip-bench suite 1";
 
+/// The step that says what of latencies is the machine's.
+pub(crate) const HICCUPS: &str = "hiccups";
+
 /// What became of a step or a suite; the later the worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -7,8 +7,9 @@
 //!
 //! That does not end as soon as somebody can be let in and nobody waits, as CoDel's does for packets that leave one by one:
 //! a group commit has many leave at once, who empty so short a queue each time, and then all would wait for as long as the
-//! target again, hundreds of them, again and again. It ends when there has been room for a quarter of the target without a
-//! pause, or nobody has been sent away for as long as the target.
+//! target again, hundreds of them, again and again. It ends when the places that were left free could have served those who
+//! were sent away (a virtual queue: the one that there would be had they waited), or nobody has been sent away for as long as the
+//! target.
 //!
 //! The newest does not go first then, as it does there (adaptive LIFO). That is for a queue in which whoever is old is hopeless;
 //! in this one the oldest has waited for a tenth of the target, and what newer ones overtake has cost a wait for nothing.
@@ -60,10 +61,10 @@ pub(super) struct Gate<T> {
     next: Ticket,
     /// Since when there is always somebody who waits, or there was until he was sent away and nothing has become free since.
     waited_since_ns: Option<u64>,
-    /// When somebody was last sent away because there was more than could be served, until that has ended.
+    /// When somebody was last sent away because there was more than can be served.
     sent_away_ns: Option<u64>,
-    /// Since when there has always been room, and nobody waited.
-    room_since_ns: Option<u64>,
+    /// Those who were, less those whom the places left free since could have served; and when that was true.
+    missed: (f64, u64),
     /// Since when turns are long, and when that was last seen.
     lag_ns: Option<(u64, u64)>,
 }
@@ -78,7 +79,7 @@ impl<T> Gate<T> {
             next: 0,
             waited_since_ns: None,
             sent_away_ns: None,
-            room_since_ns: Some(now),
+            missed: (0.0, now),
             lag_ns: None,
         }
     }
@@ -108,28 +109,39 @@ impl<T> Gate<T> {
         let target = self.settings.target_ns();
         let for_as_long = |since: u64| now.saturating_sub(since) >= target;
         self.waited_since_ns.is_some_and(for_as_long)
-            || self
-                .sent_away_ns
-                .is_some_and(|last| !for_as_long(last) && !self.has_had_room(now))
+            || (self.sent_away_ns.is_some_and(|last| !for_as_long(last)) && self.missed(now) > 0.0)
     }
 
-    /// There has been room for so long that whatever there was too much of is over.
-    fn has_had_room(&self, now: u64) -> bool {
-        let long = self.settings.target_ns() / limits::ROOM_PART;
-        self.room_since_ns
-            .is_some_and(|since| now.saturating_sub(since) >= long)
+    /// Of those who were sent away, how many the free places could not have served by now: a place serves one in the time that
+    /// one takes. Where that is not known, none.
+    fn missed(&self, now: u64) -> f64 {
+        let (missed, since) = self.missed;
+        let free = self.limit().saturating_sub(self.in_flight);
+        match self.limit.latency_ns() {
+            0 => missed,
+            latency => (missed - free as f64 * now.saturating_sub(since) as f64 / latency as f64).max(0.0),
+        }
     }
 
-    /// Somebody comes or goes: what has ended must not come back by that.
-    fn see_room(&mut self, now: u64) {
-        if self.sent_away_ns.is_some() && !self.is_overloaded(now) {
-            self.sent_away_ns = None;
-        }
-        if !self.queue.is_empty() || self.in_flight >= self.limit() {
-            self.room_since_ns = None;
-        } else {
-            self.room_since_ns.get_or_insert(now);
-        }
+    /// Keeps [`missed`](Self::missed) before the number of free places changes.
+    fn settle_missed(&mut self, now: u64) {
+        // The clock is read once a turn, and anew when somebody leaves.
+        self.missed = (self.missed(now), self.missed.1.max(now));
+    }
+
+    /// Somebody is sent away because there is more than can be served. No more are kept in mind than can be served within a part
+    /// of the target, so that it ends as soon after a long rush as after a short one.
+    fn send_away(&mut self, now: u64) {
+        self.sent_away_ns = Some(now);
+        let part = self.settings.target_ns() / limits::MISSED_PART;
+        let most = match self.limit.latency_ns() {
+            0 => 1.0,
+            latency => self.limit() as f64 * part as f64 / latency as f64,
+        };
+        self.settle_missed(now);
+        // While the baseline is being measured the limit is low, and what is known already stays.
+        let more = (self.missed.0 + 1.0).min(most.max(1.0));
+        self.missed.0 = self.missed.0.max(more);
     }
 
     /// The loop's turns have been long for a while.
@@ -173,13 +185,11 @@ impl<T> Gate<T> {
         if self.is_lagging(now) {
             return Some(Reason::Lag);
         }
-        self.is_crowded(now).then(|| self.send_away(now))
-    }
-
-    /// Somebody who comes is not let in and does not wait.
-    fn send_away(&mut self, now: u64) -> Reason {
-        self.sent_away_ns = Some(now);
-        Reason::QueueFull
+        if self.is_crowded(now) {
+            self.send_away(now);
+            return Some(Reason::QueueFull);
+        }
+        None
     }
 
     /// There is more than can be served, and as many wait as can be let in soon: whoever comes now would wait in vain.
@@ -226,21 +236,23 @@ impl<T> Gate<T> {
                 self.waited_since_ns = None;
                 Arrival::In(self.begin(now))
             }
-            Urgency::Request if self.is_crowded(now) => Arrival::Refused(self.send_away(now)),
+            Urgency::Request if self.is_crowded(now) => {
+                self.send_away(now);
+                Arrival::Refused(Reason::QueueFull)
+            }
             Urgency::Request => {
                 self.waited_since_ns.get_or_insert(now);
                 let ticket = self.next;
                 self.next = self.next.wrapping_add(1);
                 self.queue.insert(ticket, Waiting { since_ns, who });
-                self.see_room(now);
                 Arrival::Waits(ticket)
             }
         }
     }
 
     fn begin(&mut self, now: u64) -> Permit {
+        self.settle_missed(now);
         self.in_flight = self.in_flight.saturating_add(1);
-        self.see_room(now);
         Permit {
             begun_ns: now,
             was_low: self.limit.began(now, self.in_flight),
@@ -249,13 +261,13 @@ impl<T> Gate<T> {
 
     /// Somebody's request has ended. [`Gate::next`] is to be called afterwards.
     pub(super) fn leave(&mut self, now: u64, permit: Permit, end: End) {
+        self.settle_missed(now);
         self.in_flight = self.in_flight.saturating_sub(1);
         let latency = now.saturating_sub(permit.begun_ns);
         self.limit.ended(now, latency, permit.was_low, end);
         if self.in_flight < self.limit() {
             self.look_whether_empty();
         }
-        self.see_room(now);
     }
 
     /// Somebody waits no longer; whether he did.
@@ -279,7 +291,7 @@ impl<T> Gate<T> {
             // the next would wait for as long again.
             let (_, gone) = self.queue.pop_first()?;
             if self.is_overloaded(now) {
-                self.sent_away_ns = Some(now);
+                self.send_away(now);
             }
             if self.in_flight < self.limit() {
                 self.look_whether_empty();

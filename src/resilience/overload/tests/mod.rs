@@ -82,12 +82,13 @@ fn a_queue_that_does_not_become_empty_sheds_its_oldest_and_serves_the_others_by_
     assert_eq!(outcome(&mut gate, 220 * MS).1, (184..=200).collect::<Vec<u32>>());
     assert_eq!(gate.queued(), 0);
     assert!(gate.is_overloaded(221 * MS), "who was sent away was not served");
+    // Nor does it end because somebody can be let in: what one takes is not known here, so nobody could have been served.
     gate.leave(222 * MS, permits.pop().unwrap(), End::Done);
-    assert!(gate.is_overloaded(271 * MS), "room for a moment is none");
-    assert!(!gate.is_overloaded(272 * MS), "room for a quarter of the target is");
-    // And what ends does not begin again because somebody takes the room.
-    assert!(matches!(request(&mut gate, 273 * MS, 201), Arrival::In(_)));
-    assert!(!gate.is_overloaded(274 * MS));
+    assert!(gate.is_overloaded(419 * MS));
+    assert!(
+        !gate.is_overloaded(420 * MS),
+        "nobody was sent away for as long as the target"
+    );
 }
 
 #[test]
@@ -146,6 +147,46 @@ fn in_a_rush_no_more_wait_than_are_let_in_within_a_twentieth_of_the_target() {
     // A tenth of those in flight leave in 10 ms where each takes 100.
     assert!(limit > 20 && waiting == limit / 10, "{waiting} of {limit}");
     assert_eq!(gate.refuses(now, 0), Some(Reason::QueueFull));
+}
+
+#[test]
+fn a_rush_lasts_until_the_places_left_free_could_have_served_who_was_sent_away() {
+    let (mut gate, permits) = full();
+    for permit in permits {
+        gate.leave(100 * MS, permit, End::Done);
+    }
+    let mut permits = Vec::new();
+    while let Arrival::In(permit) = request(&mut gate, 100 * MS, 0) {
+        permits.push(permit);
+    }
+    // One waits, for as long as the target, and others come; what one takes is known: 100 ms.
+    let now = 100 * MS + TARGET;
+    while request(&mut gate, now, 1) != Arrival::Refused(Reason::QueueFull) {}
+    for who in 2..=10 {
+        assert_eq!(request(&mut gate, now, who), Arrival::Refused(Reason::QueueFull));
+    }
+    // Ten were sent away, and 10 ms later the one who waited from the begin is, too; the others are let in, and places stay free.
+    let now = now + 10 * MS;
+    let mut free = 0;
+    while free < 10 {
+        gate.leave(now, permits.pop().unwrap(), End::Untold);
+        while gate.next(now).is_some() {}
+        free = gate.limit() as u64 - gate.in_flight() as u64;
+    }
+    assert!(gate.queued() == 0 && free < 20, "{free}");
+    // Each of them serves one in 100 ms.
+    let ends = now + 11 * 100 * MS / free;
+    assert!(gate.is_overloaded(ends - MS) && !gate.is_overloaded(ends + MS));
+    // Half of the time with these, and the rest with three times as many.
+    let half = now + (ends - now) / 2;
+    for _ in 0..2 * free {
+        gate.leave(half, permits.pop().unwrap(), End::Untold);
+    }
+    let ends = half + (ends - half) / 3;
+    assert!(gate.is_overloaded(ends - MS) && !gate.is_overloaded(ends + MS));
+    // What has ended does not begin again because somebody takes the places.
+    while let Arrival::In(_) = request(&mut gate, ends + MS, 0) {}
+    assert!(!gate.is_overloaded(ends + 2 * MS));
 }
 
 #[test]
