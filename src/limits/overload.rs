@@ -26,8 +26,9 @@ pub const HURRY_PART: u64 = 10;
 /// Of the limit, the part that may wait then at most; more are sent away on arrival, which costs less than to have them wait. Whatever
 /// becomes free beyond that has the next who comes.
 pub const WAITING_PART: usize = 2;
-/// Of those who were sent away in a rush, no more are kept in mind than can be served in this part of the target: so long it lasts,
-/// at most, where everything is free. Many times what a group commit leaves free until others have come, so that it is no end.
+/// Of those who were sent away in a rush, no more are kept in mind than can be served in this part of the target, or than may be in
+/// flight if that is more: so long it goes on where everything is free. Several times what a group commit leaves free
+/// until others have come, so that it is no end.
 pub const MISSED_PART: u64 = 4;
 /// Latency beyond the baseline that is no sign of too much in flight, as a part of the target: the wait for the commit
 /// before one's own, and for a share of the core.

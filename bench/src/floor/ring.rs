@@ -1,5 +1,5 @@
-//! The ring of the floor server. The only module of this package with `unsafe`: the kernel is handed addresses here
-//! (the answer, the buffer ring), and the compiler cannot see how long it keeps them.
+//! The ring of the floor server. With `unsafe`, as `wakes/ring.rs` and no other module of this package: the kernel is handed addresses
+//! here (the answer, the buffer ring), and the compiler cannot see how long it keeps them.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};

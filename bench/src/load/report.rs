@@ -39,7 +39,7 @@ pub(crate) struct Percentiles {
 }
 
 impl Percentiles {
-    pub(super) fn of(h: &Histogram<u64>) -> Self {
+    pub(crate) fn of(h: &Histogram<u64>) -> Self {
         let at = |quantile: f64| h.value_at_quantile(quantile) as f64 / 1000.0;
         Self {
             count: h.len(),

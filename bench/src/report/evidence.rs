@@ -78,7 +78,7 @@ pub(super) fn at_a_share_of_the_capacity(inputs: &Inputs) -> Line {
     let missing = match passed(inputs, "latency", is_it) {
         Ok((step, kept)) => {
             let line = Line::below(what, P999_AT_SHARE_MS, "ms", Some((ms(step), kept.file_of(step))), "");
-            return beside_hiccups(line, kept, "latency");
+            return with_circumstances(line, kept, "latency");
         }
         Err(missing) => missing,
     };
@@ -99,9 +99,13 @@ pub(super) fn at_a_share_of_the_capacity(inputs: &Inputs) -> Line {
     }
 }
 
-/// The same line, with what the machine alone had threads wait that do nothing, where the suites have looked. It excuses nothing:
-/// what is missed is missed.
-fn beside_hiccups(mut line: Line, kept: &Kept<suite::Report>, suite: &str) -> Line {
+/// The same line, with the server where it is none that the suites have built, and with what the machine alone had threads wait that do
+/// nothing, where the suites have looked. It excuses nothing: what is missed is missed.
+fn with_circumstances(mut line: Line, kept: &Kept<suite::Report>, suite: &str) -> Line {
+    let server = &kept.report.version.ours;
+    if !server.contains(", profile ") {
+        line.words.push_str(&format!(" (of the server {server})"));
+    }
     let mut suites = kept.report.suites.iter().filter(|one| one.name == suite);
     let step = suites.find_map(|one| one.steps.iter().find(|step| step.name == suite::HICCUPS));
     if let Some(step) = step {
@@ -162,7 +166,7 @@ pub(super) fn at_the_guides_rate(inputs: &Inputs) -> Line {
         let line = Line::below(&what, P999_MS, "ms", Some((ms, from)), "");
         let suites = inputs.evidence().find(|kept| kept.has(&run));
         return match suites {
-            Some(kept) => beside_hiccups(line, kept, "guide"),
+            Some(kept) => with_circumstances(line, kept, "guide"),
             None => line,
         };
     }

@@ -1,5 +1,5 @@
-//! Rings as the server's driver sets them up, and the two entries that wake one. The only module of this tool with `unsafe`: the
-//! kernel is handed the address of the eight bytes that it reads an eventfd into.
+//! Rings of one thread that runs its completions itself, as the server's driver has them, and the two entries that wake one. With
+//! `unsafe`, since the kernel is handed the address of the eight bytes that it reads an eventfd into.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -78,15 +78,12 @@ impl Ring {
     /// # Errors
     /// The kernel's, also where a read or a message failed.
     pub(super) fn wait(&mut self) -> io::Result<u32> {
-        self.ring.submit_and_wait(1)?;
-        self.reap()
-    }
-
-    /// Takes what is there off the ring, without waiting.
-    ///
-    /// # Errors
-    /// As above.
-    pub(super) fn reap(&mut self) -> io::Result<u32> {
+        match self.ring.submit_and_wait(1) {
+            Ok(_) => {}
+            // Stopped and gone on, or looked at by a debugger.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
         let mut wakes = 0;
         for completion in self.ring.completion() {
             if completion.result() < 0 {

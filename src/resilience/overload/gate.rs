@@ -65,6 +65,8 @@ pub(super) struct Gate<T> {
     sent_away_ns: Option<u64>,
     /// Those who were, less those whom the places left free since could have served; and when that was true.
     missed: (f64, u64),
+    /// How long a place is held of late, whatever becomes of who holds it, nanoseconds; 0: nobody has left yet.
+    held_ns: f64,
     /// Since when turns are long, and when that was last seen.
     lag_ns: Option<(u64, u64)>,
 }
@@ -80,6 +82,7 @@ impl<T> Gate<T> {
             waited_since_ns: None,
             sent_away_ns: None,
             missed: (0.0, now),
+            held_ns: 0.0,
             lag_ns: None,
         }
     }
@@ -113,14 +116,14 @@ impl<T> Gate<T> {
     }
 
     /// Of those who were sent away, how many the free places could not have served by now: a place serves one in the time that
-    /// one takes. Where that is not known, none.
+    /// it is held. Where that is not known, none.
     fn missed(&self, now: u64) -> f64 {
         let (missed, since) = self.missed;
-        let free = self.limit().saturating_sub(self.in_flight);
-        match self.limit.latency_ns() {
-            0 => missed,
-            latency => (missed - free as f64 * now.saturating_sub(since) as f64 / latency as f64).max(0.0),
+        if self.held_ns <= 0.0 {
+            return missed;
         }
+        let free = self.limit().saturating_sub(self.in_flight);
+        (missed - free as f64 * now.saturating_sub(since) as f64 / self.held_ns).max(0.0)
     }
 
     /// Keeps [`missed`](Self::missed) before the number of free places changes.
@@ -130,18 +133,30 @@ impl<T> Gate<T> {
     }
 
     /// Somebody is sent away because there is more than can be served. No more are kept in mind than can be served within a part
-    /// of the target, so that it ends as soon after a long rush as after a short one.
+    /// of the target, so that it ends as soon after a long rush as after a short one; or than may be in flight, since a commit that
+    /// takes as long as that leaves as many free. The limit is the learnt one: while the baseline is measured it is low.
     fn send_away(&mut self, now: u64) {
-        self.sent_away_ns = Some(now);
-        let part = self.settings.target_ns() / limits::MISSED_PART;
-        let most = match self.limit.latency_ns() {
-            0 => 1.0,
-            latency => self.limit() as f64 * part as f64 / latency as f64,
-        };
         self.settle_missed(now);
-        // While the baseline is being measured the limit is low, and what is known already stays.
-        let more = (self.missed.0 + 1.0).min(most.max(1.0));
-        self.missed.0 = self.missed.0.max(more);
+        self.sent_away_ns = Some(now);
+        let limit = self.limit.learnt() as f64;
+        let part = (self.settings.target_ns() / limits::MISSED_PART) as f64;
+        let most = if self.held_ns > 0.0 {
+            limit * part / self.held_ns
+        } else {
+            0.0
+        };
+        self.missed.0 = (self.missed.0 + 1.0).min(most.max(limit));
+    }
+
+    /// A place was held for so long. A moving average; one that was held for ever does not outweigh the others.
+    fn see_held(&mut self, held_ns: u64) {
+        let most = self.settings.target_ns().saturating_mul(limits::SAMPLE_CAP);
+        let held = held_ns.min(most).max(1) as f64;
+        self.held_ns = if self.held_ns > 0.0 {
+            self.held_ns + (held - self.held_ns) / limits::BASELINE_SAMPLES as f64
+        } else {
+            held
+        };
     }
 
     /// The loop's turns have been long for a while.
@@ -264,6 +279,7 @@ impl<T> Gate<T> {
         self.settle_missed(now);
         self.in_flight = self.in_flight.saturating_sub(1);
         let latency = now.saturating_sub(permit.begun_ns);
+        self.see_held(latency);
         self.limit.ended(now, latency, permit.was_low, end);
         if self.in_flight < self.limit() {
             self.look_whether_empty();

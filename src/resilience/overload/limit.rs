@@ -100,6 +100,11 @@ impl Adaptive {
         }
     }
 
+    /// The same, whether or not the baseline is being measured.
+    pub(super) fn learnt(&self) -> usize {
+        self.limit as usize
+    }
+
     /// Latency with hardly anything in flight, nanoseconds; 0: not known yet.
     pub(super) fn baseline_ns(&self) -> u64 {
         self.baseline_ns

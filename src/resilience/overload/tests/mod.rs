@@ -174,16 +174,22 @@ fn a_rush_lasts_until_the_places_left_free_could_have_served_who_was_sent_away()
         free = gate.limit() as u64 - gate.in_flight() as u64;
     }
     assert!(gate.queued() == 0 && free < 20, "{free}");
-    // Each of them serves one in 100 ms.
-    let ends = now + 11 * 100 * MS / free;
-    assert!(gate.is_overloaded(ends - MS) && !gate.is_overloaded(ends + MS));
-    // Half of the time with these, and the rest with three times as many.
-    let half = now + (ends - now) / 2;
+    // Eleven are missing, and each of the places serves one in the time that one is held: 100 ms at first, 210 of late.
+    let lasts =
+        |gate: &Gate<u32>, from: u64| (from..).step_by(100_000).find(|now| !gate.is_overloaded(*now)).unwrap() - from;
+    let all = lasts(&gate, now);
+    assert!(
+        (11 * 100 * MS / free..11 * 210 * MS / free).contains(&all),
+        "{all} ns with {free}"
+    );
+    // Half of the time with these, and the rest with three times as many: in a third, but for what is held longer by then.
+    let half = now + all / 2;
     for _ in 0..2 * free {
         gate.leave(half, permits.pop().unwrap(), End::Untold);
     }
-    let ends = half + (ends - half) / 3;
-    assert!(gate.is_overloaded(ends - MS) && !gate.is_overloaded(ends + MS));
+    let rest = lasts(&gate, half);
+    assert!((all / 2 / 3..all / 2 / 3 * 2).contains(&rest), "{rest} ns of {all}");
+    let ends = half + rest;
     // What has ended does not begin again because somebody takes the places.
     while let Arrival::In(_) = request(&mut gate, ends + MS, 0) {}
     assert!(!gate.is_overloaded(ends + 2 * MS));
