@@ -176,11 +176,12 @@ fn servers_have_the_share_that_they_are_given_and_workers_a_cpu_each() {
     assert_eq!(report["settings"]["server_share"].as_f64(), Some(0.5));
     let page = std::fs::read_to_string(folder.join("README.md")).unwrap();
     assert!(page.contains("each server on 0.5 of a CPU"), "{page}");
-    let used = |step: &Value| {
+    // `least`: the share of its quota below which a server could have done more; where cores are compared it is a greater one.
+    let used = |step: &Value, least: f64| {
         let used = step["figures"]["share_of_quota_used"].as_f64().unwrap();
         // What the kernel hands out in slices may be a little more in so short a time.
         assert!(used > 0.0 && used < 1.5, "{step}");
-        assert_eq!(step["is_lower_bound"].as_bool(), Some(used < 0.9), "{step}");
+        assert_eq!(step["is_lower_bound"].as_bool(), Some(used < least), "{step}");
     };
     let steps = report["suites"][0]["steps"].as_array().unwrap();
     // What the machine itself does comes first, and is no run.
@@ -199,6 +200,7 @@ fn servers_have_the_share_that_they_are_given_and_workers_a_cpu_each() {
             .iter()
             .find(|step| step["name"].as_str() == Some("capacity"))
             .unwrap(),
+        0.9,
     );
     let steps = report["suites"][1]["steps"].as_array().unwrap();
     if steps[0]["state"].as_str() == Some("skipped") {
@@ -208,7 +210,7 @@ fn servers_have_the_share_that_they_are_given_and_workers_a_cpu_each() {
     for (step, workers) in steps.iter().zip([1.0, 2.0]) {
         assert_eq!(step["state"].as_str(), Some("passed"), "{step}");
         assert_eq!(step["figures"]["workers"].as_f64(), Some(workers), "{step}");
-        used(step);
+        used(step, 0.97);
         let run = read(&folder.join(step["file"].as_str().unwrap()));
         assert_eq!(run["server"]["workers"].as_array().unwrap().len() as f64, workers);
     }
