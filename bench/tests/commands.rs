@@ -421,3 +421,39 @@ fn help_explains_each_command() {
         assert!(String::from_utf8_lossy(&out.stdout).contains("Example"), "{command}");
     }
 }
+
+#[test]
+fn hiccups_tells_how_late_it_woke_and_fails_where_that_is_too_late() {
+    let asked = ["hiccups", "--rate", "1000", "--duration", "0.2", "--json"];
+    let ran = bench(&[&asked[..], &["--max-p999-us", "60000000"]].concat());
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    let found = json(&ran);
+    let one = &found.as_array().unwrap()[0];
+    assert_eq!(one["wait_us"]["count"].as_u64(), Some(199), "{one}");
+    // Nobody wakes in no time.
+    let ran = bench(&[&asked[..], &["--max-p999-us", "0"]].concat());
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    for wrong in [["--max-p999-us", "nan"], ["--cpu", "100000"]] {
+        let ran = bench(&[&asked[..], &wrong].concat());
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+    }
+}
+
+#[test]
+fn wakes_has_a_ratio_for_each_message() {
+    if Floor::start(&[]).is_none() {
+        return;
+    }
+    let ran = bench(&["wakes", "--count", "20", "--rounds", "2", "--json"]);
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    let rows = json(&ran);
+    let rows = rows.as_array().unwrap();
+    let ways: Vec<_> = rows.iter().map(|row| row["way"].as_str().unwrap()).collect();
+    assert_eq!(
+        ways,
+        ["eventfd", "msg-ring", "eventfd-and-entry", "msg-ring-with-entry"]
+    );
+    for (row, has_ratio) in rows.iter().zip([false, true, false, true]) {
+        assert_eq!(row["ratio"]["giver"]["median"].as_f64() > Some(0.0), has_ratio, "{row}");
+    }
+}

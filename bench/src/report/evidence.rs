@@ -315,6 +315,12 @@ mod tests {
             "{}",
             line.words
         );
+        assert!(!line.words.contains("of the server"), "{}", line.words);
+        // Another server than the suites' own is named.
+        let mut other = inputs.suites[0].clone();
+        other.report.version.ours = "some/other".to_owned();
+        let named = with_circumstances(at_the_guides_rate(&inputs), &other, "guide").words;
+        assert!(named.contains("(of the server some/other)"), "{named}");
         let found = told(line);
         assert_eq!((found.0, found.1.as_str()), (Outcome::Met, "0.800 ms"));
         // Nor is a run in which answers failed made up for by an older one.

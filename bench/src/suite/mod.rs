@@ -41,7 +41,8 @@ const FILES: u64 = 2048;
 ///
 /// A step of the open loop in which the generator was the limit is `not sound`: nothing is said of the server. In the closed
 /// loop a busy generator makes requests/s a lower bound (`>=`); CPU a request stands. What cannot be done here (no PostgreSQL,
-/// no right to make a control group) is `skipped`, with the reason.
+/// no right to make a control group) is `skipped`, with the reason. `guide` and `latency` begin with how late threads that do nothing
+/// wake (`hiccups`).
 ///
 /// Exit codes: 0 everything asked holds; 1 answers were wrong or did not come, or a suite broke; 2 nothing could be measured;
 /// 3 something asked does not hold, such as the guide's p99 of 200 ms; 4 none of these, and a step was not sound.
